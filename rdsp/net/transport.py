@@ -1,0 +1,157 @@
+"""One end of a byte stream: what sessions, conversations and the switchboard need of a socket.
+
+Two implementations: `SocketTransport` here, and the in-memory ones of `rdsp.net.memory`, whose delays, splits and
+resets are scripted. Nothing in this module knows a protocol.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import ssl
+from typing import Final, Protocol
+
+import trio
+
+from rdsp_codecs.steps import TlsFacts, TlsSide
+
+WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""What `recv` and `send` raise when they cannot go on now."""
+
+GONE: Final = (ConnectionError, ssl.SSLError, TimeoutError, BrokenPipeError)
+"""What they raise when the peer is lost. (`OSError` with other numbers is a bug or the machine's trouble.)"""
+
+
+class Transport(Protocol):
+    """A non-blocking byte stream with awaitable readiness."""
+
+    peer: str
+    """The other end, for logs: "10.0.0.1:5432", "unix", "memory-7"."""
+
+    local: bool
+    """The other end is on this machine (loopback address or Unix socket)."""
+
+    tls: TlsFacts | None
+
+    def recv(self, limit: int, /) -> bytes:
+        """At most `limit` bytes; b"" at end of file. Raises one of WOULD_BLOCK or GONE."""
+
+    def send(self, data: bytes, /) -> int:
+        """Hand over a prefix of `data`, return its length. After WOULD_BLOCK offer the very same bytes again."""
+
+    def fileno(self) -> int:
+        """A number that names the stream to its switchboard until it is closed."""
+
+    def has_unread(self) -> bool:
+        """Whether bytes wait or the peer has closed: an idle backend for which this holds is not clean."""
+
+    async def wait_readable(self) -> None:
+        """Return when `recv` is worth trying."""
+
+    async def wait_writable(self) -> None:
+        """Return when `send` is worth trying."""
+
+    async def start_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> TlsFacts:
+        """Shake hands. Raises `ssl.SSLError` or a connection error. Cancellation leaves only `close` legal."""
+
+    def close(self) -> None:
+        """Close at once. Any number of times."""
+
+    def reset(self) -> None:
+        """Close so that unsent bytes are thrown away (a TCP reset)."""
+
+
+class SocketTransport:
+    """A `Transport` over a connected stream socket.
+
+    Invariant: the socket is non-blocking and owned here; `recv` and `send` are the socket's own bound methods, so
+    that the steady state pays for no wrapper.
+    """
+
+    __slots__ = ("_sock", "fileno", "local", "peer", "recv", "send", "tls")
+
+    def __init__(self, sock: socket.socket, peer: str, *, local: bool) -> None:
+        sock.setblocking(False)
+        self.peer = peer
+        self.local = local
+        self.tls: TlsFacts | None = None
+        self._use(sock)
+
+    def _use(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.recv = sock.recv
+        self.send = sock.send
+        self.fileno = sock.fileno
+
+    def has_unread(self) -> bool:
+        """See `Transport`. Over TLS anything unread may also be a session ticket, so this only says "look"."""
+        try:
+            if isinstance(self._sock, ssl.SSLSocket):
+                return socket.socket.recv(self._sock, 1, socket.MSG_PEEK) is not None
+            self._sock.recv(1, socket.MSG_PEEK)
+        except WOULD_BLOCK:
+            return False
+        except OSError:
+            return True
+        return True
+
+    async def wait_readable(self) -> None:
+        """See `Transport`."""
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            await trio.lowlevel.checkpoint()
+            return
+        await trio.lowlevel.wait_readable(self._sock)
+
+    async def wait_writable(self) -> None:
+        """See `Transport`."""
+        await trio.lowlevel.wait_writable(self._sock)
+
+    async def start_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> TlsFacts:
+        """See `Transport`."""
+        wrapped = context.wrap_socket(
+            self._sock,
+            server_side=side is TlsSide.SERVER,
+            server_hostname=server_hostname,
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=True,
+        )
+        self._use(wrapped)
+        while True:
+            try:
+                wrapped.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await trio.lowlevel.wait_readable(wrapped)
+            except ssl.SSLWantWriteError:
+                await trio.lowlevel.wait_writable(wrapped)
+        self.tls = TlsFacts(
+            version=wrapped.version() or "",
+            alpn=wrapped.selected_alpn_protocol() or "",
+            peer_certificate=wrapped.getpeercert(binary_form=True) or b"",
+        )
+        return self.tls
+
+    def close(self) -> None:
+        """See `Transport`. No TLS close_notify is waited for: both protocols have words of their own for the end."""
+        if self._sock.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self._sock.close()
+
+    def reset(self) -> None:
+        """See `Transport`."""
+        if self._sock.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<SocketTransport {self.peer} {self.tls.version if self.tls else 'plain'}>"
+
+
+_DEAD: Final = {errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
+
+
+def is_peer_loss(error: OSError) -> bool:
+    """Whether an `OSError` of `recv` or `send` means that the peer is lost (rather than a fault on our side)."""
+    return isinstance(error, GONE) or error.errno in _DEAD

@@ -1,0 +1,246 @@
+"""What an engine must offer: `Codec`, the `Relay` it makes, and the plain values that pass between it and the runtime.
+
+A third-party engine implements `Codec`, registers it as an entry point of the group `rdsp.codecs`, and needs
+nothing from `rdsp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Protocol
+
+import attrs
+
+from rdsp_codecs.pins import PinBoard
+from rdsp_codecs.problems import Problem
+from rdsp_codecs.steps import Conversation
+from rdsp_codecs.transaction import Transaction
+
+API_VERSION = 1
+
+Entropy = Callable[[int], bytes]
+"""Gives that many random bytes (`os.urandom`; something seeded in tests)."""
+
+
+@attrs.frozen
+class Features:
+    """Facts about an engine that the runtime needs before it has a relay.
+
+    Attributes:
+        cancel_on_new_connection: a cancel goes over a second connection (PostgreSQL); False: in band.
+    """
+
+    cancel_on_new_connection: bool
+
+
+@attrs.frozen
+class Offer:
+    """How we may greet a client.
+
+    Attributes:
+        tls: TLS can be offered (the driver of the conversation has a context).
+        require_tls: refuse a client that does not use it.
+        local: the client's address is a loopback one or a Unix socket.
+        open_to_local: serve local clients without a password (a target without credentials).
+        auth_methods: engine-specific names, preferred first; empty: the engine's default.
+        entropy: source of nonces and salts.
+        mock_salt_key: key from which salts for unknown users are derived, so that they stay the same.
+        max_login_bytes: the largest frame before login.
+    """
+
+    tls: bool
+    require_tls: bool
+    local: bool
+    open_to_local: bool
+    entropy: Entropy
+    mock_salt_key: bytes = attrs.field(repr=False)
+    auth_methods: tuple[str, ...] = ()
+    max_login_bytes: int = 65536
+
+
+@attrs.frozen
+class ClientLogin:
+    """A client that got in.
+
+    Attributes:
+        user: database user.
+        database: database name, resolved to the engine's default when the client gave none.
+        parameters: start-up parameters other than user and database, as sent.
+        protocol: engine-specific version number.
+        tls: the client's side is encrypted.
+        leftover: bytes that came behind the login; the relay's first input.
+        welcome: what it was told about the server.
+    """
+
+    user: str
+    database: str
+    parameters: Mapping[str, str]
+    protocol: int
+    tls: bool
+    leftover: bytes = b""
+    welcome: Any = None
+
+
+@attrs.frozen
+class CancelAsked:
+    """The connection carried nothing but a cancel request.
+
+    Attributes:
+        connection_id: of the session meant.
+        secret: must equal the session's `cancel_secret`.
+    """
+
+    connection_id: int
+    secret: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Turned:
+    """The greeting ended without a session: refused (the words were sent), or the client just left.
+
+    Attributes:
+        problem: what it was told, None when it left by itself.
+        user: as far as known, for logs.
+    """
+
+    problem: Problem | None
+    user: str = ""
+
+
+Greeting = ClientLogin | CancelAsked | Turned
+
+
+@attrs.frozen
+class BackendLogin:
+    """How to log in to a server.
+
+    Attributes:
+        user, password: database credentials; password None when there is none.
+        database: "" where the engine has no such thing.
+        parameters: start-up parameters to send.
+        tls: "disable", "prefer", "require", "verify-ca" or "verify-full".
+        entropy: source of nonces.
+        max_scram_iterations: a server that asks for more is refused.
+    """
+
+    user: str
+    password: str | None = attrs.field(repr=False)
+    database: str
+    parameters: Mapping[str, str]
+    tls: str
+    entropy: Entropy
+    max_scram_iterations: int = 200_000
+
+
+class BackendState(Protocol):
+    """What one backend really has set. Owned by the codec, opaque to the pool, which stores it."""
+
+    server_parameters: dict[str, str]
+    """What the server reported at login, in its order."""
+
+    leftover: bytes
+    """Bytes that came behind the login."""
+
+
+@attrs.frozen
+class RelayPolicy:
+    """Settings of a relay.
+
+    Attributes:
+        max_frame: bytes; a client frame over it is a `WireError`.
+        max_held: bytes a relay may hold back (for a backend, or to see a frame whole).
+        max_prepared_statements: per backend; least recently used ones are closed over it.
+        debug_text: pins carry the statement's text instead of its digest.
+        pinning_filters: names from `session_pinning_filters`.
+    """
+
+    max_frame: int = 1 << 30
+    max_held: int = 16 << 20
+    max_prepared_statements: int = 200
+    debug_text: bool = False
+    pinning_filters: frozenset[str] = frozenset()
+
+
+class Relay(Protocol):
+    """Filters both directions of one session in steady state. No I/O, no waiting.
+
+    Invariants: bytes to the server are made only while a backend is attached; every client byte is handed on exactly
+    once or refused with an error; `OVER` is returned only when nothing is owed and both directions stand between
+    frames. Methods return flags of `rdsp_codecs.moves` and raise `WireError`; after an error the relay is dead.
+    """
+
+    to_server: list[bytes]
+    to_client: list[bytes]
+    transaction: Transaction
+    pins: PinBoard
+
+    def from_client(self, data: bytes) -> int:
+        """Take a chunk of the client's."""
+
+    def attached(self, state: Any) -> int:
+        """A backend was borrowed: the bytes held for it go into `to_server`, behind what brings it into our state."""
+
+    def from_server(self, data: bytes) -> int:
+        """Take a chunk of the backend's."""
+
+    def detached(self) -> None:
+        """The backend is given back (only at a boundary) or lost."""
+
+    def in_request(self) -> bool:
+        """Whether replies are owed to the client or half a frame was forwarded in either direction."""
+
+    def cancellable(self) -> bool:
+        """Whether what the backend runs now is the client's own request, and not a sync of ours."""
+
+    def abort(self, problem: Problem) -> bytes:
+        """A request that waits for a backend will not get one: the refusal, with what keeps the session in step.
+
+        Drops the held request up to the point where client and proxy agree again (PostgreSQL: its Sync).
+        """
+
+
+class Codec(Protocol):
+    """One engine. A module-level object without state."""
+
+    name: str
+    api: int
+    engine_family: str
+    schemes: tuple[str, ...]
+    default_port: int
+    features: Features
+
+    def greet(self, offer: Offer) -> Conversation[Greeting]:
+        """We play the server to a new client."""
+
+    def login(self, how: BackendLogin) -> Conversation[Any]:
+        """We play the client to a server. Returns a `BackendState`; raises `LoginRefused`, `WireError`."""
+
+    def startup(self, who: ClientLogin) -> Mapping[str, str]:
+        """The start-up parameters with which a backend for this client must be opened."""
+
+    def pool_key(self, who: ClientLogin) -> Hashable:
+        """What a backend cannot change after login: clients with equal keys may share backends."""
+
+    def relay(self, who: ClientLogin, policy: RelayPolicy) -> Relay:
+        """A new session's relay."""
+
+    def reset(self, state: Any, transaction: Transaction) -> Conversation[None]:
+        """End an open transaction that its client left. Raises `WireError` when the backend cannot be trusted."""
+
+    def prepare(self, state: Any, init_query: str) -> Conversation[None]:
+        """Run `init_query` on a new backend. Raises `LoginRefused` when it fails."""
+
+    def max_connections(self, state: Any) -> Conversation[int]:
+        """Ask the server how many connections it allows to ordinary users."""
+
+    def cancel(self, state: Any, tls: str) -> Conversation[None]:
+        """On a second connection: cancel what the backend runs. Returns when the server has closed it."""
+
+    def settled(self, state: Any, data: bytes) -> bool:
+        """Feed the replies of a backend whose client left: True when it stands at a boundary outside any request."""
+
+    def refuse(self, problem: Problem) -> bytes:
+        """The problem in the engine's own words."""
+
+    def goodbye(self) -> bytes:
+        """What a client sends to a server before it closes."""

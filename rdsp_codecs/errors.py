@@ -1,0 +1,45 @@
+"""The errors a codec raises.
+
+Codecs raise these and nothing else. A codec never says whose fault a wire error was: the place in `rdsp`
+that fed the bytes knows which peer sent them and maps the error once (`rdsp.errors`).
+"""
+
+from __future__ import annotations
+
+
+class CodecError(Exception):
+    """Base of all errors raised by codecs."""
+
+
+class WireError(CodecError):
+    """The peer sent bytes that break its protocol, or a frame over a limit."""
+
+
+class PeerClosed(CodecError):
+    """The peer closed its side while a conversation waited for bytes (thrown into the generator by its driver)."""
+
+
+class UnsupportedFeatureError(CodecError):
+    """The peer asked for something that its protocol has and that this codec does not speak."""
+
+
+class LoginRefused(CodecError):
+    """The server refused our login.
+
+    Attributes:
+        code: the engine's own error code (for PostgreSQL the SQLSTATE), or "".
+        text: the server's message, safe to show to the client that caused the login.
+        transient: the refusal is about capacity or start-up (53300, 57P03...), so a later try may succeed.
+        raw: the server's error as complete wire bytes, to hand on unchanged; b"" when there is none.
+    """
+
+    def __init__(self, code: str, text: str, *, transient: bool = False, raw: bytes = b"") -> None:
+        super().__init__(f"{code} {text}" if code else text)
+        self.code = code
+        self.text = text
+        self.transient = transient
+        self.raw = raw
+
+
+class PluginError(CodecError):
+    """An engine could not be loaded: not installed, a missing member, a wrong API number, a failing import."""

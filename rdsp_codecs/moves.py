@@ -1,0 +1,24 @@
+"""What a relay tells its caller.
+
+A relay is called once per chunk, so it makes no objects: each call returns a small set of flags, and the bytes wait
+in the relay's two outboxes, `to_server` and `to_client`, in order. The caller empties an outbox before it calls the
+relay again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+NOTHING: Final = 0
+WANT_BACKEND: Final = 1
+"""The relay holds client bytes and has no backend: borrow one, then call `attached`."""
+OVER: Final = 2
+"""The request is over: ledger empty, end mark seen, both directions between frames. See `transaction` and `pins`."""
+PINNED: Final = 4
+"""A pin was added; `pins.fresh()` tells which."""
+UNPINNED: Final = 8
+"""A pin was lifted."""
+BYE: Final = 16
+"""The client said good-bye; whatever it sent afterwards is ignored."""
+FATAL: Final = 32
+"""The server ended the connection in its own words, which are in `to_client`: hand them over, then close both."""

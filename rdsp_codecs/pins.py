@@ -1,0 +1,182 @@
+"""Pins: why a backend may not be given back at a boundary.
+
+One table feeds the log line, the metric label and the reference page (docs/reference/pin-reasons.md).
+"""
+
+from __future__ import annotations
+
+from enum import Enum, unique
+
+import attrs
+
+
+class PinUntil(Enum):
+    """When a pin ends by itself."""
+
+    SESSION = "the session ends"
+    TRANSACTION = "the transaction ends"
+
+
+@attrs.frozen
+class PinFacts:
+    """One row of the table.
+
+    Attributes:
+        title: one line for logs: `Reason: <title>`, a full sentence.
+        engines: names of the engines that can raise it.
+        until: when the pin ends.
+        advice: what a user can do about it, one or two sentences.
+    """
+
+    title: str
+    engines: tuple[str, ...]
+    until: PinUntil
+    advice: str
+
+
+@unique
+class PinReason(Enum):
+    """Every reason; the value is the stable code used by logs and metrics."""
+
+    SESSION_SETTING = "session_setting"
+    TEMPORARY_TABLE = "temporary_table"
+    ADVISORY_LOCK = "advisory_lock"
+    LISTEN = "listen"
+    HOLD_CURSOR = "hold_cursor"
+    SQL_PREPARED_STATEMENT = "sql_prepared_statement"
+    LOADED_LIBRARY = "loaded_library"
+    RANDOM_SEED = "random_seed"
+    SEQUENCE_STATE = "sequence_state"
+    REPLICATION = "replication"
+    FOREIGN_SESSION = "foreign_session"
+    UNRECOGNISED_STATE = "unrecognised_state"
+    PROTOCOL_UNCERTAIN = "protocol_uncertain"
+
+    @property
+    def facts(self) -> PinFacts:
+        """The row of the table for this reason."""
+        return PIN_TABLE[self]
+
+
+PIN_TABLE: dict[PinReason, PinFacts] = {
+    PinReason.SESSION_SETTING: PinFacts(
+        "SQL changed session settings that the proxy doesn't track.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Move the setting to `init_query`, to the role (`ALTER ROLE ... SET`) or to the connection's start-up "
+        "parameters; use `SET LOCAL` for a setting of one transaction.",
+    ),
+    PinReason.TEMPORARY_TABLE: PinFacts(
+        "SQL created or used temporary objects.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Create the table with `ON COMMIT DROP` in a transaction of a session of its own, or use an ordinary "
+        "(unlogged) table.",
+    ),
+    PinReason.ADVISORY_LOCK: PinFacts(
+        "SQL took a session-level advisory lock.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Use the transaction-level functions, `pg_advisory_xact_lock` and its kin.",
+    ),
+    PinReason.LISTEN: PinFacts(
+        "The session listens for notifications.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Keep one connection for listening and use others for work.",
+    ),
+    PinReason.HOLD_CURSOR: PinFacts(
+        "SQL declared a cursor that outlives its transaction.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Declare the cursor without `WITH HOLD` and read it inside the transaction.",
+    ),
+    PinReason.SQL_PREPARED_STATEMENT: PinFacts(
+        "SQL prepared, executed or dropped a prepared statement by its name.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Let the driver prepare statements by the protocol; those follow the session to any database connection.",
+    ),
+    PinReason.LOADED_LIBRARY: PinFacts(
+        "SQL loaded a library into the database connection.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Load it for all connections (`session_preload_libraries`).",
+    ),
+    PinReason.RANDOM_SEED: PinFacts(
+        "SQL set the seed of the random number generator.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Call `setseed` and `random` in one statement of one transaction on a session of its own.",
+    ),
+    PinReason.SEQUENCE_STATE: PinFacts(
+        "SQL used the session's memory of a sequence.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Use `INSERT ... RETURNING` instead of `currval` and `lastval`.",
+    ),
+    PinReason.REPLICATION: PinFacts(
+        "The session uses replication slots or origins.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Keep replication on connections of its own.",
+    ),
+    PinReason.FOREIGN_SESSION: PinFacts(
+        "SQL opened a named connection to another database.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Use `postgres_fdw`, or unnamed `dblink` calls.",
+    ),
+    PinReason.UNRECOGNISED_STATE: PinFacts(
+        "SQL may have changed the session in a way that the proxy doesn't know.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Report the statement, so that it can be put on one of the lists.",
+    ),
+    PinReason.PROTOCOL_UNCERTAIN: PinFacts(
+        "The client's messages left the number of outstanding replies uncertain.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "Report what driver does this, with a capture.",
+    ),
+}
+
+
+class PinBoard:
+    """The active pins of one session, in the order they came. Empty means: may be given back.
+
+    Invariant: a reason stands at most once; its first detail is kept.
+    """
+
+    __slots__ = ("_active", "_fresh")
+
+    def __init__(self) -> None:
+        self._active: dict[PinReason, str] = {}
+        self._fresh: list[PinReason] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._active)
+
+    def add(self, reason: PinReason, detail: str) -> bool:
+        """Pin. `detail` is a digest or other text without literals. Returns whether the reason is new."""
+        if reason in self._active:
+            return False
+        self._active[reason] = detail
+        self._fresh.append(reason)
+        return True
+
+    def lift(self, reason: PinReason) -> bool:
+        """Take a pin away. Returns whether it was there."""
+        return self._active.pop(reason, None) is not None
+
+    def active(self) -> dict[PinReason, str]:
+        """Reason to detail, oldest first; a copy."""
+        return dict(self._active)
+
+    def fresh(self) -> list[PinReason]:
+        """The pins added since the last call."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def __repr__(self) -> str:
+        return f"<PinBoard {' '.join(r.value for r in self._active) or 'free'}>"

@@ -1,0 +1,51 @@
+"""What can go wrong that only a proxy can tell its client. Each engine says every one in its own words (`refuse`)."""
+
+from __future__ import annotations
+
+from enum import Enum, unique
+
+import attrs
+
+
+@unique
+class ProblemCode(Enum):
+    """Stable codes. They stand in logs, metrics and docs/reference/errors.md; an engine's `refuse` maps every one."""
+
+    BORROW_TIMEOUT = "pool.borrow_timeout"
+    POOL_CLOSED = "pool.closed"
+    TOO_MANY_WAITERS = "pool.too_many_waiters"
+    TOO_MANY_CLIENTS = "client.too_many"
+    AUTH_FAILED = "client.auth_failed"
+    AUTH_METHOD_REFUSED = "client.auth_method_refused"
+    TLS_REQUIRED = "client.tls_required"
+    LOGIN_TIMEOUT = "client.login_timeout"
+    IDLE_TIMEOUT = "client.idle_timeout"
+    LIFETIME_OVER = "client.lifetime_over"
+    PROTOCOL_VIOLATION = "client.protocol_violation"
+    UNSUPPORTED = "client.unsupported"
+    FRAME_TOO_BIG = "client.frame_too_big"
+    STATE_CHANGED = "client.state_changed"
+    SHUTTING_DOWN = "proxy.shutting_down"
+    INTERNAL = "proxy.internal"
+    SERVER_UNREACHABLE = "server.unreachable"
+    SERVER_LOGIN_FAILED = "server.login_failed"
+    SERVER_GONE = "server.gone"
+    SERVER_PROTOCOL_VIOLATION = "server.protocol_violation"
+    SYNC_FAILED = "server.sync_failed"
+    CANCELLED_WHILE_WAITING = "pool.cancelled_while_waiting"
+
+
+@attrs.frozen
+class Problem:
+    """One thing to tell a client.
+
+    Attributes:
+        code: what happened.
+        subject: what it happened to (a user name, a limit, an option...): put into the engine's text where that
+            text has a place for it. Never a secret.
+        fatal: the connection ends after this message. False leaves it usable.
+    """
+
+    code: ProblemCode
+    subject: str = ""
+    fatal: bool = True
