@@ -1,0 +1,175 @@
+"""A filter over the chunks of one direction: what nobody needs to see leaves as it came.
+
+A relay owns one filter per direction and gives it a judge. Frames of uninteresting tags pass, in whatever pieces
+they come; interesting ones are shown to the judge, which keeps, drops or replaces them, or stops the stream. When
+everything of a chunk is kept, the very same `bytes` object leaves. The filter never looks behind a header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from rdsp_codecs.framing import HEAD, Framing
+from rdsp_codecs.scanning import compile_scanner
+
+KEEP: Final = None
+"""The judge's answer: forward the frame as it is."""
+DROP: Final = b""
+"""The judge's answer: forward nothing of the frame (any other bytes replace what was shown)."""
+STOP: Final = b"\xffSTOP"
+"""The judge's answer, compared by identity: forward nothing from this frame on, keep it for `resume`."""
+
+HEAD_BYTES: Final = 4096
+"""How much of a frame is shown at least when it is not shown whole."""
+
+Judge = Callable[[int, bytes, int, int, int], bytes | None]
+"""`judge(tag, buffer, start, shown, total)`: the frame's first `shown` bytes stand at `buffer[start:start + shown]`.
+
+`shown == total` unless the frame is over the filter's `max_whole` (or its tag's interest is HEAD): then the rest passes
+behind the answer unseen, or is dropped with it when the answer is DROP. A judge may change `interest`.
+"""
+
+
+class ChunkFilter:
+    """The filter of one direction.
+
+    Invariant: `self._tail` holds only bytes that were neither forwarded nor judged; `self._owed` counts bytes of a
+    frame whose beginning was forwarded or dropped already. At most one of the two is in use.
+    """
+
+    __slots__ = (
+        "_dropping",
+        "_header",
+        "_judge",
+        "_max_whole",
+        "_needed",
+        "_owed",
+        "_scan",
+        "_tag_at",
+        "_tail",
+        "_tail_size",
+        "interest",
+        "out",
+    )
+
+    def __init__(self, framing: Framing, interest: bytes, judge: Judge, out: list[bytes], max_whole: int) -> None:
+        """`out` is the outbox that forwarded bytes are appended to; `max_whole` (bytes) bounds what is held."""
+        self.interest = interest
+        self.out = out
+        self._judge = judge
+        self._scan = compile_scanner(framing)
+        self._header = framing.header
+        self._tag_at = framing.tag_at
+        self._max_whole = max_whole
+        self._tail: list[bytes] = []
+        self._tail_size = 0
+        self._needed = 0
+        self._owed = 0
+        self._dropping = False
+
+    @property
+    def between_frames(self) -> bool:
+        """Nothing of a half-forwarded frame is due. (A frame that is still held whole does not count.)"""
+        return not self._owed
+
+    @property
+    def empty(self) -> bool:
+        """Between frames, and nothing is held."""
+        return not self._owed and not self._tail
+
+    @property
+    def held(self) -> int:
+        """Bytes held back."""
+        return self._tail_size
+
+    def push(self, data: bytes) -> None:
+        """Take a chunk. Raises `WireError` (the filter is then dead)."""
+        if self._owed:
+            data = self._pay(data)
+            if not data:
+                return
+        if self._tail:
+            self._tail.append(data)
+            self._tail_size += len(data)
+            if self._tail_size < self._needed:
+                return
+            data = b"".join(self._tail)
+            self._tail.clear()
+            self._tail_size = 0
+        self._walk(data)
+
+    def resume(self) -> None:
+        """Go on with what a STOP left behind; the stopped frame is judged again."""
+        if self._tail:
+            data = b"".join(self._tail)
+            self._tail.clear()
+            self._tail_size = self._needed = 0
+            self._walk(data)
+
+    def _pay(self, data: bytes) -> bytes:
+        """The rest of a frame that was begun: forward (or drop) it, return what stands behind it."""
+        size = len(data)
+        if size <= self._owed:
+            self._owed -= size
+            if not self._dropping:
+                self.out.append(data)
+            return b""
+        rest = data[self._owed :]
+        if not self._dropping:
+            self.out.append(data[: self._owed])
+        self._owed = 0
+        return rest
+
+    def _walk(self, data: bytes) -> None:
+        scan, judge, end = self._scan, self._judge, len(data)
+        position = kept = 0
+        while True:
+            position, total = scan(data, position, end, self.interest)
+            if not total:
+                break
+            shown = end - position
+            if shown >= total:
+                shown = total
+            else:
+                whole = total <= self._max_whole and self.interest[data[position + self._tag_at]] != HEAD
+                needed = total if whole else min(total, HEAD_BYTES)
+                if shown < needed:
+                    self._hold(data, kept, position, needed)
+                    return
+            verdict = judge(data[self._tag_at + position], data, position, shown, total)
+            if verdict is not None:
+                if verdict is STOP:
+                    self._hold(data, kept, position, 0)
+                    return
+                if position > kept:
+                    self.out.append(data[kept:position])
+                if verdict:
+                    self.out.append(verdict)
+                kept = position + shown
+                self._dropping = not verdict
+            elif shown < total:
+                self._dropping = False
+            position += total
+            if position > end:
+                break
+        if position > end:
+            self._owed = position - end
+            self._emit(data, kept, end)
+        else:
+            self._hold(data, kept, position, self._header)
+
+    def _emit(self, data: bytes, start: int, end: int) -> None:
+        if start == 0 and end == len(data):
+            self.out.append(data)
+        elif start < end:
+            self.out.append(data[start:end])
+
+    def _hold(self, data: bytes, kept: int, position: int, needed: int) -> None:
+        """Forward what was kept up to `position`, hold the rest until `needed` bytes of it are there."""
+        self._emit(data, kept, position)
+        if position < len(data):
+            rest = data[position:] if position else data
+            self._tail.append(rest)
+            self._tail_size = len(rest)
+            self._needed = needed
