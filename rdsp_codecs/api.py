@@ -192,10 +192,15 @@ class Relay(Protocol):
     def cancellable(self) -> bool:
         """Whether what the backend runs now is the client's own request, and not a sync of ours."""
 
-    def abort(self, problem: Problem) -> bytes:
-        """A request that waits for a backend will not get one: the refusal, with what keeps the session in step.
+    @property
+    def holds_too_much(self) -> bool:
+        """More than `RelayPolicy.max_held` bytes are held back: the client must not be read now."""
 
-        Drops the held request up to the point where client and proxy agree again (PostgreSQL: its Sync).
+    def abort(self, problem: Problem) -> int:
+        """The request that waits for a backend will not get one.
+
+        Puts the refusal into `to_client` and drops the request, up to the point where client and proxy agree again
+        (PostgreSQL: its Sync). Returns flags: `WANT_BACKEND` when another request was held behind it.
         """
 
 

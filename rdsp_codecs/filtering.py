@@ -79,6 +79,16 @@ class ChunkFilter:
         return not self._owed and not self._tail
 
     @property
+    def owes(self) -> bool:
+        """The rest of a frame that was begun (or skipped) is due."""
+        return self._owed > 0
+
+    def skip(self, size: int) -> None:
+        """Drop the next `size` bytes (between frames only)."""
+        self._owed = size
+        self._dropping = True
+
+    @property
     def held(self) -> int:
         """Bytes held back."""
         return self._tail_size
@@ -86,7 +96,7 @@ class ChunkFilter:
     def push(self, data: bytes) -> None:
         """Take a chunk. Raises `WireError` (the filter is then dead)."""
         if self._owed:
-            data = self._pay(data)
+            data = self.pay(data)
             if not data:
                 return
         if self._tail:
@@ -107,7 +117,7 @@ class ChunkFilter:
             self._tail_size = self._needed = 0
             self._walk(data)
 
-    def _pay(self, data: bytes) -> bytes:
+    def pay(self, data: bytes) -> bytes:
         """The rest of a frame that was begun: forward (or drop) it, return what stands behind it."""
         size = len(data)
         if size <= self._owed:
@@ -121,9 +131,17 @@ class ChunkFilter:
         self._owed = 0
         return rest
 
+    def take(self) -> bytes:
+        """Give up what is held (between frames); the filter is then empty."""
+        data = b"".join(self._tail)
+        self._tail.clear()
+        self._tail_size = 0
+        return data
+
     def _walk(self, data: bytes) -> None:
-        scan, judge, end = self._scan, self._judge, len(data)
+        scan, judge, end, tag_at = self._scan, self._judge, len(data), self._tag_at
         position = kept = 0
+        dropping = False
         while True:
             position, total = scan(data, position, end, self.interest)
             if not total:
@@ -132,12 +150,11 @@ class ChunkFilter:
             if shown >= total:
                 shown = total
             else:
-                whole = total <= self._max_whole and self.interest[data[position + self._tag_at]] != HEAD
-                needed = total if whole else min(total, HEAD_BYTES)
+                needed = self._needed_of(data[position + tag_at], total)
                 if shown < needed:
                     self._hold(data, kept, position, needed)
                     return
-            verdict = judge(data[self._tag_at + position], data, position, shown, total)
+            verdict = judge(data[position + tag_at], data, position, shown, total)
             if verdict is not None:
                 if verdict is STOP:
                     self._hold(data, kept, position, 0)
@@ -146,18 +163,24 @@ class ChunkFilter:
                     self.out.append(data[kept:position])
                 if verdict:
                     self.out.append(verdict)
+                elif shown < total:
+                    dropping = True
                 kept = position + shown
-                self._dropping = not verdict
-            elif shown < total:
-                self._dropping = False
             position += total
             if position > end:
                 break
         if position > end:
             self._owed = position - end
+            self._dropping = dropping
             self._emit(data, kept, end)
         else:
             self._hold(data, kept, position, self._header)
+
+    def _needed_of(self, tag: int, total: int) -> int:
+        """How many bytes of an interesting frame must be there before it is judged."""
+        if total <= self._max_whole and self.interest[tag] != HEAD:
+            return total
+        return min(total, HEAD_BYTES)
 
     def _emit(self, data: bytes, start: int, end: int) -> None:
         if start == 0 and end == len(data):

@@ -25,31 +25,26 @@ class Owed:
         swallow: the reply is for the proxy and must not reach the client.
         note: what the relay wants to remember; entries without one are shared, so that owing allocates nothing.
         undo: called when the server will not process the message after all (error recovery), newest entry first.
-        plain: forwarded, and nobody needs to see it: any number may be settled at once at the end of the request.
     """
 
     kind: int
     swallow: bool = False
     note: Any = None
     undo: Callable[[], None] | None = None
-    plain: bool = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.plain = not self.swallow and self.note is None and self.undo is None
 
 
 class Ledger:
     """Replies owed, oldest first.
 
-    Invariant: `noted` is the number of entries that are not plain; `empty` holds exactly when every message sent was
-    answered or is known to be skipped.
+    Invariant: it is empty exactly when every message sent was answered or is known to be skipped.
     """
 
-    __slots__ = ("_entries", "noted")
+    __slots__ = ("_entries", "owe")
 
     def __init__(self) -> None:
         self._entries: deque[Owed] = deque()
-        self.noted = 0
+        self.owe: Callable[[Owed], None] = self._entries.append
+        """The message for this entry goes out now."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -64,37 +59,21 @@ class Ledger:
         """The oldest entry."""
         return self._entries[0] if self._entries else None
 
-    def owe(self, entry: Owed) -> None:
-        """The message for `entry` goes out now."""
-        self._entries.append(entry)
-        if not entry.plain:
-            self.noted += 1
-
-    def owe_plain(self, entry: Owed) -> None:
-        """As `owe`, for an entry known to be plain."""
-        self._entries.append(entry)
-
     def settle(self) -> Owed:
         """The oldest entry's reply came. Raises `WireError` when nothing was owed."""
         if not self._entries:
             msg = "a reply came that nobody asked for"
             raise WireError(msg)
-        entry = self._entries.popleft()
-        if not entry.plain:
-            self.noted -= 1
-        return entry
+        return self._entries.popleft()
 
-    def settle_through(self, kinds: frozenset[int]) -> Owed:
-        """The reply that ends a group came: settle everything up to the first entry of one of `kinds`, return that.
+    def has(self, kind: int) -> bool:
+        """Whether an entry of `kind` is owed."""
+        return any(entry.kind == kind for entry in self._entries)
 
-        Raises `WireError` when no such entry is owed.
-        """
-        while self._entries:
-            entry = self.settle()
-            if entry.kind in kinds:
-                return entry
-        msg = "the end of a request came that nobody asked for"
-        raise WireError(msg)
+    def drop(self, kind: int) -> None:
+        """Take away entries of `kind` at the front: messages that never get a reply of their own."""
+        while self._entries and self._entries[0].kind == kind:
+            self._entries.popleft()
 
     def skip_until(self, kind: int) -> bool:
         """Error recovery: the server ignores every message up to the first of `kind`.
@@ -104,7 +83,7 @@ class Ledger:
         """
         skipped: list[Owed] = []
         while self._entries and self._entries[0].kind != kind:
-            skipped.append(self.settle())
+            skipped.append(self._entries.popleft())
         for entry in reversed(skipped):
             if entry.undo is not None:
                 entry.undo()
@@ -115,17 +94,12 @@ class Ledger:
 
         For messages that the server turns out to have ignored. The oldest entry stays. Returns how many.
         """
-        kept: deque[Owed] = deque()
-        removed, passed = 0, False
-        for position, entry in enumerate(self._entries):
-            passed = passed or (position > 0 and entry.kind == before)
-            if position > 0 and not passed and entry.kind == kind:
-                removed += 1
-                if not entry.plain:
-                    self.noted -= 1
-            else:
-                kept.append(entry)
-        self._entries = kept
+        entries = self._entries
+        stop = next((at for at, entry in enumerate(entries) if at and entry.kind == before), len(entries))
+        kept = [entry for at, entry in enumerate(entries) if not 0 < at < stop or entry.kind != kind]
+        removed = len(entries) - len(kept)
+        entries.clear()
+        entries.extend(kept)
         return removed
 
     def __repr__(self) -> str:

@@ -50,7 +50,6 @@ class PinReason(Enum):
     REPLICATION = "replication"
     FOREIGN_SESSION = "foreign_session"
     UNRECOGNISED_STATE = "unrecognised_state"
-    PROTOCOL_UNCERTAIN = "protocol_uncertain"
 
     @property
     def facts(self) -> PinFacts:
@@ -133,12 +132,6 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         PinUntil.SESSION,
         "Report the statement, so that it can be put on one of the lists.",
     ),
-    PinReason.PROTOCOL_UNCERTAIN: PinFacts(
-        "The client's messages left the number of outstanding replies uncertain.",
-        ("postgres",),
-        PinUntil.SESSION,
-        "Report what driver does this, with a capture.",
-    ),
 }
 
 
@@ -168,6 +161,11 @@ class PinBoard:
     def lift(self, reason: PinReason) -> bool:
         """Take a pin away. Returns whether it was there."""
         return self._active.pop(reason, None) is not None
+
+    @property
+    def has_fresh(self) -> bool:
+        """Whether `fresh` has anything to tell."""
+        return bool(self._fresh)
 
     def active(self) -> dict[PinReason, str]:
         """Reason to detail, oldest first; a copy."""

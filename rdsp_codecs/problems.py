@@ -20,6 +20,7 @@ class ProblemCode(Enum):
     TLS_REQUIRED = "client.tls_required"
     LOGIN_TIMEOUT = "client.login_timeout"
     IDLE_TIMEOUT = "client.idle_timeout"
+    IDLE_IN_TRANSACTION = "client.idle_in_transaction"
     LIFETIME_OVER = "client.lifetime_over"
     PROTOCOL_VIOLATION = "client.protocol_violation"
     UNSUPPORTED = "client.unsupported"

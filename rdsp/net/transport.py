@@ -155,3 +155,11 @@ _DEAD: Final = {errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREA
 def is_peer_loss(error: OSError) -> bool:
     """Whether an `OSError` of `recv` or `send` means that the peer is lost (rather than a fault on our side)."""
     return isinstance(error, GONE) or error.errno in _DEAD
+
+
+_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+def is_resource_trouble(error: OSError) -> bool:
+    """Whether this machine, not the peer, is at its limit (descriptors, memory)."""
+    return error.errno in _RESOURCES

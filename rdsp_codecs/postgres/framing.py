@@ -20,8 +20,8 @@ def framing(max_frame: int) -> Framing:
 CLIENT_INTEREST: Final = interest(whole=bytes(tag for tag in range(256) if tag != ord("d")))
 """From the client every message owes something or is an error; only CopyData streams through."""
 
-SERVER_QUIET: Final = interest(whole=b"CEZGHWS")
-"""From the server while everything owed is plain: tags, errors, the end, COPY, parameters."""
+SERVER_SIMPLE: Final = interest(whole=b"CEZGS")
+"""From the server while only simple queries and function calls are owed."""
 
-SERVER_NOTED: Final = interest(whole=b"CEZGHWS123IsntTVA")
-"""From the server while some reply is to be swallowed or remembered: every reply is matched one by one."""
+SERVER_EXTENDED: Final = interest(whole=b"CEZGS123IsntT")
+"""From the server while messages of the extended protocol are owed: every reply is matched one by one."""

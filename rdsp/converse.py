@@ -1,0 +1,126 @@
+"""Drive a conversation over a transport: the ten lines that join a codec's generator to Trio.
+
+Used for greetings, logins, resets, probes and cancels; never in steady state. It knows no protocol.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss
+from rdsp_codecs.errors import PeerClosed, WireError
+from rdsp_codecs.steps import Ask, Conversation, Receive, Send, StartTls, TlsSide
+
+T = TypeVar("T")
+
+Answerer = Callable[[Any], Awaitable[Any]]
+"""Answers the questions of `rdsp_codecs.questions`."""
+
+CHUNK = 65536
+
+
+async def converse(
+    conversation: Conversation[T],
+    transport: Transport,
+    *,
+    answer: Answerer | None = None,
+    server_context: ssl.SSLContext | None = None,
+    client_context: ssl.SSLContext | None = None,
+    hostname: str | None = None,
+) -> T:
+    """Run a conversation to its end and return its result.
+
+    Arguments:
+        answer: answers `Ask` steps; None: the conversation asks nothing.
+        server_context, client_context: for `StartTls` in either role.
+        hostname: the server's name, for SNI and certificate checks.
+
+    Raises what the conversation raises. A peer that closes or breaks is thrown into the conversation as `PeerClosed`,
+    a failed handshake as `WireError`. Deadlines are the caller's, by cancel scopes; after a cancellation the
+    transport can only be closed.
+    """
+    try:
+        step = next(conversation)
+        while True:
+            try:
+                result = await _perform(step, transport, answer, server_context, client_context, hostname)
+            except (PeerClosed, WireError) as error:
+                step = conversation.throw(error)
+            else:
+                step = conversation.send(result)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    finally:
+        conversation.close()
+
+
+async def _perform(
+    step: Any,
+    transport: Transport,
+    answer: Answerer | None,
+    server_context: ssl.SSLContext | None,
+    client_context: ssl.SSLContext | None,
+    hostname: str | None,
+) -> Any:
+    match step:
+        case Send(data):
+            await send_all(transport, data)
+            return None
+        case Receive(limit):
+            return await receive(transport, limit or CHUNK)
+        case Ask(question):
+            if answer is None:
+                msg = f"nobody answers {question!r}"
+                raise TypeError(msg)
+            return await answer(question)
+        case StartTls(side):
+            context = server_context if side is TlsSide.SERVER else client_context
+            if context is None:
+                msg = "no TLS context for this conversation"
+                raise TypeError(msg)
+            try:
+                return await transport.start_tls(side, context, hostname)
+            except ssl.SSLError as error:
+                msg = f"TLS handshake failed: {error.reason or error}"
+                raise WireError(msg) from error
+            except OSError as error:
+                raise PeerClosed(str(error)) from error
+        case _:
+            msg = f"not a step: {step!r}"
+            raise TypeError(msg)
+
+
+async def send_all(transport: Transport, data: bytes) -> None:
+    """Write everything. Raises `PeerClosed`. A cancellation may leave a part written."""
+    view = memoryview(data)
+    while view:
+        try:
+            sent = transport.send(view)  # type: ignore[arg-type]
+        except WOULD_BLOCK:
+            await transport.wait_writable()
+        except OSError as error:
+            if not is_peer_loss(error):
+                raise
+            raise PeerClosed(str(error)) from error
+        else:
+            view = view[sent:]
+
+
+async def receive(transport: Transport, limit: int) -> bytes:
+    """At least one byte. Raises `PeerClosed` at end of file or when the peer is lost. Cancellation loses nothing."""
+    while True:
+        try:
+            data = transport.recv(limit)
+        except WOULD_BLOCK:
+            await transport.wait_readable()
+        except OSError as error:
+            if not is_peer_loss(error):
+                raise
+            raise PeerClosed(str(error)) from error
+        else:
+            if not data:
+                msg = "the peer closed the connection"
+                raise PeerClosed(msg)
+            return data

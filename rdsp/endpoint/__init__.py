@@ -1,0 +1,1 @@
+"""Listening addresses and what is behind them; called by `rdsp.app`."""

@@ -1,0 +1,143 @@
+"""The one place that waits for many sockets at once.
+
+Every transport in steady state is watched here; a session's or a backend's step is called when it is ready. One Trio
+task runs the board: it waits for the epoll descriptor, drains it in batches, and lets Trio's other tasks run after a
+bounded number of them. Steps never wait and never raise.
+"""
+
+from __future__ import annotations
+
+import select
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import trio
+
+from rdsp.net.transport import Transport
+
+READABLE: Final = 0x001  # EPOLLIN
+WRITABLE: Final = 0x004  # EPOLLOUT
+LEAVING: Final = 0x2018  # EPOLLRDHUP | EPOLLHUP | EPOLLERR
+"""Bits of the mask that a step gets. LEAVING: the peer has closed at least its sending side, perhaps behind data."""
+
+Step = Callable[[int], None]
+
+
+class Board(Protocol):
+    """What sessions and pools need of a switchboard. Edge-triggered: a step that stops early must ask for `again`."""
+
+    now: float
+    """Trio's clock in seconds, read once per batch."""
+
+    def refresh(self) -> float:
+        """Read the clock now (for callers outside of steps) and return it."""
+
+    def watch(self, transport: Transport, step: Step) -> None:
+        """Call `step(mask)` whenever the transport becomes ready; once at the start if it is ready already."""
+
+    def forget(self, transport: Transport) -> None:
+        """Stop watching. Must come before the transport is closed; unknown transports are ignored."""
+
+    def again(self, step: Step, mask: int) -> None:
+        """Call `step(mask)` in the next round: it stopped early, or what held it back is over."""
+
+
+class Switchboard:
+    """A `Board` on `select.epoll`.
+
+    Invariant: `_steps` has exactly the descriptors registered with the epoll; no step runs outside of `run`.
+    """
+
+    BATCHES: Final = 32
+    """Batches handled before Trio's other tasks get a turn."""
+    EVENTS: Final = 256
+    """Events per batch."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._steps: dict[int, Step] = {}
+        self._again: deque[tuple[Step, int]] = deque()
+        self._bell: trio.lowlevel.Task | None = None
+        self._in_batch = False
+        self.now = trio.current_time()
+
+    def refresh(self) -> float:
+        """See `Board`."""
+        self.now = trio.current_time()
+        return self.now
+
+    def watch(self, transport: Transport, step: Step) -> None:
+        """See `Board`."""
+        number = transport.fileno()
+        self._steps[number] = step
+        self._epoll.register(
+            number, select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+        )
+
+    def forget(self, transport: Transport) -> None:
+        """See `Board`."""
+        number = transport.fileno()
+        if self._steps.pop(number, None) is not None:
+            self._epoll.unregister(number)
+
+    def again(self, step: Step, mask: int) -> None:
+        """See `Board`. May be called from any task of the loop: the board wakes up for it."""
+        self._again.append((step, mask))
+        if not self._in_batch:
+            self._ring()
+
+    def _ring(self) -> None:
+        if self._bell is not None:
+            task, self._bell = self._bell, None
+            trio.lowlevel.reschedule(task)
+
+    async def run(self) -> None:
+        """Serve until cancelled. Cancellation takes effect between batches; the board can be run again."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._serve_again)
+            while True:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+                for _ in range(self.BATCHES):
+                    if not self._batch():
+                        break
+                if self._again:
+                    self._ring()
+
+    def _batch(self) -> bool:
+        """One round. Returns whether there was anything to do."""
+        self._in_batch = True
+        events = self._epoll.poll(0, self.EVENTS)
+        self.now = trio.current_time()
+        steps = self._steps
+        for number, mask in events:
+            step = steps.get(number)
+            if step is not None:
+                step(mask)
+        again = self._again
+        for _ in range(len(again)):
+            step, mask = again.popleft()
+            step(mask)
+        self._in_batch = False
+        return bool(events or again)
+
+    async def _serve_again(self) -> None:
+        """Steps that ask for another turn while no socket has an event."""
+        while True:
+            if self._again:
+                await trio.lowlevel.checkpoint()
+                self._batch()
+            else:
+                self._bell = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._bell = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def close(self) -> None:
+        """Release the descriptor."""
+        self._epoll.close()
+
+    def __repr__(self) -> str:
+        return f"<Switchboard {len(self._steps)} watched, {len(self._again)} again>"

@@ -1,0 +1,79 @@
+"""One database connection as the runtime holds it: its socket, the codec's state, and who has borrowed it.
+
+The pool makes it, a session's splice works with it while it is borrowed. It never decides who gets it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rdsp.net.transport import Transport
+    from rdsp.pool.book import Member
+
+
+class Borrower(Protocol):
+    """What a backend's events go to while it is borrowed."""
+
+    def server_event(self, mask: int, /) -> None:
+        """The backend's socket is ready."""
+
+
+class Backend:
+    """A database connection.
+
+    Invariant: watched by the switchboard from its login until it is closed, except while a conversation runs on it;
+    `borrower` is set exactly while the book says BORROWED and a session works with it.
+    """
+
+    __slots__ = (
+        "_idle_event",
+        "borrower",
+        "cancelling",
+        "full",
+        "member",
+        "on_settled",
+        "recv",
+        "requests",
+        "send",
+        "state",
+        "transport",
+    )
+
+    def __init__(
+        self, member: Member, transport: Transport, state: Any, idle_event: Callable[[Backend, int], None]
+    ) -> None:
+        self.member = member
+        self.transport = transport
+        self.recv = transport.recv
+        self.send = transport.send
+        self.full = 0 if transport.tls is not None else 65536
+        """A plain socket that gave fewer bytes than this (the size of a read) is empty; TLS is read until it wants more."""
+        self.state = state
+        self.borrower: Borrower | None = None
+        self.cancelling = 0
+        """Cancels on their way to the server that may still hit whatever runs here."""
+        self.on_settled: Callable[[], None] | None = None
+        """Called when `cancelling` falls to 0."""
+        self.requests = 0
+        """Requests finished, to tell whether one that was to be cancelled still runs."""
+        self._idle_event = idle_event
+
+    @property
+    def number(self) -> int:
+        """The number in logs: 1, 2, ... per target group."""
+        return self.member.number
+
+    def event(self, mask: int) -> None:
+        """The switchboard's step."""
+        borrower = self.borrower
+        if borrower is not None:
+            borrower.server_event(mask)
+        else:
+            self._idle_event(self, mask)
+
+    def __repr__(self) -> str:
+        held = "borrowed" if self.borrower else self.member.state.name.lower()
+        return f"<Backend {self.number} {held} {self.transport.peer}>"

@@ -1,0 +1,23 @@
+"""What a pool knows about its key: who logs in, with which start-up parameters, and what the server reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+
+@attrs.define(eq=False)
+class KeyFacts:
+    """One pool of a target group.
+
+    Attributes:
+        user, database: of every backend in it.
+        startup: start-up parameters of every backend in it.
+        parameters: what the server reported at the latest login; None before the first.
+    """
+
+    user: str
+    database: str
+    startup: Mapping[str, str]
+    parameters: Mapping[str, str] | None = None

@@ -1,0 +1,345 @@
+"""The Trio shell around the book of one target group: it carries out what the book decides.
+
+Sessions take and give back backends here; opening, closing, resetting and cancelling are tasks in the pool's own
+nursery, because a backend outlives the session that used it. Which backend goes to whom is decided in `rdsp.pool.book`
+and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
+from typing import Any, Protocol
+
+import trio
+
+from rdsp.config.model import TargetGroup
+from rdsp.net.switchboard import WRITABLE, Board
+from rdsp.net.transport import is_resource_trouble
+from rdsp.observe.dispatch import Observers
+from rdsp.observe.statistics import Counters
+from rdsp.pool.backend import Backend
+from rdsp.pool.book import Book, Close, Decision, Fail, Grant, Member, Open, OpenFailure, WaitFailure
+from rdsp.pool.facts import KeyFacts
+from rdsp.pool.opening import Opener
+from rdsp.pool.retiring import ask_limit, cancel_quietly, say_goodbye
+from rdsp_codecs.errors import CodecError, LoginRefused
+from rdsp_codecs.problems import Problem, ProblemCode
+from rdsp_codecs.transaction import Transaction
+
+
+class Waiter(Protocol):
+    """A session in the queue. Exactly one of the two is called, once, unless it left before."""
+
+    def granted(self, backend: Backend, /) -> None:
+        """It has a backend now."""
+
+    def failed(self, refusal: Problem | bytes, /) -> None:
+        """It will not get one: a problem, or the server's own refusal."""
+
+
+_FAILURES = {
+    WaitFailure.TOO_MANY_WAITERS: ProblemCode.TOO_MANY_WAITERS,
+    WaitFailure.NOTHING_IDLE: ProblemCode.BORROW_TIMEOUT,
+    WaitFailure.CLOSED: ProblemCode.SHUTTING_DOWN,
+}
+
+
+class Pool:
+    """All backends of one target group.
+
+    Invariant: every member of the book that is not OPENING has exactly one `Backend` as its payload, and the other
+    way round; every `Decision` of the book is carried out once, in order.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: TargetGroup,
+        book: Book,
+        opener: Opener,
+        board: Board,
+        observers: Observers,
+        counters: Counters,
+        *,
+        connect_timeout: float,
+        abandon_timeout: float,
+    ) -> None:
+        self.name = name
+        self.book = book
+        self.board = board
+        self.counters = counters
+        self._settings = settings
+        self._opener = opener
+        self._observers = observers
+        self._connect_timeout = connect_timeout
+        self._abandon_timeout = abandon_timeout
+        self._facts: dict[Hashable, KeyFacts] = {}
+        self._nursery: trio.Nursery | None = None
+        self._changed = trio.Event()
+        self._limit_asked = -math.inf
+        self._closed = False
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; then every backend is closed at once."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._keep)
+                task_status.started()
+        finally:
+            self._nursery = None
+            for member in self.book.members():
+                if isinstance(member.payload, Backend):
+                    self.board.forget(member.payload.transport)
+                    member.payload.transport.close()
+
+    # -- sessions -------------------------------------------------------------------------------------------------
+
+    def facts(self, key: Hashable, make: Callable[[], KeyFacts]) -> KeyFacts:
+        """The facts of a pool, made on first use."""
+        facts = self._facts.get(key)
+        if facts is None:
+            facts = self._facts[key] = make()
+        return facts
+
+    def take(self, key: Hashable) -> Backend | None:
+        """An idle backend, or None: then `wait`. Hot path."""
+        member = self.book.take(key, self.board.now)
+        if member is None:
+            return None
+        backend: Backend = member.payload
+        if self.board.now - member.idle_since > _LOOK_AFTER and backend.transport.has_unread():
+            # It was closed, or spoke unasked, and the switchboard has not told yet.
+            self.idle_event(backend, 0)
+            return self.take(key)
+        return backend
+
+    def give_back(self, backend: Backend) -> None:
+        """The borrower is through with it, at a boundary. Hot path."""
+        backend.borrower = None
+        if backend.cancelling:
+            self.book.resetting(backend.member, self.board.now)
+            backend.on_settled = partial(self._returned, backend)
+            return
+        decisions = self.book.give_back(backend.member, self.board.now)
+        if decisions:
+            self._carry_out(decisions)
+
+    def _returned(self, backend: Backend) -> None:
+        self._carry_out(self.book.give_back(backend.member, self.board.now))
+
+    def wait(self, key: Hashable, waiter: Waiter) -> None:
+        """Queue for a backend of the pool `key`. The waiter may be answered before this returns."""
+        self._carry_out(self.book.wait(key, waiter, self.board.refresh()))
+
+    def left(self, waiter: Waiter) -> None:
+        """The waiter does not wait any longer (it was not answered yet)."""
+        self._carry_out(self.book.left(waiter, self.board.refresh()))
+
+    def lost(self, backend: Backend, why: str) -> None:
+        """The borrower found the backend closed or broken: close it at once."""
+        backend.borrower = None
+        self._close_now(backend, why)
+
+    def abandon(self, backend: Backend, transaction: Transaction, *, clean: bool, in_request: bool) -> None:
+        """The borrower's client left.
+
+        Arguments:
+            transaction: where the backend stands.
+            clean: nothing but an open transaction distinguishes it from a fresh one.
+            in_request: replies are owed, or a message was half sent.
+        """
+        backend.borrower = None
+        if in_request or not clean or backend.cancelling:
+            self._retire(backend, "its client left in the middle of a request" if in_request else "pinned client left",
+                         cancel=in_request)
+        else:
+            self.book.resetting(backend.member, self.board.now)
+            self._start(self._reset, backend, transaction)
+
+    def cancel(
+        self,
+        backend: Backend,
+        still_wanted: Callable[[], bool],
+        may_be_hit: Callable[[], bool],
+        done: Callable[[], None],
+    ) -> None:
+        """Cancel what the backend runs, over a connection of its own.
+
+        The backend is not reused, and its session begins no request, before the cancel is settled.
+
+        Arguments:
+            still_wanted: the request to be cancelled still runs; otherwise nothing is sent.
+            may_be_hit: what runs now is the client's, not a prologue of ours; a cancel waits for that.
+            done: called when the cancel was delivered, had become pointless, or could not be delivered.
+        """
+        backend.cancelling += 1
+        self._start(self._cancel, backend, still_wanted, may_be_hit, done)
+
+    async def _cancel(
+        self,
+        backend: Backend,
+        still_wanted: Callable[[], bool],
+        may_be_hit: Callable[[], bool],
+        done: Callable[[], None],
+    ) -> None:
+        try:
+            with trio.move_on_after(self._connect_timeout):
+                while still_wanted() and not may_be_hit():
+                    await trio.sleep(_PROLOGUE_LOOK)
+                if still_wanted():
+                    await cancel_quietly(self._opener, backend, self._observers)
+        finally:
+            backend.cancelling -= 1
+            done()
+            if not backend.cancelling and backend.on_settled is not None:
+                settled, backend.on_settled = backend.on_settled, None
+                settled()
+
+    # -- backends -------------------------------------------------------------------------------------------------
+
+    def idle_event(self, backend: Backend, mask: int) -> None:
+        """An idle backend's socket has news: it closed, or it speaks while nobody listens. Neither may be reused."""
+        if mask and not mask & ~WRITABLE:
+            return
+        if mask and not backend.transport.has_unread():
+            return
+        self._close_now(backend, "the server closed an idle connection")
+
+    def _close_now(self, backend: Backend, why: str) -> None:
+        self.board.forget(backend.transport)
+        backend.transport.close()
+        self._observers.backend_closed(self.name, backend.number, why)
+        self._carry_out(self.book.gone(backend.member, self.board.refresh()))
+
+    def _retire(self, backend: Backend, why: str, *, cancel: bool = False) -> None:
+        """Close with a good-bye; the backend counts until the server has let go of it, or the time for that is over."""
+        self._carry_out(self.book.closing(backend.member, self.board.refresh()))
+        self.board.forget(backend.transport)
+        self._start(self._say_goodbye, backend, why, cancel)
+
+    async def _say_goodbye(self, backend: Backend, why: str, cancel: bool) -> None:  # noqa: FBT001
+        try:
+            with trio.move_on_after(self._abandon_timeout):
+                if cancel:
+                    await cancel_quietly(self._opener, backend, self._observers)
+                await say_goodbye(backend, self._opener.codec.goodbye())
+        finally:
+            backend.transport.close()
+            self._observers.backend_closed(self.name, backend.number, why)
+            self._carry_out(self.book.gone(backend.member, self.board.refresh()))
+
+    async def _reset(self, backend: Backend, transaction: Transaction) -> None:
+        """End the transaction that a client left open."""
+        self.board.forget(backend.transport)
+        with trio.move_on_after(self._abandon_timeout):
+            try:
+                await self._opener.run(self._opener.codec.reset(backend.state, transaction), backend.transport)
+            except (CodecError, OSError):
+                pass  # what could not be reset is retired below
+            else:
+                self.board.watch(backend.transport, backend.event)
+                self._carry_out(self.book.give_back(backend.member, self.board.now))
+                return
+        self._retire(backend, "it could not be reset")
+
+    async def _open(self, member: Member) -> None:
+        facts = self._facts[member.key]
+        self._observers.backend_opening(self.name, member.number)
+        started = trio.current_time()
+        try:
+            with trio.fail_after(self._connect_timeout):
+                transport, state = await self._opener.open(facts)
+        except trio.TooSlowError:
+            self._open_failed(member, OpenFailure.UNREACHABLE, "it took too long", None)
+        except LoginRefused as refused:
+            kind = OpenFailure.REFUSED_BUSY if refused.transient else OpenFailure.DENIED
+            self._open_failed(member, kind, str(refused), refused.raw or None)
+        except CodecError as error:
+            self._open_failed(member, OpenFailure.UNREACHABLE, str(error), None)
+        except OSError as error:
+            if is_resource_trouble(error):
+                self._open_failed(member, OpenFailure.REFUSED_BUSY, str(error), None)
+            else:
+                self._open_failed(member, OpenFailure.UNREACHABLE, str(error), None)
+        else:
+            facts.parameters = dict(state.server_parameters)
+            self._observers.backend_opened(
+                self.name, member.number, transport.peer, trio.current_time() - started
+            )
+            backend = Backend(member, transport, state, self.idle_event)
+            await self._follow_limit(backend)
+            self.board.watch(transport, backend.event)
+            self._carry_out(self.book.opened(member, backend, self.board.refresh()))
+
+    def _open_failed(self, member: Member, kind: OpenFailure, text: str, raw: bytes | None) -> None:
+        self._observers.backend_open_failed(self.name, member.number, text, kind is not OpenFailure.DENIED)
+        refusal: Problem | bytes
+        if raw:
+            refusal = raw
+        elif kind is OpenFailure.DENIED:
+            refusal = Problem(ProblemCode.SERVER_LOGIN_FAILED, text)
+        else:
+            refusal = Problem(ProblemCode.SERVER_UNREACHABLE, text)
+        self._carry_out(self.book.open_failed(member, self.board.refresh(), kind, refusal))
+
+    async def _follow_limit(self, backend: Backend) -> None:
+        """Ask the server how many connections it allows, at the first login and now and then."""
+        if self._closed or trio.current_time() - self._limit_asked < _ASK_LIMIT_EVERY:
+            return
+        self._limit_asked = trio.current_time()
+        limit = await ask_limit(self._opener, backend, self._settings, self._connect_timeout)
+        if limit is not None:
+            self._carry_out(self.book.resize(limit, self.board.refresh()))
+
+    # -- the book's decisions -------------------------------------------------------------------------------------
+
+    def _carry_out(self, decisions: Iterable[Decision]) -> None:
+        for decision in decisions:
+            match decision:
+                case Grant(waiter, member):
+                    waiter.granted(member.payload)
+                case Open(member):
+                    self._start(self._open, member)
+                case Close(member, why):
+                    self._retire(member.payload, why.value if hasattr(why, "value") else str(why))
+                case Fail(waiter, why):
+                    waiter.failed(self._refusal(why))
+        self._changed.set()
+
+    def _refusal(self, why: Any) -> Problem | bytes:
+        if isinstance(why, (Problem, bytes)):
+            return why
+        return Problem(_FAILURES[why], fatal=False)
+
+    def _start(self, task: Any, *args: Any) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(task, *args)
+
+    async def _keep(self) -> None:
+        """Call the book's `tick` when it asks for it."""
+        while True:
+            self._changed = trio.Event()
+            self._carry_out(self.book.tick(trio.current_time()))
+            self._changed = trio.Event()
+            now = trio.current_time()
+            deadline = self.book.next_deadline(now)
+            with trio.move_on_at(min(deadline if deadline is not None else math.inf, now + _TICK_AT_LEAST)):
+                await self._changed.wait()
+            await trio.sleep(_TICK_AT_MOST + random.random() * _TICK_AT_MOST)  # noqa: S311 - spreads work, no secret
+
+    def drain(self) -> None:
+        """No new grants; idle backends close now, borrowed ones when they are given back."""
+        self._closed = True
+        self._carry_out(self.book.drain(self.board.refresh()))
+
+
+_LOOK_AFTER = 0.05
+"""Seconds idle after which a backend is looked at before it is lent (its end may not have been noticed yet)."""
+_PROLOGUE_LOOK = 0.002
+_ASK_LIMIT_EVERY = 60.0
+_TICK_AT_MOST = 0.02
+_TICK_AT_LEAST = 5.0

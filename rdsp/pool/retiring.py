@@ -1,0 +1,58 @@
+"""Small conversations with a backend that nobody has borrowed: its end, cancels, and the server's limit.
+
+Called by the pool's tasks under their deadlines.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from rdsp.config.model import TargetGroup
+from rdsp.converse import receive, send_all
+from rdsp.observe.dispatch import Observers
+from rdsp.pool.backend import Backend
+from rdsp.pool.opening import Opener
+from rdsp_codecs.errors import CodecError, PeerClosed
+
+
+async def say_goodbye(backend: Backend, words: bytes) -> None:
+    """Say good-bye and read to the end of file, so that the server has let go when this returns.
+
+    Cancellation leaves the backend fit only for closing.
+    """
+    try:
+        await send_all(backend.transport, words)
+        while True:
+            await receive(backend.transport, 65536)
+    except PeerClosed:
+        return
+
+
+async def cancel_quietly(opener: Opener, backend: Backend, observers: Observers) -> None:
+    """Ask the server to cancel what the backend runs; when that cannot be done, it is reported and not raised."""
+    try:
+        await opener.cancel(backend.state)
+    except (CodecError, OSError) as error:
+        observers.cancel_asked(None, f"not delivered: {error}")
+
+
+async def ask_limit(opener: Opener, backend: Backend, settings: TargetGroup, timeout: float) -> int | None:
+    """The quota by the server's own limit: its share, less the reserve, at most `max_backends`, at least 1.
+
+    None when the server did not answer.
+    """
+    with trio.move_on_after(timeout):
+        try:
+            allowed = await opener.run(opener.codec.max_connections(backend.state), backend.transport)
+        except (CodecError, OSError):
+            return None
+        return quota(allowed, settings)
+    return None
+
+
+def quota(allowed: int, settings: TargetGroup) -> int:
+    """How many backends may be open when the server allows `allowed` ordinary connections."""
+    share = allowed * settings.max_connections_percent // 100 - settings.reserved_connections
+    if settings.max_backends is not None:
+        share = min(share, settings.max_backends)
+    return max(1, share)

@@ -1,0 +1,47 @@
+"""What all sessions of one proxy share."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+
+import attrs
+
+from rdsp.auth.credentials import Credentials
+from rdsp.config.model import Proxy
+from rdsp.net.switchboard import Board
+from rdsp.observe.dispatch import Observers
+from rdsp.observe.statistics import Counters
+from rdsp.pool.pool import Pool
+from rdsp.session.registry import Registry
+from rdsp_codecs.api import Codec, RelayPolicy
+
+Derive = Callable[[bytes, bytes, int], Awaitable[bytes]]
+
+
+@attrs.define(eq=False)
+class SessionContext:
+    """The proxy around a session.
+
+    Attributes:
+        settings: the proxy's configuration; replaced by a reload, so a session reads it when it needs it.
+        codec: its engine.
+        credentials: passwords of database users, both ways.
+        derive: PBKDF2 off the event loop.
+        tls: the server-side TLS context, None when TLS is not offered.
+        mock_salt_key: 32 random bytes of this process.
+        policy: for every new relay.
+    """
+
+    settings: Proxy
+    codec: Codec
+    pool: Pool
+    board: Board
+    observers: Observers
+    counters: Counters
+    registry: Registry
+    credentials: Credentials
+    derive: Derive
+    tls: ssl.SSLContext | None
+    mock_salt_key: bytes = attrs.field(repr=False)
+    policy: RelayPolicy = RelayPolicy()

@@ -1,0 +1,119 @@
+"""A session's beginning: the greeting, and the answers to what it asks."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import attrs
+import trio
+
+from rdsp.converse import converse
+from rdsp.net.transport import Transport
+from rdsp.pool.backend import Backend
+from rdsp.pool.facts import KeyFacts
+from rdsp.session.bell import Bell
+from rdsp.session.context import SessionContext
+from rdsp_codecs.api import ClientLogin, Greeting, Offer
+from rdsp_codecs.problems import Problem, ProblemCode
+from rdsp_codecs.questions import Admit, Derive, Secrets, Welcome
+
+
+async def greet(context: SessionContext, transport: Transport, number: int, secret: bytes) -> Greeting:
+    """Let a client in, or turn it away.
+
+    Arguments:
+        number, secret: the connection id and cancel secret it will be told.
+
+    Raises `CodecError` when the client breaks off or breaks its protocol. Deadlines are the caller's.
+    """
+    settings = context.settings
+    offer = Offer(
+        tls=context.tls is not None,
+        require_tls=settings.require_tls,
+        local=transport.local,
+        open_to_local=context.credentials.open_to_local,
+        entropy=os.urandom,
+        mock_salt_key=context.mock_salt_key,
+        auth_methods=settings.auth_methods,
+        max_login_bytes=settings.limits.max_login_bytes,
+    )
+
+    async def answer(question: Any) -> Any:
+        match question:
+            case Secrets(user):
+                return context.credentials.passwords(user)
+            case Derive(password, salt, iterations):
+                return await context.derive(password, salt, iterations)
+            case Admit(login):
+                return await _admit(context, login, number, secret)
+        msg = f"an engine asked {question!r}"
+        raise TypeError(msg)
+
+    return await converse(context.codec.greet(offer), transport, answer=answer, server_context=context.tls)
+
+
+async def _admit(context: SessionContext, login: Any, number: int, secret: bytes) -> Welcome | Problem | bytes:
+    assert isinstance(login, ClientLogin)
+    limit = context.settings.limits.max_client_connections
+    if len(context.registry) >= limit:
+        return Problem(ProblemCode.TOO_MANY_CLIENTS, str(limit))
+    facts = facts_of(context, login)
+    if facts.parameters is None:
+        refusal = await _first_backend(context, login)
+        if refusal is not None:
+            return refusal
+    assert facts.parameters is not None
+    return Welcome(facts.parameters, number, secret)
+
+
+def facts_of(context: SessionContext, login: ClientLogin) -> KeyFacts:
+    """The pool of this client."""
+
+    def make() -> KeyFacts:
+        return KeyFacts(login.user, login.database, dict(context.codec.startup(login)))
+
+    return context.pool.facts(context.codec.pool_key(login), make)
+
+
+@attrs.define(eq=False)
+class _FirstBackend:
+    """Waits for any backend of a pool, only to have the server introduce itself."""
+
+    bell: Bell
+    backend: Backend | None = None
+    refusal: Problem | bytes | None = None
+
+    def granted(self, backend: Backend) -> None:
+        self.backend = backend
+        self.bell.ring()
+
+    def failed(self, refusal: Problem | bytes) -> None:
+        self.refusal = refusal
+        self.bell.ring()
+
+
+async def _first_backend(context: SessionContext, login: ClientLogin) -> Problem | bytes | None:
+    """Have a first backend opened. Returns the refusal when there is none within the borrow timeout.
+
+    A cancellation leaves the queue.
+    """
+    waiter = _FirstBackend(Bell())
+    key = context.codec.pool_key(login)
+    context.pool.wait(key, waiter)
+    try:
+        with trio.move_on_after(max(context.settings.target_group.connection_borrow_timeout, _AT_LEAST)):
+            await waiter.bell.wait()
+    finally:
+        if waiter.backend is not None:
+            context.pool.give_back(waiter.backend)
+        elif waiter.refusal is None:
+            context.pool.left(waiter)
+    if waiter.backend is not None:
+        return None
+    refusal = waiter.refusal or Problem(ProblemCode.BORROW_TIMEOUT)
+    return attrs.evolve(refusal, fatal=True) if isinstance(refusal, Problem) else refusal
+
+
+_AT_LEAST = 1.0
+"""Even with a borrow timeout of 0, the very first database connection may be opened."""

@@ -1,0 +1,77 @@
+"""Who is connected: the sessions of one proxy by connection id, for cancels, draining and statistics."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+import attrs
+
+_WORKER_SHIFT: Final = 24
+_SERIAL_MASK: Final = (1 << _WORKER_SHIFT) - 1
+
+
+class Cancellable(Protocol):
+    """A logged-in session, as far as others may reach it."""
+
+    def cancel(self) -> None:
+        """The client wants its running request cancelled. Never blocks, never fails."""
+
+    def stop(self) -> None:
+        """End at the next moment at which nothing is lost."""
+
+
+@attrs.frozen
+class _Entry:
+    session: Cancellable
+    secret: bytes = attrs.field(repr=False)
+
+
+class Registry:
+    """Sessions by connection id.
+
+    Invariant: ids are 1..2**31-1 (clients treat them as signed), unique among connected sessions; the top 7 bits tell
+    the worker, so that several processes can route a cancel.
+    """
+
+    def __init__(self, worker: int = 0) -> None:
+        """`worker` is 0..127."""
+        self._entries: dict[int, _Entry] = {}
+        self._worker = worker
+        self._serial = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Cancellable]:
+        return iter([entry.session for entry in self._entries.values()])
+
+    def new_id(self) -> int:
+        """A connection id that no connected session has."""
+        while True:
+            self._serial = self._serial % _SERIAL_MASK + 1
+            number = self._worker << _WORKER_SHIFT | self._serial
+            if number not in self._entries:
+                return number
+
+    @staticmethod
+    def new_secret(size: int = 4) -> bytes:
+        """The secret half of a cancel key."""
+        return secrets.token_bytes(size)
+
+    def add(self, number: int, secret: bytes, session: Cancellable) -> None:
+        """A session is in."""
+        self._entries[number] = _Entry(session, secret)
+
+    def remove(self, number: int) -> None:
+        """A session ended; unknown numbers are ignored."""
+        self._entries.pop(number, None)
+
+    def find(self, number: int, secret: bytes) -> Cancellable | None:
+        """The session that a cancel key means, None for a wrong one. Compared in constant time."""
+        entry = self._entries.get(number)
+        if entry is None or not hmac.compare_digest(entry.secret, secret):
+            return None
+        return entry.session

@@ -1,0 +1,338 @@
+"""A session's own task: from accept to close, everything that may wait.
+
+In steady state it sleeps and `splice` does the work. It is the only place where a session ends, and every ending is
+one `SessionEnd`.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from typing import Final
+
+import trio
+
+from rdsp.converse import send_all
+from rdsp.net.switchboard import READABLE
+from rdsp.net.transport import Transport
+from rdsp.observe.events import SessionEnd
+from rdsp.session import splice as calls
+from rdsp.session.bell import Bell
+from rdsp.session.context import SessionContext
+from rdsp.session.login import greet
+from rdsp.session.machine import State
+from rdsp.session.splice import Splice
+from rdsp_codecs.api import CancelAsked, ClientLogin, Turned
+from rdsp_codecs.errors import CodecError, PeerClosed, WireError
+from rdsp_codecs.problems import Problem, ProblemCode
+from rdsp_codecs.transaction import Transaction
+
+_LAST_WORDS_TIMEOUT: Final = 5.0
+_LOOK_AGAIN: Final = 1.0
+
+
+async def serve_client(context: SessionContext, transport: Transport) -> None:
+    """Serve one client connection to its end. Raises nothing but cancellation; the transport is closed after it."""
+    number = context.registry.new_id()
+    observers = context.observers
+    observers.session_started(number, context.settings.name, transport.peer)
+    end = SessionEnd("the proxy stopped", "proxy", "")
+    try:
+        end = await _serve(context, transport, number)
+    except CodecError as error:
+        end = SessionEnd("the client broke off or broke the protocol", "client", str(error))
+    except Exception as error:  # noqa: BLE001 - the fence around a session: one fault must not reach the others
+        end = SessionEnd("internal error", "proxy", "".join(traceback.format_exception(error)))
+    finally:
+        transport.close()
+        observers.session_ended(number, end)
+
+
+async def _serve(context: SessionContext, transport: Transport, number: int) -> SessionEnd:
+    secret = context.registry.new_secret()
+    greeting = None
+    with trio.move_on_after(context.settings.limits.login_timeout) as scope:
+        context.counters.logins += 1
+        try:
+            greeting = await greet(context, transport, number, secret)
+        except (WireError, UnicodeError) as error:
+            problem = Problem(ProblemCode.PROTOCOL_VIOLATION, str(error))
+            await _say(transport, context.codec.refuse(problem))
+            return SessionEnd("login failed", "client", str(error))
+        finally:
+            context.counters.logins -= 1
+    if scope.cancelled_caught or greeting is None:
+        problem = Problem(ProblemCode.LOGIN_TIMEOUT)
+        context.observers.refused(context.settings.name, transport.peer, problem, "")
+        await _say(transport, context.codec.refuse(problem))
+        return SessionEnd("login took too long", "client", "")
+    match greeting:
+        case CancelAsked(wanted, key):
+            await _pass_cancel(context, wanted, key)
+            return SessionEnd("cancel request", "client", "")
+        case Turned(problem, user):
+            if problem is not None:
+                context.observers.refused(context.settings.name, transport.peer, problem, user)
+            return SessionEnd("turned away" if problem else "left during login", "client", "")
+    assert isinstance(greeting, ClientLogin)
+    session = Session(context, transport, number, greeting)
+    context.registry.add(number, secret, session)
+    context.observers.session_admitted(number, greeting.user, greeting.database, greeting.tls)
+    try:
+        return await session.run(greeting.leftover)
+    finally:
+        context.registry.remove(number)
+        session.release()
+
+
+async def _pass_cancel(context: SessionContext, wanted: int, key: bytes) -> None:
+    """Hand a cancel to its session. The client's connection is closed last, when the cancel is on its way."""
+    session = context.registry.find(wanted, key)
+    context.observers.cancel_asked(wanted if session is not None else None, "passed on" if session else "wrong key")
+    if session is not None:
+        session.cancel()
+        if isinstance(session, Session):
+            with trio.move_on_after(_LAST_WORDS_TIMEOUT):
+                await session.cancel_passed()
+
+
+async def _say(transport: Transport, words: bytes) -> None:
+    with trio.move_on_after(_LAST_WORDS_TIMEOUT):
+        try:
+            await send_all(transport, words)
+        except PeerClosed:
+            return
+
+
+class Session:
+    """A logged-in session as its task sees it.
+
+    Invariant: the transport is watched by the switchboard from `run` to `release`; after `release` no backend is held.
+    """
+
+    def __init__(self, context: SessionContext, transport: Transport, number: int, login: ClientLogin) -> None:
+        self._context = context
+        self._transport = transport
+        self._number = number
+        self._bell = Bell()
+        codec = context.codec
+        self._splice = Splice(
+            transport,
+            codec.relay(login, context.policy),
+            context.pool,
+            codec.pool_key(login),
+            context.board,
+            context.counters,
+            self._bell.ring,
+        )
+        limits = context.settings.limits
+        self._lifetime_end = trio.current_time() + limits.client_lifetime
+        self._wait_until = math.inf
+        self._wait_began = 0.0
+        self._cancels_done = trio.Event()
+        self._stop_problem = Problem(ProblemCode.SHUTTING_DOWN)
+
+    # -- from outside ---------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """See `Cancellable`. Reaches what runs now, or ends the wait for a backend."""
+        splice = self._splice
+        self._cancels_done = trio.Event()
+        if splice.state is State.WAITING:
+            splice.summon(calls.CANCEL)
+            return
+        backend = splice.backend
+        if backend is None or not splice.relay.in_request():
+            self._cancels_done.set()
+            return
+        done, request = self._cancels_done, backend.requests
+
+        def still_wanted() -> bool:
+            return splice.backend is backend and backend.requests == request
+
+        self._context.pool.cancel(backend, still_wanted, splice.relay.cancellable, done.set)
+
+    async def cancel_passed(self) -> None:
+        """Return when the last cancel was delivered or had become pointless."""
+        await self._cancels_done.wait()
+
+    def stop(self) -> None:
+        """See `Cancellable`."""
+        self._splice.stopping = True
+        self._splice.summon(calls.STOP)
+
+    # -- the task -------------------------------------------------------------------------------------------------
+
+    async def run(self, leftover: bytes) -> SessionEnd:
+        """Serve until the session ends. Cancellation ends it without last words."""
+        splice, board = self._splice, self._context.board
+        board.refresh()
+        splice.last_active = board.now
+        board.watch(self._transport, splice.client_event)
+        if leftover:
+            splice.feed(leftover)
+        else:
+            board.again(splice.client_event, READABLE)
+        while True:
+            with trio.move_on_at(self._deadline()):
+                await self._bell.wait()
+            board.refresh()
+            end = await self._answer_call()
+            if end is not None:
+                return end
+            splice.read_on()
+
+    def release(self) -> None:
+        """Let go of everything. Any number of times."""
+        splice, pool = self._splice, self._context.pool
+        self._context.board.forget(self._transport)
+        splice.leave_queue()
+        backend, splice.backend = splice.backend, None
+        if backend is not None:
+            relay = splice.relay
+            in_request = relay.in_request() or bool(splice.server_rest)
+            pool.abandon(backend, relay.transaction, clean=not relay.pins, in_request=in_request)
+
+    def _deadline(self) -> float:
+        """When the task must look by itself, on Trio's clock."""
+        splice, settings = self._splice, self._context.settings
+        if splice.state is State.WAITING:
+            return self._wait_until
+        deadline = self._lifetime_end if not splice.stopping else math.inf
+        idle_since = splice.last_active
+        deadline = min(deadline, idle_since + settings.idle_client_timeout)
+        limit = settings.limits.idle_in_transaction_timeout
+        if limit and splice.state is State.HOLDING and splice.relay.transaction is not Transaction.NONE:
+            deadline = min(deadline, idle_since + limit)
+        # A busy session is not idle, whatever its last message was; look again later.
+        return max(deadline, trio.current_time() + _LOOK_AGAIN) if splice.state is State.BUSY else deadline
+
+    async def _answer_call(self) -> SessionEnd | None:
+        """One turn: what the steps left to do."""
+        splice = self._splice
+        call, splice.call = splice.call, 0
+        if call & calls.PINNED:
+            self._report_pins()
+        if call & calls.FAULT:
+            return await self._fault()
+        if call & calls.CLIENT_GONE:
+            return SessionEnd("the TCP channel was closed by the client", "client", "")
+        if call & calls.BYE:
+            return SessionEnd("the client requested that the connection close", "client", "")
+        if call & calls.SERVER_GONE:
+            return await self._server_gone()
+        if call & calls.GRANTED:
+            seconds = trio.current_time() - self._wait_began
+            self._context.counters.waited(seconds)
+            self._context.observers.borrowed_after_wait(self._number, seconds)
+        if splice.state is State.WAITING:
+            return await self._waiting(call)
+        return await self._look_at_clock()
+
+    def _report_pins(self) -> None:
+        splice = self._splice
+        for reason in splice.relay.pins.fresh():
+            detail = splice.relay.pins.active().get(reason, "")
+            number = splice.backend.number if splice.backend is not None else 0
+            self._context.counters.pinned(reason)
+            self._context.observers.pinned(self._number, number, reason, detail)
+
+    async def _look_at_clock(self) -> SessionEnd | None:
+        splice, settings = self._splice, self._context.settings
+        now = trio.current_time()
+        free = splice.state is State.QUIET or (
+            splice.state is State.HOLDING and splice.relay.transaction is Transaction.NONE
+        )
+        if now >= self._lifetime_end and not splice.stopping:
+            splice.stopping = True
+            self._stop_problem = Problem(ProblemCode.LIFETIME_OVER)
+        if splice.stopping and free and not splice.relay.in_request():
+            return await self._part(self._stop_problem, "proxy")
+        if splice.state is State.BUSY:
+            return None
+        idle = now - splice.last_active
+        if idle >= settings.idle_client_timeout:
+            return await self._part(Problem(ProblemCode.IDLE_TIMEOUT), "client")
+        limit = settings.limits.idle_in_transaction_timeout
+        if limit and not free and idle >= limit:
+            return await self._part(Problem(ProblemCode.IDLE_IN_TRANSACTION), "client")
+        return None
+
+    # -- waiting for a backend ------------------------------------------------------------------------------------
+
+    async def _waiting(self, call: int) -> SessionEnd | None:
+        splice, context = self._splice, self._context
+        now = trio.current_time()
+        if call & calls.BACKEND and not splice.queued:
+            self._wait_until = now + context.settings.target_group.connection_borrow_timeout
+            self._wait_began = now
+            context.observers.waiting(self._number)
+            splice.queue()
+            return None
+        if call & calls.REFUSED and splice.refusal is not None:
+            refusal, splice.refusal = splice.refusal, None
+            return await self._denied(refusal)
+        if call & calls.CANCEL:
+            splice.leave_queue()
+            self._cancels_done.set()
+            return await self._denied(Problem(ProblemCode.CANCELLED_WHILE_WAITING, fatal=False))
+        if splice.stopping:
+            splice.leave_queue()
+            return await self._part(self._stop_problem, "proxy")
+        if now >= self._wait_until:
+            splice.leave_queue()
+            return await self._denied(Problem(ProblemCode.BORROW_TIMEOUT, fatal=False))
+        return None
+
+    async def _denied(self, refusal: Problem | bytes) -> SessionEnd | None:
+        """The request will not be served. After a problem of the proxy's the session lives on."""
+        splice, context = self._splice, self._context
+        if isinstance(refusal, bytes):
+            await _say(self._transport, splice.client_rest + refusal)
+            return SessionEnd("the server refused a login", "server", "")
+        context.observers.borrow_failed(self._number, refusal)
+        context.counters.failed(refusal.code)
+        if refusal.fatal:
+            return await self._part(refusal, "server")
+        splice.state = State.QUIET
+        splice.resume_after_abort(splice.relay.abort(refusal))
+        return None
+
+    # -- endings --------------------------------------------------------------------------------------------------
+
+    async def _part(self, problem: Problem, blame: str) -> SessionEnd:
+        """Last words, in the engine's own way."""
+        context = self._context
+        context.board.forget(self._transport)
+        context.counters.failed(problem.code)
+        await _say(self._transport, self._splice.client_rest + context.codec.refuse(problem))
+        return SessionEnd(problem.code.value, blame, problem.subject)
+
+    async def _server_gone(self) -> SessionEnd:
+        splice, context = self._splice, self._context
+        context.board.forget(self._transport)
+        backend, splice.backend = splice.backend, None
+        if backend is not None:
+            context.pool.lost(backend, "the server closed it while it was borrowed")
+        words = splice.client_rest
+        if not splice.said_fatal:
+            words += context.codec.refuse(Problem(ProblemCode.SERVER_GONE))
+        await _say(self._transport, words)
+        return SessionEnd("the database connection was lost", "server", "")
+
+    async def _fault(self) -> SessionEnd:
+        splice, context = self._splice, self._context
+        fault = splice.fault
+        assert fault is not None
+        if not isinstance(fault, CodecError):
+            await self._part(Problem(ProblemCode.INTERNAL), "proxy")
+            raise fault
+        if not splice.fault_of_server:
+            return await self._part(Problem(ProblemCode.PROTOCOL_VIOLATION, str(fault)), "client")
+        backend, splice.backend = splice.backend, None
+        if backend is not None:
+            context.pool.lost(backend, f"it broke the protocol: {fault}")
+        return await self._part(Problem(ProblemCode.SERVER_PROTOCOL_VIOLATION, str(fault)), "server")
+
+    def __repr__(self) -> str:
+        return f"<Session {self._number} {self._splice!r}>"

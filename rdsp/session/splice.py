@@ -1,0 +1,441 @@
+"""The steady state of a session: two sockets, one relay, and the steps between them.
+
+The switchboard calls `client_event`, a borrowed backend calls `server_event`; both run to the end without waiting.
+What must wait (a backend that is not free, an end, a fault) is left to the session's task (`rdsp.session.run`),
+which `wake` rouses. Nothing here logs, opens or closes backends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Final
+
+from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE, Board
+from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss
+from rdsp.observe.statistics import Counters
+from rdsp.pool.backend import Backend
+from rdsp.pool.pool import Pool
+from rdsp.session.machine import State
+from rdsp.session.policy import may_release
+from rdsp_codecs import moves
+from rdsp_codecs.api import Relay
+from rdsp_codecs.problems import Problem
+from rdsp_codecs.transaction import Transaction
+
+CHUNK: Final = 65536
+"""Bytes per read."""
+READS: Final = 8
+"""Reads per step before other sessions get their turn."""
+
+
+# Why the session's task is wanted: bits of `Splice.call`, plain numbers because steps test them all the time.
+BACKEND: Final = 1
+"""The relay holds a request and no backend is free."""
+GRANTED: Final = 2
+REFUSED: Final = 4
+CLIENT_GONE: Final = 8
+SERVER_GONE: Final = 16
+BYE: Final = 32
+FAULT: Final = 64
+PINNED: Final = 128
+STOP: Final = 256
+FREE: Final = 512
+"""Nothing holds the session back any longer, and it is to stop."""
+CANCEL: Final = 1024
+"""A cancel came while the session waits for a backend."""
+
+_HALTING: Final = CLIENT_GONE | FAULT | BYE | SERVER_GONE
+_INPUT: Final = READABLE | LEAVING
+
+
+class Splice:
+    """One session's steady state.
+
+    Invariant: `backend` is set exactly in the states BUSY and HOLDING. Bytes that a peer did not take yet stand in
+    `client_rest` or `server_rest`; while one of them is not empty the other side is not read.
+    """
+
+    __slots__ = (
+        "_board",
+        "_client_again",
+        "_client_full",
+        "_client_recv",
+        "_client_send",
+        "_counters",
+        "_pool",
+        "_server_again",
+        "backend",
+        "call",
+        "client",
+        "client_rest",
+        "fault",
+        "fault_of_server",
+        "said_fatal",
+        "key",
+        "last_active",
+        "queued",
+        "refusal",
+        "relay",
+        "server_rest",
+        "settling",
+        "state",
+        "stopping",
+        "wake",
+    )
+
+    def __init__(
+        self,
+        client: Transport,
+        relay: Relay,
+        pool: Pool,
+        key: Hashable,
+        board: Board,
+        counters: Counters,
+        wake: Callable[[], None],
+    ) -> None:
+        self.client = client
+        self.relay = relay
+        self.state = State.QUIET
+        self.backend: Backend | None = None
+        self.call = 0
+        self.fault: Exception | None = None
+        self.fault_of_server = False
+        self.said_fatal = False
+        self.refusal: Problem | bytes | None = None
+        self.last_active = board.now
+        self.queued = False
+        """Stands in the pool's queue, not answered yet."""
+        self.settling = False
+        """A cancel may still hit what the backend runs: no new request may begin."""
+        self.stopping = False
+        self.wake = wake
+        self.client_rest = b""
+        self.server_rest = b""
+        self._client_recv = client.recv
+        self._client_send = client.send
+        # Over TLS a short read proves nothing: more records may stand in the socket.
+        self._client_full = 0 if client.tls is not None else CHUNK
+        self._client_again = False
+        self._server_again = False
+        self._pool = pool
+        self.key = key
+        self._board = board
+        self._counters = counters
+
+    # -- calling the session's task -------------------------------------------------------------------------------
+
+    def summon(self, call: int) -> None:
+        """Ask the session's task to come."""
+        self.call |= call
+        self.wake()
+
+    def _failed(self, error: Exception, *, server: bool) -> None:
+        self.fault = error
+        self.fault_of_server = server
+        self.summon(FAULT)
+
+    # -- the client's side ----------------------------------------------------------------------------------------
+
+    def client_event(self, mask: int) -> None:
+        """The client's socket is ready."""
+        try:
+            if self.client_rest and mask & WRITABLE:
+                self._flush_client()
+            if mask & _INPUT:
+                self._read_client(mask)
+        except Exception as error:  # noqa: BLE001 - raised again in the session's task
+            self._failed(error, server=False)
+
+    def _read_client(self, mask: int) -> None:
+        if self.call or self.server_rest or self.settling or self.state is State.WAITING:
+            self._client_again = True
+            if mask & LEAVING and self.state is State.WAITING:
+                self.summon(CLIENT_GONE)
+            return
+        for _ in range(READS):
+            try:
+                data = self._client_recv(CHUNK)
+            except WOULD_BLOCK:
+                return
+            except OSError as error:
+                if not is_peer_loss(error):
+                    raise
+                data = b""
+            if not data:
+                self.summon(CLIENT_GONE)
+                return
+            self._take(data)
+            if self.call or self.server_rest or self.settling or self.state is State.WAITING:
+                self._client_again = True
+                return
+            if len(data) < self._client_full and not mask & LEAVING:
+                return
+        self._board.again(self.client_event, mask & ~WRITABLE)
+
+    def _take(self, data: bytes) -> None:
+        """One chunk of the client's."""
+        relay = self.relay
+        self.last_active = self._board.now
+        signals = relay.from_client(data)
+        if relay.to_client:
+            self._send_client()
+        if signals:
+            self._heed_client(signals)
+        elif self.backend is not None:
+            self.state = State.BUSY
+        if relay.to_server:
+            self._send_server()
+
+    def _heed_client(self, signals: int) -> None:
+        if signals & moves.WANT_BACKEND:
+            self.borrow()
+            return
+        if self.backend is not None:
+            self.state = State.BUSY
+        if signals & moves.PINNED:
+            self.summon(PINNED)
+        if signals & moves.BYE:
+            self.summon(BYE)
+        elif signals & moves.OVER:
+            self._request_over()
+
+    def borrow(self) -> None:
+        """The relay holds a request: get a backend now, or leave it to the task to wait for one."""
+        backend = self._pool.take(self.key)
+        if backend is not None:
+            self.attach(backend)
+        else:
+            self.state = State.WAITING
+            self.summon(BACKEND)
+
+    def attach(self, backend: Backend) -> None:
+        """The session has borrowed `backend`: the held request goes out."""
+        backend.borrower = self
+        self.backend = backend
+        self.state = State.BUSY
+        self._counters.borrows += 1
+        signals = self.relay.attached(backend.state)
+        if self.relay.to_server:
+            self._send_server()
+        if signals:
+            if signals & moves.PINNED:
+                self.summon(PINNED)
+            if signals & moves.BYE:
+                self.summon(BYE)
+
+    def granted(self, backend: Backend) -> None:
+        """See `rdsp.pool.pool.Waiter`. The request goes out at once, without a task switch."""
+        self.queued = False
+        self._counters.waiting -= 1
+        try:
+            self.call &= ~BACKEND
+            self.attach(backend)
+            self.summon(GRANTED)
+        except Exception as error:  # noqa: BLE001 - raised again in the session's task
+            self._failed(error, server=False)
+
+    def failed(self, refusal: Problem | bytes) -> None:
+        """See `rdsp.pool.pool.Waiter`."""
+        self.queued = False
+        self._counters.waiting -= 1
+        self.refusal = refusal
+        self.summon(REFUSED)
+
+    def queue(self) -> None:
+        """Stand in the pool's queue; the answer may come before this returns."""
+        self.queued = True
+        self._counters.waiting += 1
+        self._pool.wait(self.key, self)
+
+    def leave_queue(self) -> None:
+        """Do not wait any longer. Nothing happens when the answer has come."""
+        if self.queued:
+            self.queued = False
+            self._counters.waiting -= 1
+            self._pool.left(self)
+
+    def feed(self, data: bytes) -> None:
+        """Bytes of the client's that came before the steady state."""
+        try:
+            self._take(data)
+        except Exception as error:  # noqa: BLE001 - raised again in the session's task
+            self._failed(error, server=False)
+
+    def resume_after_abort(self, signals: int) -> None:
+        """The held request was refused: say so, and go on with what the client sent behind it."""
+        if self.relay.to_client:
+            self._send_client()
+        if signals:
+            self._heed_client(signals)
+
+    def _settled(self) -> None:
+        self.settling = False
+        if self.backend is not None:
+            self.backend.on_settled = None
+        self.read_on()
+
+    def read_on(self) -> None:
+        """What kept the client from being read is over."""
+        if self._client_again:
+            self._client_again = False
+            self._board.again(self.client_event, READABLE)
+
+    def _send_client(self) -> None:
+        out = self.relay.to_client
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        if self.client_rest:
+            self.client_rest += data
+            return
+        try:
+            sent = self._client_send(data)
+        except WOULD_BLOCK:
+            sent = 0
+        except OSError as error:
+            if not is_peer_loss(error):
+                raise
+            self.summon(CLIENT_GONE)
+            return
+        if sent < len(data):
+            self.client_rest = data[sent:]
+
+    def _flush_client(self) -> None:
+        rest = self.client_rest
+        while rest:
+            try:
+                sent = self._client_send(rest)
+            except WOULD_BLOCK:
+                break
+            except OSError as error:
+                if not is_peer_loss(error):
+                    raise
+                self.client_rest = b""
+                self.summon(CLIENT_GONE)
+                return
+            rest = rest[sent:]
+        self.client_rest = rest
+        if not rest and self._server_again:
+            self._server_again = False
+            self._board.again(self._server_again_event, READABLE)
+
+    # -- the server's side ----------------------------------------------------------------------------------------
+
+    def server_event(self, mask: int) -> None:
+        """The borrowed backend's socket is ready."""
+        try:
+            if self.server_rest and mask & WRITABLE:
+                self._flush_server()
+            if mask & _INPUT:
+                self._read_server(mask)
+        except Exception as error:  # noqa: BLE001 - raised again in the session's task
+            self._failed(error, server=True)
+
+    def _server_again_event(self, mask: int) -> None:
+        if self.backend is not None:
+            self.server_event(mask)
+
+    def _read_server(self, mask: int) -> None:
+        relay = self.relay
+        for _ in range(READS):
+            backend = self.backend
+            if backend is None:
+                return
+            if self.client_rest or self.call & _HALTING:
+                self._server_again = True
+                return
+            try:
+                data = backend.recv(CHUNK)
+            except WOULD_BLOCK:
+                return
+            except OSError as error:
+                if not is_peer_loss(error):
+                    raise
+                data = b""
+            if not data:
+                self.summon(SERVER_GONE)
+                return
+            signals = relay.from_server(data)
+            if relay.to_client:
+                self._send_client()
+            if relay.to_server:
+                self._send_server()
+            if signals:
+                if signals & moves.OVER:
+                    self._request_over()
+                if signals & ~moves.OVER:
+                    self.said_fatal = self.said_fatal or bool(signals & moves.FATAL)
+                    if signals & moves.PINNED:
+                        self.summon(PINNED)
+            if len(data) < backend.full and not mask & LEAVING:
+                return
+        if self.backend is not None:
+            self._board.again(self._server_again_event, mask & ~WRITABLE)
+
+    def _request_over(self) -> None:
+        """A request is over: give the backend back, or keep it."""
+        backend, relay = self.backend, self.relay
+        assert backend is not None
+        self._counters.requests += 1
+        backend.requests += 1
+        self.last_active = self._board.now
+        transaction = relay.transaction
+        if may_release(transaction, relay.pins, owed=relay.in_request()) and not self.server_rest:
+            self.state = State.QUIET
+            self._counters.transactions += 1
+            relay.detached()
+            self.backend = None
+            self._pool.give_back(backend)
+            if self.stopping:
+                self.summon(FREE)
+        else:
+            if transaction is Transaction.NONE:
+                self._counters.transactions += 1
+            self.state = State.HOLDING
+            if backend.cancelling:
+                self.settling = True
+                backend.on_settled = self._settled
+            if self.stopping and transaction is Transaction.NONE:
+                self.summon(FREE)
+
+    def _send_server(self) -> None:
+        out = self.relay.to_server
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        backend = self.backend
+        assert backend is not None
+        if self.server_rest:
+            self.server_rest += data
+            return
+        try:
+            sent = backend.send(data)
+        except WOULD_BLOCK:
+            sent = 0
+        except OSError as error:
+            if not is_peer_loss(error):
+                raise
+            # What the server said before it went may still be read; the end of file then tells the rest.
+            self._board.again(self._server_again_event, READABLE | LEAVING)
+            return
+        if sent < len(data):
+            self.server_rest = data[sent:]
+
+    def _flush_server(self) -> None:
+        rest, backend = self.server_rest, self.backend
+        while rest and backend is not None:
+            try:
+                sent = backend.send(rest)
+            except WOULD_BLOCK:
+                break
+            except OSError as error:
+                if not is_peer_loss(error):
+                    raise
+                rest = b""
+                self._board.again(self._server_again_event, READABLE | LEAVING)
+                break
+            rest = rest[sent:]
+        self.server_rest = rest
+        if not rest:
+            self.read_on()
+
+    def __repr__(self) -> str:
+        return f"<Splice {self.state.name} {self.relay.transaction.value} {self.relay.pins!r} {self.client.peer}>"

@@ -1,0 +1,270 @@
+"""PostgreSQL's relay: one session's two filters, what is held while no backend is there, and the end of requests.
+
+The runtime calls it (`rdsp_codecs.api.Relay`). What single messages mean stands in `requests` and `replies`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from rdsp_codecs import moves
+from rdsp_codecs.errors import WireError
+from rdsp_codecs.filtering import ChunkFilter
+from rdsp_codecs.postgres import dialogue as owed
+from rdsp_codecs.postgres.dialogue import Dialogue
+from rdsp_codecs.postgres.framing import CLIENT_INTEREST, SERVER_EXTENDED, SERVER_SIMPLE, framing
+from rdsp_codecs.postgres.refuse import refuse
+from rdsp_codecs.postgres.replies import Replies
+from rdsp_codecs.postgres.requests import Requests
+from rdsp_codecs.postgres.session_state import HARMLESS
+from rdsp_codecs.postgres.statements import close_frame, evict
+from rdsp_codecs.transaction import Transaction
+
+if TYPE_CHECKING:
+    from rdsp_codecs.api import ClientLogin, RelayPolicy
+    from rdsp_codecs.pins import PinBoard
+    from rdsp_codecs.postgres.state import PostgresState
+    from rdsp_codecs.problems import Problem
+
+_LENGTH = struct.Struct(">I").unpack_from
+_QUERY: Final = ord("Q")
+_READY_IDLE: Final = b"Z\0\0\0\5I"
+_COPY_TAGS: Final = b"dcf"
+_ANSWERED_ALONE: Final = b"QF"
+"""Messages that end with a ReadyForQuery of their own; all others belong to a group that a Sync ends."""
+
+
+class PostgresRelay:
+    """See `rdsp_codecs.api.Relay`.
+
+    Invariant: `_held` is empty unless no backend is attached or a prologue runs; what it holds comes behind what the
+    client filter holds.
+    """
+
+    __slots__ = (
+        "_client",
+        "_d",
+        "_held",
+        "_held_size",
+        "_max_frame",
+        "_max_held",
+        "_owe",
+        "_pins",
+        "_replies",
+        "_requests",
+        "_server",
+        "_skip_to_sync",
+        "to_client",
+        "to_server",
+    )
+
+    def __init__(self, who: ClientLogin, policy: RelayPolicy) -> None:
+        self.to_server: list[bytes] = []
+        self.to_client: list[bytes] = []
+        self._d = dialogue = Dialogue(policy)
+        self._pins = dialogue.pins
+        self._owe = dialogue.ledger.owe
+        self._requests = Requests(dialogue)
+        self._replies = Replies(dialogue, self._requests)
+        wire = framing(policy.max_frame)
+        self._client = ChunkFilter(wire, CLIENT_INTEREST, self._requests.judge, self.to_server, policy.max_held)
+        self._server = ChunkFilter(wire, SERVER_SIMPLE, self._replies.judge, self.to_client, policy.max_held)
+        self._max_frame, self._max_held = policy.max_frame, policy.max_held
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._skip_to_sync = False
+        for name, value in (who.welcome.parameters if who.welcome else {}).items():
+            self._requests.parameter(name, value)
+
+    @property
+    def transaction(self) -> Transaction:
+        """The status of the last end of a request."""
+        return self._d.transaction
+
+    @property
+    def pins(self) -> PinBoard:
+        """Why the backend may not be given back."""
+        return self._pins
+
+    # -- the client's bytes ---------------------------------------------------------------------------------------
+
+    def from_client(self, data: bytes) -> int:
+        """See `Relay`."""
+        d = self._d
+        if d.state is None:
+            return self._hold(data)
+        if d.paused:
+            self._keep(data)
+            return moves.NOTHING
+        self._forward(data)
+        return self._after_client()
+
+    def _forward(self, data: bytes) -> None:
+        """Bytes on their way to the backend. The common case, one whole simple query, takes a short cut."""
+        d, client = self._d, self._client
+        if data[0] == _QUERY and client.empty and not d.skipping and not d.extended and len(data) > 5:
+            (length,) = _LENGTH(data, 1)
+            if length + 1 == len(data) and length <= self._max_held:
+                text = data[5:-1]
+                if self._requests.inspect(text) is HARMLESS:
+                    d.texts.append(text)
+                    d.statements.unnamed = d.state.unnamed = None  # type: ignore[union-attr]
+                    self._owe(owed.QUERY)
+                    self.to_server.append(data)
+                    return
+        client.push(data)
+
+    def _after_client(self) -> int:
+        d = self._d
+        if d.injected:
+            self.to_server += d.injected
+            d.injected.clear()
+        self._server.interest = SERVER_EXTENDED if d.extended else SERVER_SIMPLE
+        signals = moves.PINNED if self._pins.has_fresh else moves.NOTHING
+        if self._requests.bye:
+            signals |= moves.BYE
+        elif d.over and d.ledger.empty and self._client.between_frames and self._server.between_frames:
+            # The request ended while a message of the client's, that the server ignores, was still on its way.
+            d.over = False
+            signals |= moves.OVER
+        elif not d.ledger.empty:
+            d.over = False
+        return signals
+
+    def _hold(self, data: bytes) -> int:
+        """No backend: keep the bytes, and ask for one as soon as there is a whole message that needs it."""
+        if data:
+            self._keep(data)
+        held = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        at, size = 0, len(held)
+        signals = moves.NOTHING
+        while size - at >= 5:
+            total = _LENGTH(held, at + 1)[0] + 1
+            if total < 5 or total > self._max_frame:
+                msg = f"frame length {total} is not in 5..{self._max_frame}"
+                raise WireError(msg)
+            tag = held[at]
+            if not self._is_ignored(tag):
+                if size - at >= total or total > self._max_held:
+                    signals = moves.BYE if tag == ord("X") else moves.WANT_BACKEND
+                break
+            if size - at < total and tag != ord("d"):
+                break
+            if size - at < total:
+                self._client.skip(total - (size - at))
+            at = min(size, at + total)
+            if tag == ord("S"):
+                self._skip_to_sync = False
+                self.to_client.append(_READY_IDLE)
+        if at:
+            self._held = [held[at:]] if at < size else []
+            self._held_size = size - at
+        return signals
+
+    def _is_ignored(self, tag: int) -> bool:
+        """Between requests a server ignores what is left of a COPY that failed, and, after an error, all up to Sync."""
+        return self._skip_to_sync or tag in _COPY_TAGS or tag == ord("H")
+
+    def _keep(self, data: bytes) -> None:
+        if self._client.owes and self._d.state is None:
+            data = self._client.pay(data)
+            if not data:
+                return
+        self._held.append(data)
+        self._held_size += len(data)
+
+    @property
+    def holds_too_much(self) -> bool:
+        """More than `max_held` bytes are held: the client should not be read until a backend is there."""
+        return self._held_size > self._max_held
+
+    def attached(self, state: PostgresState) -> int:
+        """See `Relay`."""
+        d = self._d
+        d.state = state
+        d.over = False
+        if state.garbage or len(state.statements) > d.policy.max_prepared_statements:
+            for name in evict(state, d.policy.max_prepared_statements):
+                self.to_server.append(close_frame(name))
+                self._owe(owed.SWALLOWED_CLOSE)
+                d.extended = True
+        return self._release_held()
+
+    def _release_held(self) -> int:
+        d, held = self._d, self._held
+        if len(held) == 1:
+            data = held.pop()
+            self._held_size = 0
+            self._forward(data)
+        else:
+            self._client.resume()
+            while held and not d.paused:
+                data = held.pop(0)
+                self._held_size -= len(data)
+                self._client.push(data)
+        return self._after_client()
+
+    # -- the server's bytes ---------------------------------------------------------------------------------------
+
+    def from_server(self, data: bytes) -> int:
+        """See `Relay`."""
+        d = self._d
+        paused = d.paused
+        self._server.push(data)
+        signals = moves.PINNED if self._pins.has_fresh else moves.NOTHING
+        if paused and not d.paused:
+            signals |= self._resume()
+        elif d.injected:
+            signals |= self._after_client()
+        if d.over and d.ledger.empty and self._client.between_frames and self._server.between_frames:
+            d.over = False
+            self._server.interest = SERVER_SIMPLE
+            signals |= moves.OVER
+        if d.fatal:
+            signals |= moves.FATAL
+        return signals
+
+    def _resume(self) -> int:
+        """The prologue is through: the client's messages go on."""
+        d = self._d
+        self._client.resume()
+        while self._held and not d.paused:
+            data = self._held.pop(0)
+            self._held_size -= len(data)
+            self._client.push(data)
+        return self._after_client()
+
+    # -- borrowing ------------------------------------------------------------------------------------------------
+
+    def detached(self) -> None:
+        """See `Relay`."""
+        self._d.state = None
+        if not self._client.empty:
+            rest = self._client.take()
+            if rest:
+                self._held.insert(0, rest)
+                self._held_size += len(rest)
+
+    def in_request(self) -> bool:
+        """See `Relay`."""
+        d = self._d
+        return not (d.ledger.empty and self._client.between_frames and self._server.between_frames) or d.skipping
+
+    def cancellable(self) -> bool:
+        """See `Relay`."""
+        d = self._d
+        return d.state is not None and not d.paused and not d.ledger.empty
+
+    def abort(self, problem: Problem) -> int:
+        """See `Relay`."""
+        self.to_client.append(refuse(problem))
+        held = b"".join(self._held)
+        if held[:1] and held[0] in _ANSWERED_ALONE:
+            held = held[_LENGTH(held, 1)[0] + 1 :]
+            self.to_client.append(_READY_IDLE)
+        else:
+            self._skip_to_sync = True
+        self._held = [held] if held else []
+        self._held_size = len(held)
+        return self._hold(b"")

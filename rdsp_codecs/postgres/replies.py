@@ -1,0 +1,251 @@
+"""The server half of the relay: judges the replies, settles the ledger, finds the end of a request.
+
+The relay's server filter calls it. While only simple queries are owed it sees few messages; while the extended
+protocol is in use it sees every message but rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from rdsp_codecs.errors import WireError
+from rdsp_codecs.filtering import DROP, KEEP
+from rdsp_codecs.pins import PinReason
+from rdsp_codecs.postgres import dialogue as owed
+from rdsp_codecs.postgres.dialogue import Dialogue, Kind, Learn, Replace
+from rdsp_codecs.postgres.refuse import shape_changed
+from rdsp_codecs.postgres.requests import FLUSH, Requests
+from rdsp_codecs.postgres.session_state import HARMLESS_TAG_HEADS, tag_pins
+from rdsp_codecs.postgres.statements import NO_ROWS, Statement, failing_frame, shape_of
+from rdsp_codecs.transaction import Transaction
+
+if TYPE_CHECKING:
+    from rdsp_codecs.ledger import Owed
+
+_STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
+_ENDS: Final = frozenset({Kind.QUERY, Kind.FUNCTION, Kind.SYNC})
+_SERVER_WIDE: Final = frozenset({"in_hot_standby", "is_superuser"})
+"""Reported parameters that change without the session having set anything that another could inherit."""
+
+
+class Replies:
+    """Judges the server's messages.
+
+    Invariant: outside of asynchronous messages, every reply matches the oldest entry of the ledger; one that does not
+    is a `WireError`.
+    """
+
+    def __init__(self, dialogue: Dialogue, requests: Requests) -> None:
+        self._d = dialogue
+        self._ledger = dialogue.ledger
+        self._requests = requests
+        self._by_tag: dict[int, Callable[[bytes, int, int], bytes | None]] = {
+            ord("Z"): self._ready,
+            ord("C"): self._complete,
+            ord("E"): self._error,
+            ord("1"): self._parsed,
+            ord("2"): self._bound,
+            ord("3"): self._closed,
+            ord("t"): self._types,
+            ord("T"): self._rows,
+            ord("n"): self._no_rows,
+            ord("s"): self._executed,
+            ord("I"): self._executed,
+            ord("G"): self._copy_in,
+            ord("S"): self._parameter,
+        }
+
+    def judge(self, tag: int, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
+        """See `rdsp_codecs.filtering.Judge`."""
+        method = self._by_tag.get(tag)
+        if method is None:
+            return KEEP
+        if shown < total:
+            msg = f"a server message of {total} bytes that should be short"
+            raise WireError(msg)
+        return method(buffer, start + 5, start + total)
+
+    # -- the end of things ----------------------------------------------------------------------------------------
+
+    def _ready(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        d, ledger = self._d, self._ledger
+        transaction = _STATUS.get(buffer[start])
+        if transaction is None:
+            msg = "ReadyForQuery with an unknown status"
+            raise WireError(msg)
+        d.transaction = transaction
+        ledger.drop(Kind.COPY_END)
+        head = ledger.head
+        if head is owed.PROBE or (head is None and d.probe_due):
+            # The Sync in doubt was answered after all: the client is owed this one too.
+            d.probe_due = d.skipping = False
+            return KEEP
+        entry = ledger.settle()
+        if entry.kind not in _ENDS:
+            msg = "ReadyForQuery came too early"
+            raise WireError(msg)
+        d.copying = False
+        d.copy_syncs = 0
+        ledger.drop(Kind.COPY_END)
+        if ledger.empty:
+            d.texts.clear()
+            d.extended = False
+            d.over = True
+            if d.reported and transaction is Transaction.NONE:
+                d.pin(PinReason.SESSION_SETTING, "reported: " + ", ".join(sorted(d.reported)))
+        return DROP if entry.swallow else KEEP
+
+    def _complete(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        d = self._d
+        if buffer[start : start + 6] not in HARMLESS_TAG_HEADS:
+            reason = tag_pins(buffer[start : end - 1], d.texts)
+            if reason is not None:
+                d.pin(reason, "; ".join(self._requests.detail(text) for text in d.texts[-3:]))
+        head = self._ledger.head
+        if head is not None and head.kind == Kind.EXECUTE:
+            self._ledger.settle()
+            self._ledger.drop(Kind.COPY_END)
+            d.copy_syncs = 0
+        elif head is None or head.kind != Kind.QUERY:
+            msg = "CommandComplete that nobody asked for"
+            raise WireError(msg)
+        return KEEP
+
+    def _error(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        d, ledger = self._d, self._ledger
+        if buffer.find(b"VFATAL\0", start, end) >= 0 or buffer.find(b"VPANIC\0", start, end) >= 0:
+            d.fatal = True
+            return KEEP
+        head = ledger.head
+        if head is None or head.kind in (Kind.QUERY, Kind.FUNCTION):
+            d.copying = False
+            return KEEP
+        was_copying = head.kind == Kind.EXECUTE and d.copy_syncs
+        unnamed = head.kind == Kind.PARSE and isinstance(head.note, Statement)
+        synced = ledger.skip_until(Kind.SYNC)
+        if unnamed and d.state is not None:
+            # Unlike the statements behind it, a failed Parse has dropped the unnamed statement that was there.
+            d.statements.unnamed = d.state.unnamed = None
+        d.skipping = not synced
+        d.copying = False
+        if d.paused:
+            d.paused = False
+            d.prologue_failed = True
+        if was_copying:
+            self._doubt(synced=synced)
+        return head.note.error if isinstance(head.note, Replace) else KEEP
+
+    def _doubt(self, *, synced: bool) -> None:
+        """A COPY failed, and we cannot know whether the server had read a Sync that was sent before the data."""
+        d = self._d
+        d.copy_syncs = 0
+        if not synced:
+            d.probe_due = True
+        elif len(self._ledger) == 1:
+            d.injected.append(self._requests.probe())
+        else:
+            msg = "more requests behind a failed COPY than can be told apart"
+            raise WireError(msg)
+
+    # -- extended protocol ----------------------------------------------------------------------------------------
+
+    def _parsed(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        return DROP if self._settle(Kind.PARSE).swallow else KEEP
+
+    def _bound(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        return DROP if self._settle(Kind.BIND).swallow else KEEP
+
+    def _closed(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        entry = self._settle(Kind.CLOSE)
+        if isinstance(entry.note, Learn):
+            self._d.paused = False
+        return DROP if entry.swallow else KEEP
+
+    def _executed(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        head = self._ledger.head
+        if head is not None and head.kind != Kind.QUERY:
+            self._settle(Kind.EXECUTE)
+        return KEEP
+
+    def _types(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        head = self._ledger.head
+        if head is None or head.kind != Kind.DESCRIBE:
+            msg = "ParameterDescription that nobody asked for"
+            raise WireError(msg)
+        if isinstance(head.note, Learn):
+            head.note.types = buffer[start:end]
+        return DROP if head.swallow else KEEP
+
+    def _rows(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        head = self._ledger.head
+        if head is not None and head.kind == Kind.QUERY:
+            return KEEP
+        return self._described(buffer, start, end, rows=True)
+
+    def _no_rows(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        return self._described(buffer, start, end, rows=False)
+
+    def _described(self, buffer: bytes, start: int, end: int, *, rows: bool) -> bytes | None:
+        entry = self._settle(Kind.DESCRIBE)
+        learn = entry.note
+        if isinstance(learn, Learn):
+            self._learn(learn, shape_of(buffer[start:end]) if rows else NO_ROWS)
+        return DROP if entry.swallow else KEEP
+
+    def _learn(self, learn: Learn, shape: bytes) -> None:
+        d = self._d
+        statement, state = learn.statement, d.state
+        assert isinstance(statement, Statement)
+        assert state is not None
+        if learn.resumes:
+            d.paused = False
+        if statement.shape is None:
+            statement.described(learn.types, shape)
+        elif statement.shape != shape:
+            self._refuse_changed(statement)
+            return
+        if statement.home is state:
+            d.statements.settle_on(state, statement)
+
+    def _refuse_changed(self, statement: Statement) -> None:
+        """On this backend the statement would mean something else: the error that the old plan would have raised."""
+        d, state = self._d, self._d.state
+        assert state is not None
+        if statement.home is state:
+            state.garbage.append(statement.home_name)
+            statement.home, statement.home_name = None, b""
+        else:
+            state.unnamed = None
+        self._ledger.owe(owed.Owed(Kind.BIND, note=Replace(shape_changed())))
+        d.injected += [failing_frame(), FLUSH]
+        d.paused = True
+
+    def _settle(self, kind: Kind) -> Owed:
+        entry = self._ledger.settle()
+        if entry.kind != kind:
+            msg = f"a reply to {kind.name} where one to {Kind(entry.kind).name} was due"
+            raise WireError(msg)
+        return entry
+
+    # -- the rest -------------------------------------------------------------------------------------------------
+
+    def _copy_in(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        d, ledger = self._d, self._ledger
+        head = ledger.head
+        if head is not None and head.kind == Kind.EXECUTE:
+            d.copy_syncs += ledger.remove(Kind.SYNC, before=Kind.COPY_END)
+        d.copying = not ledger.has(Kind.COPY_END)
+        return KEEP
+
+    def _parameter(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        name, _, value = buffer[start : end - 1].partition(b"\0")
+        d = self._d
+        key, text = name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
+        self._requests.parameter(key, text)
+        if d.state is not None and key not in _SERVER_WIDE:
+            if d.state.server_parameters.get(key) == text:
+                d.reported.discard(key)
+            else:
+                d.reported.add(key)
+        return KEEP

@@ -1,0 +1,183 @@
+"""Prepared statements that follow the session: names, what each statement looked like, and what a backend has.
+
+Used by the client half of the relay (`requests`) and, when descriptions come back, by the server half (`replies`).
+A client's statement has the client's name in the session and a name of ours on every backend that has it. Nothing
+here decides when something is sent.
+
+What makes two statements the same: equal text, equal parameter types as the server resolved them, and an equal row
+description. The last is why DDL is never hidden: who prepared before it has another statement than who prepared
+after it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from rdsp_codecs.errors import WireError
+
+if TYPE_CHECKING:
+    from rdsp_codecs.postgres.session_state import Verdict
+    from rdsp_codecs.postgres.state import PostgresState
+
+PREFIX: Final = b"rdsp_"
+"""Our names on a backend: `rdsp_1`, `rdsp_2`... counted per backend."""
+
+NOBODY: Final = b"rdsp_0"
+"""A name that no statement ever has: closing it is answered and does nothing, binding it is an error."""
+
+_LENGTH = struct.Struct(">I")
+_COUNT = struct.Struct(">H")
+_FIELD = struct.Struct(">IhIhih")
+
+StatementKey = tuple[bytes, bytes, bytes]
+
+
+@attrs.define(eq=False)
+class Statement:
+    """One prepared statement of one session.
+
+    Attributes:
+        text: SQL without its NUL; None when it was too long to keep: it then lives on one pinned backend.
+        types: parameter types as Parse and ParameterDescription carry them (count, then OIDs), resolved once known.
+        verdict: what inspection found in the text.
+        shape: the row description, reduced by `shape_of`; None until the server has described the statement.
+        key: the statement's identity on backends; None while `shape` is.
+        home: the backend on which `home_name` is valid although `key` may not be known yet.
+        bound: the client has bound it (so it was, or will be, executed).
+    """
+
+    text: bytes | None
+    types: bytes
+    verdict: Verdict
+    shape: bytes | None = None
+    key: StatementKey | None = None
+    home: PostgresState | None = None
+    home_name: bytes = b""
+    bound: bool = False
+
+    def described(self, types: bytes, shape: bytes) -> None:
+        """The server described the statement."""
+        self.types = types
+        self.shape = shape
+        if self.text is not None:
+            self.key = (self.text, types, shape)
+
+
+class StatementBook:
+    """The prepared statements of one session under the client's names.
+
+    Invariant: `named` and `unnamed` are what a direct connection's server would have after all messages handed on so
+    far, assuming that those still unanswered succeed; the ledger's undo functions correct it when they do not.
+    """
+
+    __slots__ = ("named", "unnamed")
+
+    def __init__(self) -> None:
+        self.named: dict[bytes, Statement] = {}
+        self.unnamed: Statement | None = None
+
+    def name_on(self, state: PostgresState, statement: Statement) -> bytes | None:
+        """The statement's name on this backend, None when the backend does not have it."""
+        if statement.key is not None:
+            name = state.statements.get(statement.key)
+            if name is not None:
+                state.statements.move_to_end(statement.key)
+                return name
+        return statement.home_name if statement.home is state else None
+
+    def settle_on(self, state: PostgresState, statement: Statement) -> None:
+        """A statement just parsed on `state` under `home_name` was described: register it, or the older twin."""
+        key = statement.key
+        if key is None:
+            return
+        twin = state.statements.get(key)
+        if twin is None:
+            state.statements[key] = statement.home_name
+        elif twin != statement.home_name:
+            state.garbage.append(statement.home_name)
+        statement.home, statement.home_name = None, b""
+
+    def forget(self) -> None:
+        """The client dropped all of its statements."""
+        self.named.clear()
+        self.unnamed = None
+
+
+def new_name(state: PostgresState) -> bytes:
+    """A name that no statement of this backend has or had."""
+    state.names_used += 1
+    return b"%s%d" % (PREFIX, state.names_used)
+
+
+def foreign_name(name: bytes) -> bytes:
+    """A client's name as it may reach a backend although the session has no such statement.
+
+    The server's own error then names it; but a name that looks like one of ours must never hit a stranger's.
+    """
+    return name + b"?" if name.startswith(PREFIX) else name
+
+
+def frame(tag: bytes, *parts: bytes) -> bytes:
+    """A message: type byte, length, parts."""
+    size = 4
+    for part in parts:
+        size += len(part)
+    return b"".join((tag, _LENGTH.pack(size), *parts))
+
+
+def parse_frame(name: bytes, statement: Statement) -> bytes:
+    """Parse of a known statement, with its resolved parameter types (so that they cannot be inferred anew)."""
+    return frame(b"P", name, b"\0", statement.text or b"", b"\0", statement.types)
+
+
+def close_frame(name: bytes) -> bytes:
+    """Close of a statement."""
+    return frame(b"C", b"S", name, b"\0")
+
+
+def describe_frame(name: bytes) -> bytes:
+    """Describe of a statement."""
+    return frame(b"D", b"S", name, b"\0")
+
+
+def failing_frame() -> bytes:
+    """A Bind that always fails: how the server is told to skip to the client's Sync."""
+    return frame(b"B", b"\0", NOBODY, b"\0", b"\0\0\0\0\0\0")
+
+
+def evict(state: PostgresState, limit: int) -> list[bytes]:
+    """Names to close so that the backend has at most `limit` statements, least recently used first, and no garbage.
+
+    Only between requests: nothing in flight may use them.
+    """
+    names, state.garbage = state.garbage, []
+    while len(state.statements) > limit:
+        names.append(state.statements.popitem(last=False)[1])
+    return names
+
+
+def shape_of(payload: bytes) -> bytes:
+    """Reduce a RowDescription payload to what PostgreSQL compares: names, types, type modifiers.
+
+    The table's OID and attribute number may change without a change of the result (PostgreSQL: equalRowTypes).
+    Raises `WireError` for a malformed payload.
+    """
+    try:
+        (count,) = _COUNT.unpack_from(payload)
+        parts, at = [payload[:2]], 2
+        for _ in range(count):
+            end = payload.index(b"\0", at) + 1
+            _table, _column, type_oid, _size, modifier, _format = _FIELD.unpack_from(payload, end)
+            parts.append(b"%b%d %d;" % (payload[at:end], type_oid, modifier))
+            at = end + _FIELD.size
+    except (struct.error, ValueError) as error:
+        msg = "malformed RowDescription"
+        raise WireError(msg) from error
+    return b"".join(parts)
+
+
+NO_ROWS: Final = b""
+"""The shape of a statement that returns no rows."""
