@@ -241,9 +241,6 @@ class Codec(Protocol):
     def cancel(self, state: Any, tls: str) -> Conversation[None]:
         """On a second connection: cancel what the backend runs. Returns when the server has closed it."""
 
-    def settled(self, state: Any, data: bytes) -> bool:
-        """Feed the replies of a backend whose client left: True when it stands at a boundary outside any request."""
-
     def refuse(self, problem: Problem) -> bytes:
         """The problem in the engine's own words."""
 

@@ -1,0 +1,278 @@
+"""The application: builds everything from a configuration, runs it, reloads it and stops it.
+
+The command line and the demo call it; nothing below it knows it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import attrs
+import trio
+
+from rdsp.auth.credentials import Credentials
+from rdsp.auth.derive import KeyDeriver
+from rdsp.config.addresses import Address
+from rdsp.config.diff import Change, compare
+from rdsp.config.model import Config, Proxy
+from rdsp.endpoint.listener import Endpoint, open_listeners
+from rdsp.errors import ConfigError
+from rdsp.net.switchboard import Switchboard
+from rdsp.net.tls import server_context
+from rdsp.observe.dispatch import Observers
+from rdsp.observe.statistics import Counters, Statistics
+from rdsp.pool.book import Book, BookLimits
+from rdsp.pool.opening import Opener, client_context, connector
+from rdsp.pool.pool import Pool
+from rdsp.pool.retiring import quota
+from rdsp.session.context import SessionContext
+from rdsp.session.registry import Registry
+from rdsp_codecs.api import Codec, RelayPolicy
+from rdsp_codecs.questions import Derive
+from rdsp_codecs.registry import find
+
+_UNKNOWN_SERVER_LIMIT = 100
+"""What a server is taken to allow until it was asked (PostgreSQL's default); used for idle limits only."""
+
+
+@attrs.define(eq=False)
+class RunningProxy:
+    """One proxy of the configuration, in service."""
+
+    context: SessionContext
+    endpoint: Endpoint
+    pool: Pool
+
+
+class App:
+    """All proxies of one process.
+
+    Invariant: everything runs inside `open_app`'s nursery; when that is left, every socket is closed.
+    """
+
+    def __init__(self, config: Config, observers: Observers) -> None:
+        self.config = config
+        self.observers = observers
+        self.proxies: dict[str, RunningProxy] = {}
+
+    @property
+    def addresses(self) -> dict[str, list[tuple[str, int]]]:
+        """Where each proxy listens, by its name."""
+        return {name: proxy.endpoint.addresses for name, proxy in self.proxies.items()}
+
+    def statistics(self) -> Statistics:
+        """A snapshot over all proxies."""
+        total = Statistics()
+        for proxy in self.proxies.values():
+            total += proxy.context.counters.snapshot(
+                clients=len(proxy.context.registry), book=proxy.pool.book.statistics()
+            )
+        return total
+
+    async def drain(self) -> None:
+        """Let nobody new in, end idle sessions in the engine's own words, and wait for the others within the limit.
+
+        Returns when all sessions have ended or the longest `drain_timeout` is over.
+        """
+        limit = max((p.context.settings.limits.drain_timeout for p in self.proxies.values()), default=0.0)
+        with trio.move_on_after(limit):
+            async with trio.open_nursery() as nursery:
+                for proxy in self.proxies.values():
+                    nursery.start_soon(self._drain_one, proxy)
+
+    async def _drain_one(self, proxy: RunningProxy) -> None:
+        self.observers.draining(proxy.context.settings.name)
+        proxy.endpoint.stop_accepting()
+        while len(proxy.context.registry):
+            for session in proxy.context.registry:
+                session.stop()
+            await trio.sleep(0.05)
+        proxy.pool.drain()
+
+    def reload(self, config: Config) -> list[Change]:
+        """Take over what can be taken over from a new configuration. Returns every difference with its reload class."""
+        changes = compare(self.config, config)
+        by_name = {proxy.name: proxy for proxy in config.proxies}
+        for name, running in self.proxies.items():
+            settings = by_name.get(name)
+            if settings is not None:
+                self._reload_one(running, settings)
+        self.config = config
+        self.observers.reloaded(changes)
+        return changes
+
+    def _reload_one(self, running: RunningProxy, settings: Proxy) -> None:
+        context = running.context
+        tls = server_context(settings.tls) if settings.tls != context.settings.tls else context.tls
+        context.settings = attrs.evolve(
+            settings, listen=context.settings.listen, engine=context.settings.engine, target=context.settings.target
+        )
+        context.tls = tls
+        context.policy = relay_policy(settings)
+        context.credentials.update(settings)
+        running.pool.reconfigure(settings.target_group)
+
+
+def relay_policy(settings: Proxy) -> RelayPolicy:
+    """What relays need of the configuration."""
+    return RelayPolicy(
+        max_frame=settings.limits.max_frame_bytes,
+        max_held=settings.limits.max_held_bytes,
+        max_prepared_statements=settings.target_group.max_prepared_statements,
+        debug_text=settings.debug_logging,
+        pinning_filters=frozenset(settings.target_group.session_pinning_filters),
+    )
+
+
+def _book_limits(settings: Proxy) -> BookLimits:
+    group = settings.target_group
+    most = quota(_UNKNOWN_SERVER_LIMIT, group)
+    percent = group.max_idle_connections_percent
+    share = (group.max_connections_percent // 2 if percent is None else percent) / group.max_connections_percent
+    return BookLimits(
+        limit=1,
+        max_idle=max(1, math.floor(most * share)),
+        max_waiters=group.max_waiters,
+        max_simultaneous_opens=group.max_simultaneous_opens,
+        idle_timeout=group.backend_idle_timeout,
+        lifetime=group.backend_lifetime,
+        grows_when_waiting=group.connection_borrow_timeout > 0,
+    )
+
+
+def _opener(settings: Proxy, codec: Codec, credentials: Credentials, deriver: KeyDeriver) -> Opener:
+    target = settings.target
+
+    async def answer(question: object) -> bytes:
+        assert isinstance(question, Derive)
+        return await deriver.derive(question.password, question.salt, question.iterations)
+
+    return Opener(
+        codec=codec,
+        connect=connector(target, target.port or codec.default_port),
+        tls=target.tls,
+        context=client_context(target),
+        hostname=target.host,
+        password_of=credentials.backend_password,
+        answer=answer,
+        init_query=settings.target_group.init_query,
+    )
+
+
+def _build(settings: Proxy, board: Switchboard, observers: Observers, deriver: KeyDeriver) -> SessionContext:
+    """Everything of one proxy but its listeners. Raises `ConfigError` for what the files it names cannot give."""
+    codec = find(settings.engine)
+    credentials = Credentials(settings)
+    counters = Counters()
+    try:
+        tls = server_context(settings.tls)
+        opener = _opener(settings, codec, credentials, deriver)
+    except OSError as error:
+        raise ConfigError([f"proxies[{settings.name}].tls: {error}"]) from error
+    pool = Pool(
+        settings.name,
+        settings.target_group,
+        Book(_book_limits(settings)),
+        opener,
+        board,
+        observers,
+        counters,
+        connect_timeout=settings.target.connect_timeout,
+        abandon_timeout=settings.limits.abandoned_query_timeout,
+    )
+    return SessionContext(
+        settings=settings,
+        codec=codec,
+        pool=pool,
+        board=board,
+        observers=observers,
+        counters=counters,
+        registry=Registry(),
+        credentials=credentials,
+        derive=deriver.derive,
+        tls=tls,
+        mock_salt_key=os.urandom(32),
+        policy=relay_policy(settings),
+    )
+
+
+@asynccontextmanager
+async def open_app(config: Config, observers: Sequence[object] = ()) -> AsyncIterator[App]:
+    """Run all proxies of a configuration inside the `async with` block.
+
+    Raises `ConfigError`, `PluginError`, `OSError` (an address that cannot be listened on) before anything serves.
+    Leaving the block ends every session at once; call `App.drain` first to end them gently.
+    """
+    app = App(config, Observers(observers))
+    board = Switchboard()
+    deriver = KeyDeriver()
+    contexts = [_build(settings, board, app.observers, deriver) for settings in config.proxies]
+    try:
+        async with trio.open_nursery() as nursery:
+            for context in contexts:
+                settings = context.settings
+                port = context.codec.default_port
+                listen = [Address.parse(text, port) for text in settings.listen]
+                listeners = await open_listeners([(address.host, address.port) for address in listen])
+                app.proxies[settings.name] = RunningProxy(context, Endpoint(context, listeners), context.pool)
+            nursery.start_soon(board.run)
+            for proxy in app.proxies.values():
+                await nursery.start(proxy.pool.run)
+                nursery.start_soon(proxy.endpoint.run)
+                for host, port in proxy.endpoint.addresses:
+                    target = proxy.context.settings.target
+                    app.observers.ready(
+                        proxy.context.settings.name,
+                        str(Address(host, port)),
+                        proxy.context.codec.name,
+                        f"{target.host}:{target.port or proxy.context.codec.default_port}",
+                    )
+            yield app
+            nursery.cancel_scope.cancel()
+    finally:
+        board.close()
+
+
+async def main(
+    config: Config,
+    *,
+    reload: Callable[[], Config] | None = None,
+    observers: Sequence[object] = (),
+) -> int:
+    """Serve until SIGTERM or SIGINT, then drain; SIGHUP reloads. Returns the exit status: 0.
+
+    A second SIGTERM or SIGINT ends the drain. Raises what `open_app` raises.
+    """
+    async with open_app(config, observers) as app:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    _reload(app, reload)
+                    continue
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(partial(_cut_short, signals, nursery.cancel_scope))
+                    await app.drain()
+                    nursery.cancel_scope.cancel()
+                break
+    return 0
+
+
+async def _cut_short(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for number in signals:
+        if number != signal.SIGHUP:
+            scope.cancel()
+
+
+def _reload(app: App, reload: Callable[[], Config] | None) -> None:
+    if reload is None:
+        app.observers.reload_failed("there is no configuration file to read again")
+        return
+    try:
+        app.reload(reload())
+    except (ConfigError, OSError) as error:
+        app.observers.reload_failed(str(error))

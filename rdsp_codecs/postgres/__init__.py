@@ -1,0 +1,78 @@
+"""The PostgreSQL engine: frontend/backend protocol 3.0. `CODEC` is what the entry point names."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from rdsp_codecs.api import API_VERSION, BackendLogin, ClientLogin, Features, Greeting, Offer, Relay, RelayPolicy
+from rdsp_codecs.postgres.greet import greet
+from rdsp_codecs.postgres.login import login
+from rdsp_codecs.postgres.refuse import refuse
+from rdsp_codecs.postgres.relay import PostgresRelay
+from rdsp_codecs.postgres.state import PostgresState
+from rdsp_codecs.postgres.upkeep import cancel, goodbye, max_connections, prepare, reset
+from rdsp_codecs.problems import Problem
+from rdsp_codecs.steps import Conversation
+from rdsp_codecs.transaction import Transaction
+
+__all__ = ["CODEC", "PostgresCodec"]
+
+
+class PostgresCodec:
+    """See `rdsp_codecs.api.Codec`. Without state."""
+
+    name = "postgres"
+    api = API_VERSION
+    engine_family = "POSTGRESQL"
+    schemes = ("postgresql", "postgres")
+    default_port = 5432
+    features = Features(cancel_on_new_connection=True)
+
+    def greet(self, offer: Offer) -> Conversation[Greeting]:
+        """See `Codec`."""
+        return greet(offer)
+
+    def login(self, how: BackendLogin) -> Conversation[PostgresState]:
+        """See `Codec`."""
+        return login(how)
+
+    def startup(self, who: ClientLogin) -> Mapping[str, str]:
+        """See `Codec`: all of the client's own, so that RESET and reported values are its own too."""
+        return who.parameters
+
+    def pool_key(self, who: ClientLogin) -> Hashable:
+        """See `Codec`: names are compared as the server does, without regard to case; values exactly."""
+        parameters = sorted((name.lower(), value) for name, value in who.parameters.items())
+        return who.user, who.database, tuple(parameters)
+
+    def relay(self, who: ClientLogin, policy: RelayPolicy) -> Relay:
+        """See `Codec`."""
+        return PostgresRelay(who, policy)
+
+    def reset(self, state: Any, transaction: Transaction) -> Conversation[None]:
+        """See `Codec`."""
+        return reset(state, transaction)
+
+    def prepare(self, state: Any, init_query: str) -> Conversation[None]:
+        """See `Codec`."""
+        return prepare(state, init_query)
+
+    def max_connections(self, state: Any) -> Conversation[int]:
+        """See `Codec`."""
+        return max_connections(state)
+
+    def cancel(self, state: Any, tls: str) -> Conversation[None]:
+        """See `Codec`."""
+        return cancel(state, tls)
+
+    def refuse(self, problem: Problem) -> bytes:
+        """See `Codec`."""
+        return refuse(problem)
+
+    def goodbye(self) -> bytes:
+        """See `Codec`."""
+        return goodbye()
+
+
+CODEC = PostgresCodec()
