@@ -28,9 +28,11 @@ class Features:
 
     Attributes:
         cancel_on_new_connection: a cancel goes over a second connection (PostgreSQL); False: in band.
+        pinning_filters: the names that `session_pinning_filters` may hold for this engine.
     """
 
     cancel_on_new_connection: bool
+    pinning_filters: tuple[str, ...] = ()
 
 
 @attrs.frozen

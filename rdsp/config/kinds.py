@@ -236,6 +236,18 @@ class Text:
 
 
 @attrs.frozen
+class FilePath(Text):
+    """The path of a file, or of a folder (`folder`). The loader completes a relative one and looks whether it is there."""
+
+    high: int = 4096
+    folder: bool = False
+    title = "path"
+
+    def limits(self) -> str:
+        return "a folder" if self.folder else "a file"
+
+
+@attrs.frozen
 class Host:
     """A host name or address."""
 

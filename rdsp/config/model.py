@@ -16,6 +16,7 @@ import attrs
 from rdsp.config.addresses import Address, parse_address
 from rdsp.config.kinds import (
     Duration,
+    FilePath,
     Flag,
     Hidden,
     HiddenUrl,
@@ -128,7 +129,7 @@ def _tables(model: type[Any], help: str) -> Any:
 
 
 _USER: Final = Text(1, 128)
-_PATH: Final = Text(1, 4096)
+_FILE: Final = FilePath()
 
 
 @attrs.frozen
@@ -145,7 +146,7 @@ class UserAuth:
     )
     password: Secret | None = _setting(Hidden(), None, "That user's password.", Reload.NEW_SESSIONS)
     secrets_folder: str | None = _setting(
-        _PATH,
+        FilePath(folder=True),
         None,
         "A folder with one JSON file per user, in the form of AWS Secrets Manager: `username`, `password`; other keys "
         "are ignored. Read again when a file changes. A relative path starts at the configuration file's folder. Not "
@@ -161,14 +162,14 @@ class ClientTls:
 
     enabled: bool = _setting(Flag(), True, "Offer TLS to clients.", Reload.NEW_SESSIONS)
     certificate: str | None = _setting(
-        _PATH,
+        _FILE,
         None,
         "PEM file with the certificate chain. Needs `private_key`.",
         Reload.NEW_SESSIONS,
         says="self-signed at start",
     )
     private_key: str | None = _setting(
-        _PATH, None, "PEM file with the certificate's private key, not encrypted.", Reload.NEW_SESSIONS
+        _FILE, None, "PEM file with the certificate's private key, not encrypted.", Reload.NEW_SESSIONS
     )
     self_signed_names: tuple[str, ...] = _setting(
         ListOf(Host(), low=1),
@@ -203,7 +204,7 @@ class Target:
         Reload.NEW_SESSIONS,
     )
     tls_ca: str | None = _setting(
-        _PATH, None, "PEM file with the certificates to trust.", Reload.NEW_SESSIONS, says="the system's"
+        _FILE, None, "PEM file with the certificates to trust.", Reload.NEW_SESSIONS, says="the system's"
     )
     connect_timeout: float = _setting(
         Duration(0.1, 300), 10.0, "How long opening a database connection may take, login included."

@@ -1,0 +1,164 @@
+"""What concerns more than one setting: rules that a configuration breaks, and things worth a warning.
+
+Called by the loader (`broken`, `files`) and by `rdsp check` (`warnings`). Texts never hold a secret.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from rdsp.config.addresses import Address
+from rdsp.config.kinds import FilePath
+from rdsp.config.model import Config, Proxy, Setting, Target, settings, tables
+from rdsp.errors import Fault
+from rdsp_codecs.api import Codec
+
+
+def broken(config: Config, codecs: dict[str, Codec]) -> Iterator[Fault]:
+    """Rules that do not hold.
+
+    Args:
+        config: values that are each in their range.
+        codecs: the engines by name; a proxy whose engine is not there is not checked against it.
+    """
+    if not config.proxies:
+        yield Fault("proxies", "missing; a [[proxies]] table says what to run")
+    for position, proxy in enumerate(config.proxies):
+        path = f"proxies[{position}]"
+        for earlier, other in enumerate(config.proxies[:position]):
+            if other.name == proxy.name:
+                yield Fault(f"{path}.name", f'"{proxy.name}" is the name of proxies[{earlier}] too')
+        yield from _users(path, proxy)
+        yield from _tls(path, proxy)
+        yield from _group(path, proxy, codecs.get(proxy.engine))
+    yield from _addresses(config)
+
+
+def _addresses(config: Config) -> Iterator[Fault]:
+    taken: list[tuple[Address, str]] = []
+    for position, proxy in enumerate(config.proxies):
+        path = f"proxies[{position}].listen"
+        if not proxy.listen:
+            yield Fault(path, "missing; at least one address is needed")
+        for address in proxy.addresses:
+            for other, owner in taken:
+                if address.clashes_with(other):
+                    yield Fault(path, f"{address} clashes with {other} of {owner}")
+            taken.append((address, path.removesuffix(".listen")))
+            target = proxy.target
+            if target.port == address.port and (target.host == address.host or _both_local(target, address.host)):
+                yield Fault(path, f"{address} is the proxy's own target: it would connect to itself")
+
+
+def _both_local(target: Target, host: str) -> bool:
+    return target.host in ("localhost", "127.0.0.1", "::1") and host in (
+        "localhost",
+        "127.0.0.1",
+        "0.0.0.0",
+        "::1",
+        "::",
+    )
+
+
+def _users(path: str, proxy: Proxy) -> Iterator[Fault]:
+    if proxy.target.password is not None and proxy.target.username is None:
+        yield Fault(f"{path}.target.username", "missing; a password needs its user")
+    for position, entry in enumerate(proxy.auth):
+        here = f"{path}.auth[{position}]"
+        if entry.secrets_folder is not None:
+            if entry.username is not None or entry.password is not None:
+                yield Fault(f"{here}.secrets_folder", "cannot stand beside username and password in one entry")
+        elif entry.username is None and entry.password is None:
+            yield Fault(here, "is empty; give username and password, or secrets_folder")
+        elif entry.username is None:
+            yield Fault(f"{here}.username", "missing; a password needs its user")
+        elif entry.password is None:
+            yield Fault(f"{here}.password", "missing; a user needs a password")
+
+
+def _tls(path: str, proxy: Proxy) -> Iterator[Fault]:
+    tls = proxy.tls
+    if (tls.certificate is None) != (tls.private_key is None):
+        lacking, given = ("private_key", "certificate") if tls.private_key is None else ("certificate", "private_key")
+        yield Fault(f"{path}.tls.{lacking}", f"missing; it belongs to {given}")
+    if proxy.require_tls and not tls.enabled:
+        yield Fault(f"{path}.require_tls", "cannot be true while tls.enabled is false")
+
+
+def _group(path: str, proxy: Proxy, codec: Codec | None) -> Iterator[Fault]:
+    group = proxy.target_group
+    here = f"{path}.target_group"
+    if group.idle_percent > group.max_connections_percent:
+        yield Fault(
+            f"{here}.max_idle_connections_percent",
+            f"{group.idle_percent} is not in 0..{group.max_connections_percent} (max_connections_percent)",
+        )
+    for name in group.session_pinning_filters:
+        if codec is not None and name not in codec.features.pinning_filters:
+            takes = ", ".join(codec.features.pinning_filters) or "none"
+            yield Fault(
+                f"{here}.session_pinning_filters", f'the engine "{codec.name}" does not take {name} (it takes {takes})'
+            )
+
+
+def files(config: Config) -> Iterator[Fault]:
+    """Files and folders that are named and cannot be used. Looks at the disk, reads nothing."""
+    for position, proxy in enumerate(config.proxies):
+        path = f"proxies[{position}]"
+        places = [(f"{path}.{name}", getattr(proxy, name)) for name in tables(Proxy) if name != "auth"]
+        places += [(f"{path}.auth[{number}]", entry) for number, entry in enumerate(proxy.auth)]
+        for here, table in places:
+            for name, about in settings(type(table)).items():
+                trouble = _trouble(about, getattr(table, name, None))
+                if trouble:
+                    yield Fault(f"{here}.{name}", trouble)
+
+
+def _trouble(about: Setting, value: object) -> str:
+    kind = about.kind
+    if not isinstance(kind, FilePath) or not isinstance(value, str):
+        return ""
+    if not os.path.exists(value):
+        return f"{kind.show(value)} does not exist"
+    if os.path.isdir(value) != kind.folder:
+        return f"{kind.show(value)} is not {kind.limits()}"
+    return "" if os.access(value, os.R_OK) else f"{kind.show(value)} cannot be read by this user"
+
+
+def warnings(config: Config) -> Iterator[Fault]:
+    """What is allowed and probably not meant."""
+    for position, proxy in enumerate(config.proxies):
+        path = f"proxies[{position}]"
+        open_to_others = not all(address.is_loopback() for address in proxy.addresses)
+        if not proxy.has_passwords:
+            yield Fault(f"{path}.target.password", "not given: the proxy serves clients of this machine only")
+        if open_to_others and not proxy.tls.enabled:
+            yield Fault(f"{path}.tls.enabled", "false, and other machines can connect: they cannot use TLS")
+        elif open_to_others and not proxy.require_tls:
+            yield Fault(f"{path}.require_tls", "false, and other machines can connect: they need not use TLS")
+        if open_to_others and proxy.tls.enabled and proxy.tls.certificate is None:
+            yield Fault(
+                f"{path}.tls.certificate",
+                "not given: the proxy makes a new one at each start, which clients cannot verify",
+            )
+        if proxy.target.tls in ("disable", "prefer") and not _both_local(proxy.target, "localhost"):
+            yield Fault(
+                f"{path}.target.tls", f'"{proxy.target.tls}": the connection to {proxy.target.host} may be unencrypted'
+            )
+        if proxy.target_group.connection_borrow_timeout == 0:
+            yield Fault(f"{path}.target_group.connection_borrow_timeout", "0: a request fails unless a backend is idle")
+    yield from _shared_targets(config)
+
+
+def _shared_targets(config: Config) -> Iterator[Fault]:
+    shares: dict[tuple[str, int | None], list[int]] = {}
+    for position, proxy in enumerate(config.proxies):
+        shares.setdefault((proxy.target.host, proxy.target.port), []).append(position)
+    for (host, _), positions in shares.items():
+        total = sum(config.proxies[position].target_group.max_connections_percent for position in positions)
+        if len(positions) > 1 and total > 100:
+            yield Fault(
+                f"proxies[{positions[-1]}].target_group.max_connections_percent",
+                f"the proxies of the target {host} may take {total} percent of its connections together",
+            )
