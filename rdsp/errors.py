@@ -94,14 +94,14 @@ class Fault:
 
 
 class ConfigError(RdspError):
-    """The configuration cannot be used. Holds every fault found, not only the first."""
+    """The configuration cannot be used. Holds every fault found, not only the first (a bare text is one, too)."""
 
     code = "config.invalid"
     blame = Blame.OPERATOR
     public_text = "The proxy's configuration is not valid."
 
-    def __init__(self, faults: Iterable[Fault], *, source: str = "") -> None:
-        self.faults = tuple(faults)
+    def __init__(self, faults: Iterable[Fault | str], *, source: str = "") -> None:
+        self.faults = tuple(Fault("", fault) if isinstance(fault, str) else fault for fault in faults)
         self.source = source
         super().__init__("\n".join(str(fault) for fault in self.faults))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from typing import Final
 
@@ -27,6 +28,11 @@ class Address:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @classmethod
+    def parse(cls, raw: object, default_port: int | None = None) -> Address:
+        """The same as `parse_address`."""
+        return parse_address(raw, default_port)
+
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
         try:
@@ -50,42 +56,45 @@ def check_host(host: str) -> str:
         try:
             return str(ipaddress.IPv6Address(host))
         except ValueError:
-            raise BadValue(f'"{host}" is not an IPv6 address') from None
+            raise BadValue(f"{json.dumps(host[:80])} is not an IPv6 address") from None
     if not _HOST.fullmatch(host):
-        raise BadValue(f'"{host}" is not a host name or address')
+        raise BadValue(f"{json.dumps(host[:80])} is not a host name or address")
     return host
 
 
-def parse_address(raw: object) -> Address:
+def parse_address(raw: object, default_port: int | None = None) -> Address:
     """Read one address.
 
     Args:
         raw: `"HOST:PORT"`, `"[::1]:PORT"`, or a bare port (number or text: every IPv4 address).
+        default_port: makes a bare host an address, too.
 
     Raises `BadValue` with what is expected.
     """
     if isinstance(raw, int) and not isinstance(raw, bool):
-        return Address(EVERYWHERE, _port(str(raw)))
+        return Address(EVERYWHERE, _port(str(raw) if abs(raw) <= 65535 else "too large"))
     if not isinstance(raw, str):
         raise BadValue(FORM)
     text = raw.strip()
     if text.isdecimal():
         return Address(EVERYWHERE, _port(text))
     if text.startswith("["):
-        host, bracket, port = text[1:].partition("]")
-        if not bracket or not port.startswith(":") or ":" not in host:
-            raise BadValue(f'"{raw}": {FORM}')
-        port = port[1:]
+        host, bracket, after = text[1:].partition("]")
+        colon, port = after[:1], after[1:]
+        if not bracket or colon not in ("", ":") or ":" not in host:
+            raise BadValue(f"{json.dumps(raw)}: {FORM}")
     elif text.count(":") > 1:
-        raise BadValue(f'"{raw}": an IPv6 address needs brackets, as in "[::1]:5432"')
+        raise BadValue(f'{json.dumps(raw)}: an IPv6 address needs brackets, as in "[::1]:5432"')
     else:
         host, colon, port = text.partition(":")
-        if not colon:
-            raise BadValue(f'"{raw}": {FORM}')
+    if not colon and host and default_port is not None:
+        return Address(check_host(host), default_port)
+    if not colon:
+        raise BadValue(f"{json.dumps(raw)}: {FORM}")
     return Address(check_host(host or EVERYWHERE), _port(port))
 
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 6 or int(text) > 65535:
-        raise BadValue(f'"{text}" is not a port (0..65535)')
+        raise BadValue(f"{json.dumps(text[:20])} is not a port (0..65535)")
     return int(text)

@@ -1,0 +1,1 @@
+"""Who may come in: `credentials` (passwords by user), `derive` (the dear part of proving one)."""
