@@ -1,0 +1,52 @@
+"""A buffer for conversations: generators read exact amounts and whole frames through it.
+
+Codecs' conversations use it with `yield from`. Lengths are checked before any arithmetic or allocation follows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from rdsp_codecs.errors import WireError
+from rdsp_codecs.steps import Receive
+
+
+class Inbox:
+    """Bytes received and not yet consumed.
+
+    Invariant: with `exact=True` nothing is read from the transport beyond what was asked for, so that a TLS handshake
+    may follow at any time.
+    """
+
+    __slots__ = ("_buffer", "_exact")
+
+    def __init__(self, *, exact: bool = False) -> None:
+        self._buffer = bytearray()
+        self._exact = exact
+
+    @property
+    def leftover(self) -> bytes:
+        """What was received and not consumed."""
+        return bytes(self._buffer)
+
+    def loosen(self) -> None:
+        """No TLS handshake can follow any more: read as much as there is."""
+        self._exact = False
+
+    def take(self, size: int) -> Generator[Any, Any, bytes]:
+        """Consume exactly `size` bytes (0 or more). `PeerClosed` comes through from the driver."""
+        while len(self._buffer) < size:
+            data = yield Receive(size - len(self._buffer) if self._exact else 0)
+            self._buffer += data
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+
+def bounded(size: int, low: int, high: int) -> int:
+    """`size` when it is in low..high, else `WireError`."""
+    if not low <= size <= high:
+        msg = f"a message length of {size} is not in {low}..{high}"
+        raise WireError(msg)
+    return size

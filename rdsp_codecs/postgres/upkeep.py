@@ -1,0 +1,89 @@
+"""Conversations with a logged-in server that no session has borrowed: reset, first queries, cancel, good-bye."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Final
+
+from rdsp_codecs.conversation import Inbox, bounded
+from rdsp_codecs.errors import LoginRefused, PeerClosed, WireError
+from rdsp_codecs.postgres import messages as m
+from rdsp_codecs.postgres.login import refusal, secure
+from rdsp_codecs.postgres.state import PostgresState
+from rdsp_codecs.steps import Conversation, Receive, Send
+from rdsp_codecs.transaction import Transaction
+
+_MAX_MESSAGE: Final = 1 << 24
+_LIMIT_QUERY: Final = (
+    "SELECT pg_catalog.current_setting('max_connections')::int"
+    " - pg_catalog.current_setting('superuser_reserved_connections')::int"
+    " - coalesce(pg_catalog.current_setting('reserved_connections', true)::int, 0)"
+)
+
+
+def _run(text: str) -> Generator[Any, Any, tuple[bytes | None, bytes, bytes]]:
+    """One simple query: its error (a body) or None, the last DataRow's body, and the status byte at the end."""
+    inbox = Inbox()
+    yield Send(m.query(text))
+    error: bytes | None = None
+    row = b""
+    while True:
+        head = yield from inbox.take(5)
+        body = yield from inbox.take(bounded(m.integer(head, 1), 4, _MAX_MESSAGE) - 4)
+        match head[:1]:
+            case b"E":
+                error = body
+            case b"D":
+                row = body
+            case b"Z":
+                return error, row, body
+
+
+def reset(state: PostgresState, transaction: Transaction) -> Conversation[None]:
+    """Roll back what a client left open. Raises `WireError` when the backend does not end up outside a transaction."""
+    if transaction is Transaction.NONE:
+        return
+    error, _, status = yield from _run("ROLLBACK")
+    if error is not None or status != b"I":
+        msg = "ROLLBACK did not end the transaction"
+        raise WireError(msg)
+
+
+def prepare(state: PostgresState, init_query: str) -> Conversation[None]:
+    """Run `init_query`. Raises `LoginRefused` with the server's error, or when it leaves a transaction open."""
+    error, _, status = yield from _run(init_query)
+    if error is not None:
+        raise refusal(error)
+    if status != b"I":
+        raise LoginRefused("25001", "init_query leaves a transaction open")
+
+
+def max_connections(state: PostgresState) -> Conversation[int]:
+    """How many connections the server allows to ordinary users. Raises `LoginRefused`, `WireError`."""
+    error, row, _ = yield from _run(_LIMIT_QUERY)
+    if error is not None:
+        raise refusal(error)
+    text = row[6:]
+    if not text.isdigit():
+        msg = "no number came back for max_connections"
+        raise WireError(msg)
+    return int(text)
+
+
+def cancel(state: PostgresState, tls: str) -> Conversation[None]:
+    """CancelRequest on a new connection; over when the server closes it, which it does after it sent the signal.
+
+    The key goes out encrypted whenever the backend's own connection had to be.
+    """
+    yield from secure(tls)
+    yield Send(m.untagged(m.CANCEL_REQUEST, state.process_id.to_bytes(4, "big") + state.cancel_key))
+    try:
+        while True:
+            yield Receive()
+    except PeerClosed:
+        return
+
+
+def goodbye() -> bytes:
+    """Terminate."""
+    return m.TERMINATE
