@@ -1,0 +1,410 @@
+"""The book of one target group: who has which database connection, who waits, and what is to be done next.
+
+Pure: time comes in as an argument, decisions go out. `rdsp.pool.pool` carries them out and tells what became of them.
+The book never waits and never touches a socket.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import attrs
+
+from rdsp.pool.member import (
+    BookLimits,
+    BookStatistics,
+    Close,
+    CloseReason,
+    Decision,
+    Fail,
+    Grant,
+    Member,
+    MemberState,
+    Open,
+    OpenFailure,
+    WaitFailure,
+)
+
+__all__ = [
+    "Book",
+    "BookLimits",
+    "BookStatistics",
+    "Close",
+    "CloseReason",
+    "Decision",
+    "Fail",
+    "Grant",
+    "Member",
+    "MemberState",
+    "Open",
+    "OpenFailure",
+    "WaitFailure",
+]
+
+_NOTHING: tuple[Decision, ...] = ()
+
+
+@attrs.define(eq=False)
+class _Waiting:
+    key: Hashable
+    waiter: Any
+    since: float
+
+
+class Book:
+    """One quota over all pools (keys) of a target group.
+
+    Invariants: the members of all states together are never more than the limit (a limit that falls only shrinks
+    them); nobody waits for a key of which a member is idle; every waiter is answered at most once, and is out of the
+    queue then.
+    """
+
+    def __init__(self, limits: BookLimits) -> None:
+        self.limits = limits
+        self._members: dict[int, Member] = {}
+        self._idle: dict[Hashable, list[Member]] = {}
+        self._idle_count = 0
+        self._opening: dict[Hashable, int] = {}
+        self._opening_count = 0
+        self._closing_count = 0
+        self._queue: OrderedDict[int, _Waiting] = OrderedDict()
+        self._waiting: dict[Hashable, OrderedDict[int, _Waiting]] = {}
+        self._numbers = 0
+        self._limit = limits.limit
+        self._shrunk_until = 0.0
+        self._retry_at = 0.0
+        self._failures = 0
+        self._surplus_since: float | None = None
+        self._draining = False
+        self._opened = self._open_failures = self._closed = 0
+
+    # -- hot path -------------------------------------------------------------------------------------------------
+
+    def take(self, key: Hashable, now: float) -> Member | None:
+        """An idle member of the key, the one used last, BORROWED now; None when there is none or somebody waits."""
+        idle = self._idle.get(key)
+        if not idle or self._queue and self._must_queue(key, now):
+            return None
+        member = idle.pop()
+        self._idle_count -= 1
+        member.state = MemberState.BORROWED
+        return member
+
+    def give_back(self, member: Member, now: float) -> Sequence[Decision]:
+        """A BORROWED or RESETTING member is free again: to the first waiter, or idle."""
+        if self._queue or now >= member.expires_at or len(self._members) > self._limit or self._draining:
+            return self._place(member, now)
+        self._to_idle(member, now)
+        return _NOTHING
+
+    def _to_idle(self, member: Member, now: float) -> None:
+        member.state = MemberState.IDLE
+        member.idle_since = now
+        idle = self._idle.get(member.key)
+        if idle is None:
+            idle = self._idle[member.key] = []
+        idle.append(member)
+        self._idle_count += 1
+
+    def _must_queue(self, key: Hashable, now: float) -> bool:
+        return key in self._waiting or self._draining
+
+    # -- waiting --------------------------------------------------------------------------------------------------
+
+    def wait(self, key: Hashable, waiter: Any, now: float) -> Sequence[Decision]:
+        """Queue. The answer, `Grant` or `Fail`, comes from this or a later call, unless the waiter `left` before."""
+        if self._draining:
+            return [Fail(waiter, WaitFailure.CLOSED)]
+        member = self.take(key, now)
+        if member is not None:
+            return [Grant(waiter, member)]
+        if not self.limits.grows_when_waiting and self._members:
+            return [Fail(waiter, WaitFailure.NOTHING_IDLE)]
+        if len(self._queue) >= self.limits.max_waiters:
+            return [Fail(waiter, WaitFailure.TOO_MANY_WAITERS)]
+        entry = _Waiting(key, waiter, now)
+        self._queue[id(waiter)] = entry
+        self._waiting.setdefault(key, OrderedDict())[id(waiter)] = entry
+        return self._grow(now)
+
+    def left(self, waiter: Any, now: float) -> Sequence[Decision]:
+        """The waiter waits no longer. One that was answered already is not known any more, and nothing happens."""
+        entry = self._queue.get(id(waiter))
+        if entry is not None:
+            self._unqueue(entry)
+        return _NOTHING
+
+    def _unqueue(self, entry: _Waiting) -> None:
+        del self._queue[id(entry.waiter)]
+        same = self._waiting[entry.key]
+        del same[id(entry.waiter)]
+        if not same:
+            del self._waiting[entry.key]
+
+    def _grant(self, entry: _Waiting, member: Member) -> Grant:
+        self._unqueue(entry)
+        member.state = MemberState.BORROWED
+        return Grant(entry.waiter, member)
+
+    # -- members --------------------------------------------------------------------------------------------------
+
+    def opened(self, member: Member, payload: Any, now: float) -> Sequence[Decision]:
+        """An `Open` succeeded."""
+        self._opened += 1
+        self._failures = 0
+        self._retry_at = 0.0
+        self._not_opening(member)
+        member.payload = payload
+        member.opened_at = now
+        member.expires_at = self._expiry(member, now)
+        return [*self._place(member, now), *self._grow(now)]
+
+    def _expiry(self, member: Member, now: float) -> float:
+        if not self.limits.lifetime:
+            return float("inf")
+        # Spread by the number, so that members opened together do not all end together.
+        part = (member.number * 0.618034) % 1.0
+        return now + self.limits.lifetime * (1.0 - self.limits.lifetime_jitter * part)
+
+    def open_failed(self, member: Member, now: float, why: OpenFailure, refusal: Any = None) -> Sequence[Decision]:
+        """An `Open` failed; the member is out of the book. `refusal` is what waiters are told when it was DENIED."""
+        self._open_failures += 1
+        self._not_opening(member)
+        del self._members[member.number]
+        if why is OpenFailure.DENIED:
+            entries = list(self._waiting.get(member.key, {}).values())
+            for entry in entries:
+                self._unqueue(entry)
+            return [*(Fail(entry.waiter, refusal) for entry in entries), *self._grow(now)]
+        self._failures += 1
+        pause = min(self.limits.backoff_max, self.limits.backoff_first * 2.0 ** min(self._failures - 1, 16))
+        self._retry_at = now + pause
+        if why is OpenFailure.REFUSED_BUSY:
+            self._limit = max(1, min(self._limit, len(self._members)))
+            self._shrunk_until = now + max(pause, self.limits.recover_after)
+        return _NOTHING
+
+    def resetting(self, member: Member, now: float) -> Sequence[Decision]:
+        """A BORROWED member is being cleaned; then `give_back`, `closing` or `gone`."""
+        member.state = MemberState.RESETTING
+        return _NOTHING
+
+    def closing(self, member: Member, now: float) -> Sequence[Decision]:
+        """A member is being closed by the runtime's own will; it counts until `gone`."""
+        self._start_closing(member)
+        return _NOTHING
+
+    def _start_closing(self, member: Member) -> None:
+        if member.state is MemberState.IDLE:
+            self._not_idle(member)
+        if member.state is not MemberState.CLOSING:
+            self._closing_count += 1
+            member.state = MemberState.CLOSING
+
+    def gone(self, member: Member, now: float) -> Sequence[Decision]:
+        """A member's connection is closed. One that is out of the book already is ignored."""
+        if self._members.pop(member.number, None) is None:
+            return _NOTHING
+        self._closed += 1
+        if member.state is MemberState.IDLE:
+            self._not_idle(member)
+        elif member.state is MemberState.OPENING:
+            self._not_opening(member)
+        elif member.state is MemberState.CLOSING:
+            self._closing_count -= 1
+        return self._grow(now)
+
+    def _not_idle(self, member: Member) -> None:
+        idle = self._idle[member.key]
+        idle.remove(member)
+        self._idle_count -= 1
+        if not idle:
+            del self._idle[member.key]
+
+    def _not_opening(self, member: Member) -> None:
+        left = self._opening[member.key] - 1
+        self._opening_count -= 1
+        if left:
+            self._opening[member.key] = left
+        else:
+            del self._opening[member.key]
+
+    # -- deciding -------------------------------------------------------------------------------------------------
+
+    def _place(self, member: Member, now: float) -> Sequence[Decision]:
+        """Where a free member goes."""
+        why = self._why_close(member, now)
+        if why is not None:
+            return self._close(member, why)
+        same = self._waiting.get(member.key)
+        oldest = next(iter(self._queue.values()), None)
+        if oldest is not None and oldest.key != member.key and self._owed_a_turn(oldest, now):
+            return [*self._close(member, CloseReason.MAKE_ROOM), *self._grow(now)]
+        if same:
+            return [self._grant(next(iter(same.values())), member)]
+        self._to_idle(member, now)
+        return self._grow(now)
+
+    def _owed_a_turn(self, oldest: _Waiting, now: float) -> bool:
+        """The oldest waiter has waited long, its server is not failing, and no place is on its way to it."""
+        if now - oldest.since < self.limits.turn_after or now < self._retry_at:
+            return False
+        return self._opening.get(oldest.key, 0) == 0 and self._room() <= 0 and self._closing_count == 0
+
+    def _why_close(self, member: Member, now: float) -> CloseReason | None:
+        if self._draining:
+            return CloseReason.DRAINING
+        if len(self._members) - self._closing_count > self._limit:
+            return CloseReason.OVER_QUOTA
+        if now >= member.expires_at:
+            return CloseReason.LIFETIME
+        return None
+
+    def _close(self, member: Member, why: CloseReason) -> list[Decision]:
+        self._start_closing(member)
+        return [Close(member, why)]
+
+    def _room(self) -> int:
+        return self._limit - len(self._members)
+
+    def _grow(self, now: float) -> Sequence[Decision]:
+        """Open for those who wait, making room where idle members of other pools stand in the way."""
+        if not self._queue or self._draining or now < self._retry_at:
+            return _NOTHING
+        decisions: list[Decision] = []
+        coming = dict(self._opening)
+        leaving = self._closing_count
+        for entry in self._queue.values():
+            if self._opening_count >= self.limits.max_simultaneous_opens:
+                break
+            if coming.get(entry.key, 0) > 0:
+                coming[entry.key] -= 1
+                continue
+            if self._room() > 0:
+                decisions.append(Open(self._open(entry.key)))
+            elif leaving > 0:
+                leaving -= 1  # a place is on its way
+            else:
+                victim = self._least_needed(entry.key)
+                if victim is None:
+                    break
+                decisions += self._close(victim, CloseReason.MAKE_ROOM)
+        return decisions
+
+    def _open(self, key: Hashable) -> Member:
+        self._numbers += 1
+        member = Member(key, self._numbers)
+        self._members[member.number] = member
+        self._opening[key] = self._opening.get(key, 0) + 1
+        self._opening_count += 1
+        return member
+
+    def _least_needed(self, key: Hashable) -> Member | None:
+        """The member idle for longest, of another pool."""
+        oldest = [idle[0] for other, idle in self._idle.items() if idle and other != key]
+        return min(oldest, key=lambda member: member.idle_since, default=None)
+
+    # -- time and limits ------------------------------------------------------------------------------------------
+
+    def resize(self, limit: int, now: float) -> Sequence[Decision]:
+        """The quota is `limit` (>= 1) from now on. Over it, idle members close now and others when they are free."""
+        self.limits = attrs.evolve(self.limits, limit=limit)
+        self._limit = limit
+        return [*self._trim(CloseReason.OVER_QUOTA), *self._grow(now)]
+
+    def reconfigure(self, limits: BookLimits, now: float) -> Sequence[Decision]:
+        """All limits at once; the quota's present size is kept where `limits` has the same."""
+        self.limits = limits
+        return self.resize(limits.limit, now)
+
+    def _trim(self, why: CloseReason) -> list[Decision]:
+        decisions: list[Decision] = []
+        while len(self._members) - self._closing_count > self._limit:
+            victim = self._least_needed(None)
+            if victim is None:
+                break
+            decisions += self._close(victim, why)
+        return decisions
+
+    def tick(self, now: float) -> Sequence[Decision]:
+        """Time has passed: lifetimes, idle limits, backoff, a quota that recovers."""
+        decisions: list[Decision] = []
+        if self._limit < self.limits.limit and now >= self._shrunk_until:
+            self._limit += 1
+            self._shrunk_until = now + self.limits.recover_after
+        for idle in list(self._idle.values()):
+            for member in list(idle):
+                if now >= member.expires_at:
+                    decisions += self._close(member, CloseReason.LIFETIME)
+                elif self.limits.idle_timeout and now - member.idle_since >= self.limits.idle_timeout:
+                    decisions += self._close(member, CloseReason.IDLE)
+        decisions += self._surplus(now)
+        return [*decisions, *self._grow(now)]
+
+    def _surplus(self, now: float) -> list[Decision]:
+        if self._idle_count <= self.limits.max_idle or self._queue:
+            self._surplus_since = None
+            return []
+        if self._surplus_since is None:
+            self._surplus_since = now
+        if now - self._surplus_since < self.limits.surplus_after:
+            return []
+        self._surplus_since = None
+        decisions: list[Decision] = []
+        while self._idle_count > self.limits.max_idle:
+            victim = self._least_needed(None)
+            assert victim is not None
+            decisions += self._close(victim, CloseReason.SURPLUS)
+        return decisions
+
+    def next_deadline(self, now: float) -> float | None:
+        """When `tick` has something to do next; None: nothing until something else happens."""
+        times: list[float] = []
+        if self._limit < self.limits.limit:
+            times.append(self._shrunk_until)
+        if self._queue and now < self._retry_at:
+            times.append(self._retry_at)
+        if self._idle_count > self.limits.max_idle and not self._queue:
+            since = now if self._surplus_since is None else self._surplus_since + self.limits.surplus_after
+            times.append(since)
+        for idle in self._idle.values():
+            times += [member.expires_at for member in idle]
+            if self.limits.idle_timeout:
+                times += [member.idle_since + self.limits.idle_timeout for member in idle]
+        return min(times, default=None)
+
+    def drain(self, now: float) -> Sequence[Decision]:
+        """No more grants: waiters fail, idle members close, others when they are given back."""
+        self._draining = True
+        decisions: list[Decision] = [Fail(entry.waiter, WaitFailure.CLOSED) for entry in self._queue.values()]
+        self._queue.clear()
+        self._waiting.clear()
+        for idle in list(self._idle.values()):
+            for member in list(idle):
+                decisions += self._close(member, CloseReason.DRAINING)
+        return decisions
+
+    def members(self) -> Iterable[Member]:
+        """All members; a copy."""
+        return list(self._members.values())
+
+    def statistics(self) -> BookStatistics:
+        """A snapshot."""
+        states = [member.state for member in self._members.values()]
+        return BookStatistics(
+            limit=self._limit,
+            opening=states.count(MemberState.OPENING),
+            idle=states.count(MemberState.IDLE),
+            borrowed=states.count(MemberState.BORROWED),
+            resetting=states.count(MemberState.RESETTING),
+            closing=states.count(MemberState.CLOSING),
+            waiting=len(self._queue),
+            opened=self._opened,
+            open_failures=self._open_failures,
+            closed=self._closed,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Book {len(self._members)}/{self._limit}, {self._idle_count} idle, {len(self._queue)} waiting>"
