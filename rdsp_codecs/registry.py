@@ -130,7 +130,10 @@ def _unknown(noun: str, wanted: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(wanted.lower(), names, n=1)
     hint = f'; did you mean "{near[0]}"?' if near else ""
-    return f'no installed engine has the {noun} "{wanted}" (installed: {", ".join(names) or "none"}){hint}'
+    lacking = (
+        f'no engine "{wanted}" is installed' if noun == "engine" else f'no installed engine has the {noun} "{wanted}"'
+    )
+    return f"{lacking} (there are: {', '.join(names) or 'none'}){hint}"
 
 
 def _load(entry: EntryPoint) -> Codec:
