@@ -204,12 +204,21 @@ class LoginTimeout(LimitExceeded):
 
 
 class IdleTimeout(LimitExceeded):
-    """No request for `idle_client_timeout`, or an idle transaction over its limit."""
+    """No request for `idle_client_timeout`."""
 
     code = "client.idle_timeout"
     retryable = True
     public_text = "The connection was idle for too long."
     told_as = ProblemCode.IDLE_TIMEOUT
+
+
+class IdleInTransaction(LimitExceeded):
+    """A transaction was idle for `limits.idle_in_transaction_timeout`."""
+
+    code = "client.idle_in_transaction"
+    retryable = True
+    public_text = "The transaction was idle for too long."
+    told_as = ProblemCode.IDLE_IN_TRANSACTION
 
 
 class LifetimeOver(LimitExceeded):

@@ -119,7 +119,7 @@ class Duration:
 
     def check(self, value: float) -> None:
         if not self.low <= value <= self.high:
-            raise BadValue(f"{value:g} is not in {self.limits()}")
+            raise BadValue(f"{_plain(value)} is not in {self.limits()}")
 
     def limits(self) -> str:
         return f"{_plain(self.low)}..{_plain(self.high)} seconds"
@@ -133,7 +133,7 @@ class Duration:
 
 
 def _plain(number: float) -> str:
-    return str(int(number)) if number == int(number) else str(number)
+    return str(int(number)) if number == int(number) else f"{number:.9g}"
 
 
 @attrs.frozen
