@@ -25,6 +25,7 @@ from rdsp.errors import ConfigError
 from rdsp.net.switchboard import Switchboard
 from rdsp.net.tls import server_context
 from rdsp.observe.dispatch import Observers
+from rdsp.observe.logs import LogObserver
 from rdsp.observe.statistics import Counters, Statistics
 from rdsp.pool.book import Book, BookLimits
 from rdsp.pool.opening import Opener, client_context, connector
@@ -248,7 +249,7 @@ async def main(
 
     A second SIGTERM or SIGINT ends the drain. Raises what `open_app` raises.
     """
-    async with open_app(config, observers) as app:
+    async with open_app(config, [LogObserver(config.logging), *observers]) as app:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for number in signals:
                 if number == signal.SIGHUP:

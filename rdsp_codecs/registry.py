@@ -27,7 +27,6 @@ _CALLABLE: Final = (
     "prepare",
     "max_connections",
     "cancel",
-    "settled",
     "refuse",
     "goodbye",
 )

@@ -331,6 +331,11 @@ class Pool:
                 await self._changed.wait()
             await trio.sleep(_TICK_AT_MOST + random.random() * _TICK_AT_MOST)  # noqa: S311 - spreads work, no secret
 
+    def reconfigure(self, settings: TargetGroup) -> None:
+        """Take over settings that do not need new connections; the quota is asked for again at the next login."""
+        self._settings = settings
+        self._limit_asked = -math.inf
+
     def drain(self) -> None:
         """No new grants; idle backends close now, borrowed ones when they are given back."""
         self._closed = True

@@ -1,0 +1,72 @@
+"""The ledger as a rule machine against a plain list of what a server still has to answer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from rdsp_codecs.errors import WireError
+from rdsp_codecs.ledger import Ledger, Owed
+
+WORK, SYNC, MARK = 1, 2, 3
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Owes, settles and skips, and compares with a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger()
+        self.model: list[Owed] = []
+        self.undone: list[Owed] = []
+
+    @rule(kind=st.sampled_from([WORK, SYNC, MARK]), swallow=st.booleans())
+    def owe(self, kind: int, swallow: bool) -> None:
+        entry = Owed(kind, swallow=swallow, undo=lambda: self.undone.append(entry))
+        self.ledger.owe(entry)
+        self.model.append(entry)
+
+    @precondition(lambda self: self.model)
+    @rule()
+    def settle(self) -> None:
+        assert self.ledger.settle() is self.model.pop(0)
+
+    @precondition(lambda self: not self.model)
+    @rule()
+    def settling_nothing_is_an_error(self) -> None:
+        with pytest.raises(WireError):
+            self.ledger.settle()
+
+    @rule()
+    def skip_until_sync(self) -> None:
+        self.undone.clear()
+        at = next((i for i, entry in enumerate(self.model) if entry.kind == SYNC), len(self.model))
+        skipped, self.model = self.model[:at], self.model[at:]
+
+        assert self.ledger.skip_until(SYNC) == bool(self.model)
+        assert self.undone == skipped[::-1]
+
+    @rule()
+    def drop_marks_at_the_front(self) -> None:
+        self.ledger.drop(MARK)
+        while self.model and self.model[0].kind == MARK:
+            self.model.pop(0)
+
+    @rule()
+    def remove_syncs_before_the_first_mark(self) -> None:
+        stop = next((i for i, entry in enumerate(self.model) if i and entry.kind == MARK), len(self.model))
+        kept = [entry for i, entry in enumerate(self.model) if not 0 < i < stop or entry.kind != SYNC]
+
+        assert self.ledger.remove(SYNC, before=MARK) == len(self.model) - len(kept)
+        self.model = kept
+
+    @invariant()
+    def agrees_with_the_model(self) -> None:
+        assert len(self.ledger) == len(self.model)
+        assert self.ledger.empty == (not self.model)
+        assert self.ledger.head is (self.model[0] if self.model else None)
+        assert self.ledger.has(SYNC) == any(entry.kind == SYNC for entry in self.model)
+
+
+TestLedger = LedgerMachine.TestCase
