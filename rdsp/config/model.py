@@ -201,13 +201,13 @@ class Target:
         OneOf(("disable", "prefer", "require", "verify-ca", "verify-full")),
         "prefer",
         "TLS towards the database, with the meaning of libpq's `sslmode`.",
-        Reload.NEW_SESSIONS,
+        Reload.RESTART,
     )
     tls_ca: str | None = _setting(
-        _FILE, None, "PEM file with the certificates to trust.", Reload.NEW_SESSIONS, says="the system's"
+        _FILE, None, "PEM file with the certificates to trust.", Reload.RESTART, says="the system's"
     )
     connect_timeout: float = _setting(
-        Duration(0.1, 300), 10.0, "How long opening a database connection may take, login included."
+        Duration(0.1, 300), 10.0, "How long opening a database connection may take, login included.", Reload.RESTART
     )
 
 
@@ -227,6 +227,7 @@ class TargetGroup:
         None,
         "The most idle database connections, in percent of the server's `max_connections`. Not over "
         "`max_connections_percent`. A cap, not a floor.",
+        Reload.RESTART,
         says="half of `max_connections_percent`, rounded down",
         rds="MaxIdleConnectionsPercent",
     )
@@ -247,7 +248,7 @@ class TargetGroup:
         Text(0, 65536, r"[^\0]*", "a text without zero characters", verbatim=True),
         "",
         "SQL to run once on every new database connection; several statements are parted by `;`. Not a secret.",
-        Reload.NEW_SESSIONS,
+        Reload.RESTART,
         rds="InitQuery",
     )
     max_backends: int | None = _setting(
@@ -257,16 +258,19 @@ class TargetGroup:
         says="no cap beside the percentage",
     )
     backend_idle_timeout: float = _setting(
-        Duration(0.1, YEAR), 300.0, "A database connection that was idle for this long is closed."
+        Duration(0.1, YEAR), 300.0, "A database connection that was idle for this long is closed.", Reload.RESTART
     )
     backend_lifetime: float = _setting(
-        Duration(1, YEAR), DAY, "A database connection of this age is closed as soon as nobody uses it."
+        Duration(1, YEAR), DAY, "A database connection of this age is closed as soon as nobody uses it.", Reload.RESTART
     )
     max_waiters: int = _setting(
-        Whole(0, 1_000_000, "sessions"), 10_000, "How many sessions may wait for a database connection at once."
+        Whole(0, 1_000_000, "sessions"),
+        10_000,
+        "How many sessions may wait for a database connection at once.",
+        Reload.RESTART,
     )
     max_simultaneous_opens: int = _setting(
-        Whole(1, 1000, "connections"), 8, "How many database connections may be opened at once."
+        Whole(1, 1000, "connections"), 8, "How many database connections may be opened at once.", Reload.RESTART
     )
     max_prepared_statements: int = _setting(
         Whole(0, 1_000_000, "statements"),
@@ -311,13 +315,12 @@ class Limits:
         10.0,
         "A client left in the middle of a query: how long the cancelled query may take to end before its database "
         "connection is closed.",
-        Reload.NEW_SESSIONS,
+        Reload.RESTART,
     )
     idle_in_transaction_timeout: float = _setting(
         Duration(0, DAY),
         0.0,
         "A client that is idle inside a transaction for this long is disconnected. 0: no limit.",
-        Reload.NEW_SESSIONS,
     )
     max_frame_bytes: int = _setting(
         Size(1 << 10, 1 << 31), 1 << 30, "The largest single protocol message of a client.", Reload.NEW_SESSIONS
@@ -371,7 +374,6 @@ class Proxy:
         Duration(1, 28800),
         1800.0,
         "A client that sent no request for this long is disconnected.",
-        Reload.NEW_SESSIONS,
         rds="IdleClientTimeout",
     )
     debug_logging: bool = _setting(
@@ -410,7 +412,9 @@ class Proxy:
 class Logging:
     """`[logging]`: what is logged, and how."""
 
-    level: str = _setting(OneOf(("debug", "info", "warning", "error")), "info", "The least severe lines to log.")
+    level: str = _setting(
+        OneOf(("debug", "info", "warning", "error")), "info", "The least severe lines to log.", Reload.RESTART
+    )
     format: str = _setting(
         OneOf(("console", "json")), "console", "Lines for people, or one JSON object a line.", Reload.RESTART
     )

@@ -24,7 +24,7 @@ def test_a_change_says_where_what_and_what_it_takes() -> None:
     old = one(target_group=TargetGroup(max_backends=20), limits=Limits(login_timeout=30))
     new = attrs.evolve(one(limits=Limits(login_timeout=60)), logging=Logging(level="debug"))
     assert compare(old, new) == [
-        Change("logging.level", '"info"', '"debug"', Reload.LIVE),
+        Change("logging.level", '"info"', '"debug"', Reload.RESTART),
         Change("proxies[default].target_group.max_backends", "20", NOT_SET, Reload.LIVE),
         Change("proxies[default].limits.login_timeout", "30s", "1m", Reload.NEW_SESSIONS),
     ]
