@@ -139,6 +139,7 @@ def _book_limits(settings: Proxy) -> BookLimits:
         limit=1,
         max_idle=max(1, math.floor(most * share)),
         max_waiters=group.max_waiters,
+        wait_timeout=group.connection_borrow_timeout,
         max_simultaneous_opens=group.max_simultaneous_opens,
         idle_timeout=group.backend_idle_timeout,
         lifetime=group.backend_lifetime,

@@ -31,7 +31,10 @@ def broken(config: Config, codecs: dict[str, Codec]) -> Iterator[Fault]:
                 yield Fault(f"{path}.name", f'"{proxy.name}" is the name of proxies[{earlier}] too')
         yield from _users(path, proxy)
         yield from _tls(path, proxy)
-        yield from _group(path, proxy, codecs.get(proxy.engine))
+        codec = codecs.get(proxy.engine)
+        if codec is not None:
+            yield from _features(path, proxy, codec)
+        yield from _group(path, proxy)
     yield from _addresses(config)
 
 
@@ -86,20 +89,28 @@ def _tls(path: str, proxy: Proxy) -> Iterator[Fault]:
         yield Fault(f"{path}.require_tls", "cannot be true while tls.enabled is false")
 
 
-def _group(path: str, proxy: Proxy, codec: Codec | None) -> Iterator[Fault]:
+def _features(path: str, proxy: Proxy, codec: Codec) -> Iterator[Fault]:
+    features = codec.features
+    for name in proxy.target_group.session_pinning_filters:
+        if name not in features.pinning_filters:
+            takes = ", ".join(features.pinning_filters) or "none"
+            yield Fault(
+                f"{path}.target_group.session_pinning_filters",
+                f'the engine "{codec.name}" does not take {name} (it takes {takes})',
+            )
+    for name in proxy.auth_methods:
+        if features.auth_methods and name not in features.auth_methods:
+            takes = ", ".join(features.auth_methods)
+            yield Fault(f"{path}.auth_methods", f'the engine "{codec.name}" does not have "{name}" (it has {takes})')
+
+
+def _group(path: str, proxy: Proxy) -> Iterator[Fault]:
     group = proxy.target_group
-    here = f"{path}.target_group"
     if group.idle_percent > group.max_connections_percent:
         yield Fault(
-            f"{here}.max_idle_connections_percent",
+            f"{path}.target_group.max_idle_connections_percent",
             f"{group.idle_percent} is not in 0..{group.max_connections_percent} (max_connections_percent)",
         )
-    for name in group.session_pinning_filters:
-        if codec is not None and name not in codec.features.pinning_filters:
-            takes = ", ".join(codec.features.pinning_filters) or "none"
-            yield Fault(
-                f"{here}.session_pinning_filters", f'the engine "{codec.name}" does not take {name} (it takes {takes})'
-            )
 
 
 def files(config: Config) -> Iterator[Fault]:

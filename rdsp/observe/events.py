@@ -62,12 +62,6 @@ class Observer:
     def pinned(self, session: int, number: int, reason: PinReason, detail: str) -> None:
         """A session was pinned; `detail` is a digest, or text when debug logging is on."""
 
-    def waiting(self, session: int) -> None:
-        """A session found no free database connection."""
-
-    def borrowed_after_wait(self, session: int, seconds: float) -> None:
-        """It has one now."""
-
     def borrow_failed(self, session: int, problem: Problem) -> None:
         """It did not get one."""
 

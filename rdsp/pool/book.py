@@ -329,8 +329,14 @@ class Book:
         return decisions
 
     def tick(self, now: float) -> Sequence[Decision]:
-        """Time has passed: lifetimes, idle limits, backoff, a quota that recovers."""
+        """Time has passed: waiters, lifetimes, idle limits, backoff, a quota that recovers."""
         decisions: list[Decision] = []
+        while self._queue:
+            oldest = next(iter(self._queue.values()))
+            if now - oldest.since < self.limits.wait_timeout:
+                break
+            self._unqueue(oldest)
+            decisions.append(Fail(oldest.waiter, WaitFailure.TIMED_OUT))
         if self._limit < self.limits.limit and now >= self._shrunk_until:
             self._limit += 1
             self._shrunk_until = now + self.limits.recover_after
@@ -362,6 +368,8 @@ class Book:
     def next_deadline(self, now: float) -> float | None:
         """When `tick` has something to do next; None: nothing until something else happens."""
         times: list[float] = []
+        if self._queue:
+            times.append(next(iter(self._queue.values())).since + self.limits.wait_timeout)
         if self._limit < self.limits.limit:
             times.append(self._shrunk_until)
         if self._queue and now < self._retry_at:

@@ -35,6 +35,7 @@ class OpenFailure(Enum):
 class WaitFailure(Enum):
     """Why a waiter gets nothing."""
 
+    TIMED_OUT = "timed_out"
     TOO_MANY_WAITERS = "too_many_waiters"
     NOTHING_IDLE = "nothing_idle"
     CLOSED = "closed"
@@ -107,6 +108,7 @@ class BookLimits:
         limit: members at most, >= 1.
         max_idle: idle members at most that are kept beyond a short while, >= 0.
         max_waiters: waiters at most, >= 0.
+        wait_timeout: seconds that a waiter waits at most.
         max_simultaneous_opens: members in OPENING at most, >= 1.
         idle_timeout, lifetime: seconds; 0 means without end.
         lifetime_jitter: 0..1, the part of the lifetime by which members of one hour differ.
@@ -120,6 +122,7 @@ class BookLimits:
     limit: int
     max_idle: int
     max_waiters: int = 10_000
+    wait_timeout: float = 120.0
     max_simultaneous_opens: int = 8
     idle_timeout: float = 300.0
     lifetime: float = 86400.0

@@ -41,6 +41,7 @@ class Waiter(Protocol):
 
 
 _FAILURES = {
+    WaitFailure.TIMED_OUT: ProblemCode.BORROW_TIMEOUT,
     WaitFailure.TOO_MANY_WAITERS: ProblemCode.TOO_MANY_WAITERS,
     WaitFailure.NOTHING_IDLE: ProblemCode.BORROW_TIMEOUT,
     WaitFailure.CLOSED: ProblemCode.SHUTTING_DOWN,
@@ -132,8 +133,10 @@ class Pool:
         self._carry_out(self.book.give_back(backend.member, self.board.now))
 
     def wait(self, key: Hashable, waiter: Waiter) -> None:
-        """Queue for a backend of the pool `key`. The waiter may be answered before this returns."""
-        self._carry_out(self.book.wait(key, waiter, self.board.refresh()))
+        """Queue for a backend of the pool `key`. The waiter may be answered before this returns. Hot path when full."""
+        decisions = self.book.wait(key, waiter, self.board.now)
+        if decisions:
+            self._carry_out(decisions)
 
     def left(self, waiter: Waiter) -> None:
         """The waiter does not wait any longer (it was not answered yet)."""
@@ -318,6 +321,7 @@ class Pool:
     def _start(self, task: Any, *args: Any) -> None:
         if self._nursery is not None:
             self._nursery.start_soon(task, *args)
+            self.board.leave = True
 
     async def _keep(self) -> None:
         """Call the book's `tick` when it asks for it."""

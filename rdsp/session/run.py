@@ -127,8 +127,6 @@ class Session:
         )
         limits = context.settings.limits
         self._lifetime_end = trio.current_time() + limits.client_lifetime
-        self._wait_until = math.inf
-        self._wait_began = 0.0
         self._cancels_done = trio.Event()
         self._stop_problem = Problem(ProblemCode.SHUTTING_DOWN)
 
@@ -197,7 +195,7 @@ class Session:
         """When the task must look by itself, on Trio's clock."""
         splice, settings = self._splice, self._context.settings
         if splice.state is State.WAITING:
-            return self._wait_until
+            return math.inf  # the pool's book keeps the time
         deadline = self._lifetime_end if not splice.stopping else math.inf
         idle_since = splice.last_active
         deadline = min(deadline, idle_since + settings.idle_client_timeout)
@@ -221,10 +219,6 @@ class Session:
             return SessionEnd("the client requested that the connection close", "client", "")
         if call & calls.SERVER_GONE:
             return await self._server_gone()
-        if call & calls.GRANTED:
-            seconds = trio.current_time() - self._wait_began
-            self._context.counters.waited(seconds)
-            self._context.observers.borrowed_after_wait(self._number, seconds)
         if splice.state is State.WAITING:
             return await self._waiting(call)
         return await self._look_at_clock()
@@ -261,14 +255,7 @@ class Session:
     # -- waiting for a backend ------------------------------------------------------------------------------------
 
     async def _waiting(self, call: int) -> SessionEnd | None:
-        splice, context = self._splice, self._context
-        now = trio.current_time()
-        if call & calls.BACKEND and not splice.queued:
-            self._wait_until = now + context.settings.target_group.connection_borrow_timeout
-            self._wait_began = now
-            context.observers.waiting(self._number)
-            splice.queue()
-            return None
+        splice = self._splice
         if call & calls.REFUSED and splice.refusal is not None:
             refusal, splice.refusal = splice.refusal, None
             return await self._denied(refusal)
@@ -279,9 +266,6 @@ class Session:
         if splice.stopping:
             splice.leave_queue()
             return await self._part(self._stop_problem, "proxy")
-        if now >= self._wait_until:
-            splice.leave_queue()
-            return await self._denied(Problem(ProblemCode.BORROW_TIMEOUT, fatal=False))
         return None
 
     async def _denied(self, refusal: Problem | bytes) -> SessionEnd | None:

@@ -29,9 +29,6 @@ READS: Final = 8
 
 
 # Why the session's task is wanted: bits of `Splice.call`, plain numbers because steps test them all the time.
-BACKEND: Final = 1
-"""The relay holds a request and no backend is free."""
-GRANTED: Final = 2
 REFUSED: Final = 4
 CLIENT_GONE: Final = 8
 SERVER_GONE: Final = 16
@@ -80,6 +77,7 @@ class Splice:
         "settling",
         "state",
         "stopping",
+        "waiting_since",
         "wake",
     )
 
@@ -105,6 +103,7 @@ class Splice:
         self.last_active = board.now
         self.queued = False
         """Stands in the pool's queue, not answered yet."""
+        self.waiting_since = 0.0
         self.settling = False
         """A cancel may still hit what the backend runs: no new request may begin."""
         self.stopping = False
@@ -127,6 +126,7 @@ class Splice:
     def summon(self, call: int) -> None:
         """Ask the session's task to come."""
         self.call |= call
+        self._board.leave = True
         self.wake()
 
     def _failed(self, error: Exception, *, server: bool) -> None:
@@ -200,13 +200,16 @@ class Splice:
             self._request_over()
 
     def borrow(self) -> None:
-        """The relay holds a request: get a backend now, or leave it to the task to wait for one."""
+        """The relay holds a request: get a backend now, or stand in the pool's queue for one."""
         backend = self._pool.take(self.key)
         if backend is not None:
             self.attach(backend)
         else:
             self.state = State.WAITING
-            self.summon(BACKEND)
+            self.queued = True
+            self.waiting_since = self._board.now
+            self._counters.waiting += 1
+            self._pool.wait(self.key, self)
 
     def attach(self, backend: Backend) -> None:
         """The session has borrowed `backend`: the held request goes out."""
@@ -227,10 +230,10 @@ class Splice:
         """See `rdsp.pool.pool.Waiter`. The request goes out at once, without a task switch."""
         self.queued = False
         self._counters.waiting -= 1
+        self._counters.waited(self._board.now - self.waiting_since)
         try:
-            self.call &= ~BACKEND
             self.attach(backend)
-            self.summon(GRANTED)
+            self.read_on()
         except Exception as error:  # noqa: BLE001 - raised again in the session's task
             self._failed(error, server=False)
 
@@ -240,12 +243,6 @@ class Splice:
         self._counters.waiting -= 1
         self.refusal = refusal
         self.summon(REFUSED)
-
-    def queue(self) -> None:
-        """Stand in the pool's queue; the answer may come before this returns."""
-        self.queued = True
-        self._counters.waiting += 1
-        self._pool.wait(self.key, self)
 
     def leave_queue(self) -> None:
         """Do not wait any longer. Nothing happens when the answer has come."""
