@@ -29,10 +29,12 @@ class Features:
     Attributes:
         cancel_on_new_connection: a cancel goes over a second connection (PostgreSQL); False: in band.
         pinning_filters: the names that `session_pinning_filters` may hold for this engine.
+        auth_methods: the names that `auth_methods` may hold; empty: the engine does not say, and nothing is checked.
     """
 
     cancel_on_new_connection: bool
     pinning_filters: tuple[str, ...] = ()
+    auth_methods: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -243,6 +243,10 @@ def test_the_command_lines_faults_have_its_options_as_paths(engines: Registry) -
             f"{BASE}\nengine_family = 'MYSQL'",
             ['proxies[0].target.url: the engine "mysql" has the URL schemes mysql, not "postgresql"'],
         ),
+        (
+            f"{BASE}\nauth_methods = ['md5', 'scram']",
+            ['proxies[0].auth_methods: the engine "postgres" does not have "scram" (it has scram-sha-256, md5)'],
+        ),
         (f"{BASE}\ntarget.host = 'h'", ["proxies[0].target.host: stands in url too; give it once"]),
         (f"{BASE}\nname = 'a--b'", ['proxies[0].name: "a--b" is not letters, digits and single inner hyphens']),
         (f"{BASE}\ndebug_logging = 'yes'", ['proxies[0].debug_logging: expected true or false, got "yes"']),

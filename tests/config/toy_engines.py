@@ -29,7 +29,9 @@ class ToyEngine:
     refuse = goodbye = _cannot
 
 
-POSTGRES = ToyEngine("postgres", "POSTGRESQL", ("postgres", "postgresql"), 5432)
+POSTGRES = ToyEngine(
+    "postgres", "POSTGRESQL", ("postgres", "postgresql"), 5432, Features(True, (), ("scram-sha-256", "md5"))
+)
 MYSQL = ToyEngine("mysql", "MYSQL", ("mysql",), 3306, Features(False, ("EXCLUDE_VARIABLE_SETS",)))
 MARIADB = ToyEngine("mariadb", "MYSQL", ("mariadb",), 3306, Features(False, ("EXCLUDE_VARIABLE_SETS",)))
 TOY = ToyEngine("toy", "TOYS", ("toy",), 7777)
