@@ -7,8 +7,6 @@ configuration (one line per fault on stderr, nothing was started).
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -197,9 +195,4 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: without the program's name; None: the process's own.
     """
-    try:
-        cli.main(args=None if arguments is None else list(arguments), prog_name="rdsp")
-    except BrokenPipeError:
-        # `rdsp config reference | head`: nobody reads any more. Point stdout elsewhere, or its flush at exit fails too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(FAILED)
+    cli.main(args=None if arguments is None else list(arguments), prog_name="rdsp")
