@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
@@ -73,8 +74,7 @@ class Counters:
         """A session waited for a database connection and got one."""
         self.waits += 1
         self.wait_seconds += seconds
-        bucket = next((i for i, edge in enumerate(WAIT_BUCKETS) if seconds <= edge), len(WAIT_BUCKETS))
-        self.wait_histogram[bucket] += 1
+        self.wait_histogram[bisect_left(WAIT_BUCKETS, seconds)] += 1
 
     def pinned(self, reason: PinReason) -> None:
         """A session was pinned for one more reason."""

@@ -46,11 +46,15 @@ __all__ = [
 _NOTHING: tuple[Decision, ...] = ()
 
 
-@attrs.define(eq=False)
 class _Waiting:
-    key: Hashable
-    waiter: Any
-    since: float
+    """A waiter's place in the queue."""
+
+    __slots__ = ("key", "since", "waiter")
+
+    def __init__(self, key: Hashable, waiter: Any, since: float) -> None:
+        self.key = key
+        self.waiter = waiter
+        self.since = since
 
 
 class Book:
@@ -238,12 +242,15 @@ class Book:
         why = self._why_close(member, now)
         if why is not None:
             return self._close(member, why)
-        same = self._waiting.get(member.key)
-        oldest = next(iter(self._queue.values()), None)
-        if oldest is not None and oldest.key != member.key and self._owed_a_turn(oldest, now):
-            return [*self._close(member, CloseReason.MAKE_ROOM), *self._grow(now)]
-        if same:
-            return [self._grant(next(iter(same.values())), member)]
+        if self._queue:
+            oldest = next(iter(self._queue.values()))
+            if oldest.key == member.key:
+                return (self._grant(oldest, member),)
+            if self._owed_a_turn(oldest, now):
+                return [*self._close(member, CloseReason.MAKE_ROOM), *self._grow(now)]
+            same = self._waiting.get(member.key)
+            if same:
+                return (self._grant(next(iter(same.values())), member),)
         self._to_idle(member, now)
         return self._grow(now)
 
@@ -303,6 +310,8 @@ class Book:
 
     def _least_needed(self, key: Hashable) -> Member | None:
         """The member idle for longest, of another pool."""
+        if not self._idle_count:
+            return None
         oldest = [idle[0] for other, idle in self._idle.items() if idle and other != key]
         return min(oldest, key=lambda member: member.idle_since, default=None)
 
@@ -393,6 +402,11 @@ class Book:
             for member in list(idle):
                 decisions += self._close(member, CloseReason.DRAINING)
         return decisions
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._queue)
 
     def members(self) -> Iterable[Member]:
         """All members; a copy."""

@@ -82,6 +82,7 @@ class Pool:
         self._changed = trio.Event()
         self._limit_asked = -math.inf
         self._closed = False
+        self._timing = False
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; then every backend is closed at once."""
@@ -127,7 +128,11 @@ class Pool:
             return
         decisions = self.book.give_back(backend.member, self.board.now)
         if decisions:
-            self._carry_out(decisions)
+            first = decisions[0]
+            if type(first) is Grant and len(decisions) == 1:
+                first.waiter.granted(backend)
+            else:
+                self._carry_out(decisions)
 
     def _returned(self, backend: Backend) -> None:
         self._carry_out(self.book.give_back(backend.member, self.board.now))
@@ -137,6 +142,9 @@ class Pool:
         decisions = self.book.wait(key, waiter, self.board.now)
         if decisions:
             self._carry_out(decisions)
+        if not self._timing:
+            # The keeper sleeps as if nobody waited.
+            self._changed.set()
 
     def left(self, waiter: Waiter) -> None:
         """The waiter does not wait any longer (it was not answered yet)."""
@@ -331,6 +339,7 @@ class Pool:
             self._changed = trio.Event()
             now = trio.current_time()
             deadline = self.book.next_deadline(now)
+            self._timing = self.book.waiting > 0
             with trio.move_on_at(min(deadline if deadline is not None else math.inf, now + _TICK_AT_LEAST)):
                 await self._changed.wait()
             await trio.sleep(_TICK_AT_MOST + random.random() * _TICK_AT_MOST)  # noqa: S311 - spreads work, no secret

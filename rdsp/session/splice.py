@@ -376,7 +376,7 @@ class Splice:
         backend.requests += 1
         self.last_active = self._board.now
         transaction = relay.transaction
-        if may_release(transaction, relay.pins, owed=relay.in_request()) and not self.server_rest:
+        if may_release(transaction, relay.pins, owed=bool(self.server_rest)):
             self.state = State.QUIET
             self._counters.transactions += 1
             relay.detached()

@@ -17,22 +17,31 @@ from rdsp_codecs.postgres.framing import CLIENT_INTEREST, SERVER_EXTENDED, SERVE
 from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.replies import Replies
 from rdsp_codecs.postgres.requests import Requests
-from rdsp_codecs.postgres.session_state import HARMLESS
+from rdsp_codecs.postgres.session_state import HARMLESS, HARMLESS_TAG_HEADS
 from rdsp_codecs.postgres.statements import close_frame, evict
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
     from rdsp_codecs.api import ClientLogin, RelayPolicy
-    from rdsp_codecs.pins import PinBoard
     from rdsp_codecs.postgres.state import PostgresState
     from rdsp_codecs.problems import Problem
 
 _LENGTH = struct.Struct(">I").unpack_from
 _QUERY: Final = ord("Q")
+_COMPLETE: Final = ord("C")
+_DATA_ROW: Final = ord("D")
+_ROW_DESCRIPTION: Final = ord("T")
+_READY: Final = b"Z\0\0\0\5"
+_STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
 _READY_IDLE: Final = b"Z\0\0\0\5I"
 _COPY_TAGS: Final = b"dcf"
 _ANSWERED_ALONE: Final = b"QF"
 """Messages that end with a ReadyForQuery of their own; all others belong to a group that a Sync ends."""
+
+
+def _is_one_message(data: bytes) -> bool:
+    """Whether the bytes are one whole message and nothing else."""
+    return len(data) > 5 and _LENGTH(data, 1)[0] + 1 == len(data)
 
 
 class PostgresRelay:
@@ -50,20 +59,22 @@ class PostgresRelay:
         "_max_frame",
         "_max_held",
         "_owe",
-        "_pins",
         "_replies",
         "_requests",
         "_server",
         "_skip_to_sync",
+        "pins",
         "to_client",
         "to_server",
+        "transaction",
     )
 
     def __init__(self, who: ClientLogin, policy: RelayPolicy) -> None:
         self.to_server: list[bytes] = []
         self.to_client: list[bytes] = []
         self._d = dialogue = Dialogue(policy)
-        self._pins = dialogue.pins
+        self.pins = dialogue.pins
+        self.transaction = Transaction.NONE
         self._owe = dialogue.ledger.owe
         self._requests = Requests(dialogue)
         self._replies = Replies(dialogue, self._requests)
@@ -77,22 +88,17 @@ class PostgresRelay:
         for name, value in (who.welcome.parameters if who.welcome else {}).items():
             self._requests.parameter(name, value)
 
-    @property
-    def transaction(self) -> Transaction:
-        """The status of the last end of a request."""
-        return self._d.transaction
-
-    @property
-    def pins(self) -> PinBoard:
-        """Why the backend may not be given back."""
-        return self._pins
-
     # -- the client's bytes ---------------------------------------------------------------------------------------
 
     def from_client(self, data: bytes) -> int:
         """See `Relay`."""
         d = self._d
         if d.state is None:
+            if not self._held and self._client.empty and data[0] == _QUERY and _is_one_message(data):
+                # Most requests: one whole query. It needs a backend, and nothing else is to be found out.
+                self._held.append(data)
+                self._held_size = len(data)
+                return moves.WANT_BACKEND
             return self._hold(data)
         if d.paused:
             self._keep(data)
@@ -102,18 +108,16 @@ class PostgresRelay:
 
     def _forward(self, data: bytes) -> None:
         """Bytes on their way to the backend. The common case, one whole simple query, takes a short cut."""
-        d, client = self._d, self._client
-        if data[0] == _QUERY and client.empty and not d.skipping and not d.extended and len(data) > 5:
-            (length,) = _LENGTH(data, 1)
-            if length + 1 == len(data) and length <= self._max_held:
-                text = data[5:-1]
-                if self._requests.inspect(text) is HARMLESS:
-                    d.texts.append(text)
-                    d.statements.unnamed = d.state.unnamed = None  # type: ignore[union-attr]
-                    self._owe(owed.QUERY)
-                    self.to_server.append(data)
-                    return
-        client.push(data)
+        d = self._d
+        if data[0] == _QUERY and not d.skipping and not d.extended and self._client.empty and _is_one_message(data):
+            text = data[5:-1]
+            if len(data) <= self._max_held and self._requests.inspect(text) is HARMLESS:
+                d.texts.append(text)
+                d.statements.unnamed = d.state.unnamed = None  # type: ignore[union-attr]
+                self._owe(owed.QUERY)
+                self.to_server.append(data)
+                return
+        self._client.push(data)
 
     def _after_client(self) -> int:
         d = self._d
@@ -121,12 +125,13 @@ class PostgresRelay:
             self.to_server += d.injected
             d.injected.clear()
         self._server.interest = SERVER_EXTENDED if d.extended else SERVER_SIMPLE
-        signals = moves.PINNED if self._pins.has_fresh else moves.NOTHING
+        signals = moves.PINNED if self.pins.has_fresh else moves.NOTHING
         if self._requests.bye:
             signals |= moves.BYE
         elif d.over and d.ledger.empty and self._client.between_frames and self._server.between_frames:
             # The request ended while a message of the client's, that the server ignores, was still on its way.
             d.over = False
+            self.transaction = d.transaction
             signals |= moves.OVER
         elif not d.ledger.empty:
             d.over = False
@@ -210,9 +215,12 @@ class PostgresRelay:
     def from_server(self, data: bytes) -> int:
         """See `Relay`."""
         d = self._d
+        if self._answers_query(data):
+            self.to_client.append(data)
+            return moves.OVER
         paused = d.paused
         self._server.push(data)
-        signals = moves.PINNED if self._pins.has_fresh else moves.NOTHING
+        signals = moves.PINNED if self.pins.has_fresh else moves.NOTHING
         if paused and not d.paused:
             signals |= self._resume()
         elif d.injected:
@@ -220,10 +228,40 @@ class PostgresRelay:
         if d.over and d.ledger.empty and self._client.between_frames and self._server.between_frames:
             d.over = False
             self._server.interest = SERVER_SIMPLE
+            self.transaction = d.transaction
             signals |= moves.OVER
         if d.fatal:
             signals |= moves.FATAL
         return signals
+
+    def _answers_query(self, data: bytes) -> bool:
+        """A short cut for most replies: the whole answer to the one query that is owed, rows and all, and it is good.
+
+        Does what the filter and `Replies` would do, or nothing: anything out of the ordinary is theirs.
+        """
+        d = self._d
+        if d.extended or d.reported or len(d.ledger) != 1 or d.ledger.head is not owed.QUERY:
+            return False
+        if not self._server.empty or not self._client.between_frames:
+            return False
+        at, end = 0, len(data) - 6
+        while at < end:
+            tag = data[at]
+            if tag == _COMPLETE:
+                if data[at + 5 : at + 11] not in HARMLESS_TAG_HEADS:
+                    return False
+            elif tag != _DATA_ROW and tag != _ROW_DESCRIPTION:
+                return False
+            at += _LENGTH(data, at + 1)[0] + 1
+        if at != end or data[at : at + 5] != _READY:
+            return False
+        transaction = _STATUS.get(data[-1])
+        if transaction is None:
+            return False
+        d.ledger.settle()
+        d.texts.clear()
+        d.transaction = self.transaction = transaction
+        return True
 
     def _resume(self) -> int:
         """The prologue is through: the client's messages go on."""
