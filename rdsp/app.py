@@ -5,6 +5,7 @@ The command line and the demo call it; nothing below it knows it.
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import signal
@@ -109,7 +110,9 @@ class App:
 
     def _reload_one(self, running: RunningProxy, settings: Proxy) -> None:
         context = running.context
-        tls = server_context(settings.tls) if settings.tls != context.settings.tls else context.tls
+        # Certificates are read again even under the same names: renewing one is what reloads are for.
+        keep = settings.tls == context.settings.tls and settings.tls.certificate is None
+        tls = context.tls if keep else server_context(settings.tls)
         context.settings = attrs.evolve(
             settings, listen=context.settings.listen, engine=context.settings.engine, target=context.settings.target
         )
@@ -169,7 +172,7 @@ def _opener(settings: Proxy, codec: Codec, credentials: Credentials, deriver: Ke
 def _build(settings: Proxy, board: Switchboard, observers: Observers, deriver: KeyDeriver) -> SessionContext:
     """Everything of one proxy but its listeners. Raises `ConfigError` for what the files it names cannot give."""
     codec = find(settings.engine)
-    credentials = Credentials(settings)
+    credentials = Credentials(settings, report=partial(observers.trouble, settings.name))
     counters = Counters()
     try:
         tls = server_context(settings.tls)
@@ -250,8 +253,10 @@ async def main(
 
     A second SIGTERM or SIGINT ends the drain. Raises what `open_app` raises.
     """
-    async with open_app(config, [LogObserver(config.logging), *observers]) as app:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with open_app(config, [LogObserver(config.logging), *observers]) as app:
+            gc.collect()
+            gc.freeze()
             async for number in signals:
                 if number == signal.SIGHUP:
                     _reload(app, reload)

@@ -47,6 +47,7 @@ class Offer:
         local: the client's address is a loopback one or a Unix socket.
         open_to_local: serve local clients without a password (a target without credentials).
         auth_methods: engine-specific names, preferred first; empty: the engine's default.
+        default_database: for a client that names none; "": the engine's own default.
         entropy: source of nonces and salts.
         mock_salt_key: key from which salts for unknown users are derived, so that they stay the same.
         max_login_bytes: the largest frame before login.
@@ -59,6 +60,7 @@ class Offer:
     entropy: Entropy
     mock_salt_key: bytes = attrs.field(repr=False)
     auth_methods: tuple[str, ...] = ()
+    default_database: str = ""
     max_login_bytes: int = 65536
 
 

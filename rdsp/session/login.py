@@ -36,6 +36,7 @@ async def greet(context: SessionContext, transport: Transport, number: int, secr
         entropy=os.urandom,
         mock_salt_key=context.mock_salt_key,
         auth_methods=settings.auth_methods,
+        default_database=settings.target.database or "",
         max_login_bytes=settings.limits.max_login_bytes,
     )
 

@@ -70,10 +70,10 @@ async def _serve(context: SessionContext, transport: Transport, number: int) -> 
         case CancelAsked(wanted, key):
             await _pass_cancel(context, wanted, key)
             return SessionEnd("cancel request", "client", "")
-        case Turned(problem, user):
-            if problem is not None:
-                context.observers.refused(context.settings.name, transport.peer, problem, user)
-            return SessionEnd("turned away" if problem else "left during login", "client", "")
+        case Turned(told, user):
+            if told is not None:
+                context.observers.refused(context.settings.name, transport.peer, told, user)
+            return SessionEnd("turned away" if told else "left during login", "client", "")
     assert isinstance(greeting, ClientLogin)
     session = Session(context, transport, number, greeting)
     context.registry.add(number, secret, session)

@@ -147,7 +147,7 @@ class Splice:
             self._failed(error, server=False)
 
     def _read_client(self, mask: int) -> None:
-        if self.call or self.server_rest or self.settling or self.state is State.WAITING:
+        if self._deaf():
             self._client_again = True
             if mask & LEAVING and self.state is State.WAITING:
                 self.summon(CLIENT_GONE)
@@ -165,12 +165,16 @@ class Splice:
                 self.summon(CLIENT_GONE)
                 return
             self._take(data)
-            if self.call or self.server_rest or self.settling or self.state is State.WAITING:
+            if self._deaf():
                 self._client_again = True
                 return
             if len(data) < self._client_full and not mask & LEAVING:
                 return
         self._board.again(self.client_event, mask & ~WRITABLE)
+
+    def _deaf(self) -> bool:
+        """Whether the client must not be read now: it waits, the server does not take its bytes, or the task is due."""
+        return bool(self.call or self.server_rest or self.settling) or self.state is State.WAITING
 
     def _take(self, data: bytes) -> None:
         """One chunk of the client's."""

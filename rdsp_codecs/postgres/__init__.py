@@ -27,7 +27,7 @@ class PostgresCodec:
     engine_family = "POSTGRESQL"
     schemes = ("postgresql", "postgres")
     default_port = 5432
-    features = Features(cancel_on_new_connection=True)
+    features = Features(cancel_on_new_connection=True, auth_methods=("scram-sha-256", "md5"))
 
     def greet(self, offer: Offer) -> Conversation[Greeting]:
         """See `Codec`."""

@@ -122,7 +122,7 @@ def _read_login(offer: Offer, code: int, body: bytes, *, encrypted: bool) -> Cli
         raise _Refused(
             Problem(ProblemCode.UNSUPPORTED, "RDS Proxy currently doesn't support streaming replication mode.")
         )
-    return ClientLogin(user, database or user, parameters, code, tls=encrypted)
+    return ClientLogin(user, database or offer.default_database or user, parameters, code, tls=encrypted)
 
 
 def _negotiation(code: int, body: bytes) -> bytes:

@@ -7,10 +7,11 @@ protocol is in use it sees every message but rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.filtering import DROP, KEEP
+from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import Dialogue, Kind, Learn, Replace
@@ -20,8 +21,6 @@ from rdsp_codecs.postgres.session_state import HARMLESS_TAG_HEADS, tag_pins
 from rdsp_codecs.postgres.statements import NO_ROWS, Statement, failing_frame, shape_of
 from rdsp_codecs.transaction import Transaction
 
-if TYPE_CHECKING:
-    from rdsp_codecs.ledger import Owed
 
 _STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
 _ENDS: Final = frozenset({Kind.QUERY, Kind.FUNCTION, Kind.SYNC})
@@ -217,7 +216,7 @@ class Replies:
             statement.home, statement.home_name = None, b""
         else:
             state.unnamed = None
-        self._ledger.owe(owed.Owed(Kind.BIND, note=Replace(shape_changed())))
+        self._ledger.owe(Owed(Kind.BIND, note=Replace(shape_changed())))
         d.injected += [failing_frame(), FLUSH]
         d.paused = True
 

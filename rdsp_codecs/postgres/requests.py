@@ -186,7 +186,10 @@ class Requests:
         return True
 
     def _forgetting(self, name: bytes) -> Callable[[], None]:
-        return lambda: self._book.named.pop(name, None) and None
+        def forget() -> None:
+            self._book.named.pop(name, None)
+
+        return forget
 
     def _function(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         if self._d.skipping:

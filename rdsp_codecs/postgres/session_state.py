@@ -176,7 +176,8 @@ def _state_of_name(statement: list[Token], at: int, token: Token, head: bytes) -
 
 def _is_local(statement: list[Token], opening: int) -> bool:
     """Whether the third argument of the call whose parenthesis stands at `opening` is literally true."""
-    depth, argument, last = 0, 1, []
+    depth, argument = 0, 1
+    last: list[Token] = []
     for token in statement[opening:]:
         if token.text == b"(":
             depth += 1

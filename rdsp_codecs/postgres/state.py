@@ -29,7 +29,7 @@ class PostgresState:
     process_id: int = 0
     cancel_key: bytes = attrs.field(default=b"", repr=False)
     leftover: bytes = b""
-    statements: OrderedDict[StatementKey, bytes] = attrs.field(factory=OrderedDict, repr=len)
+    statements: OrderedDict[StatementKey, bytes] = attrs.field(factory=OrderedDict, repr=False)
     unnamed: Statement | None = attrs.field(default=None, repr=False)
-    garbage: list[bytes] = attrs.field(factory=list, repr=len)
+    garbage: list[bytes] = attrs.field(factory=list, repr=False)
     names_used: int = 0
