@@ -182,7 +182,7 @@ class Requests:
         parts += [close_frame(NOBODY), FLUSH]
         self._owe(Owed(Kind.CLOSE, swallow=True, note=last))
         d.injected.extend(parts)
-        d.paused = True
+        d.paused = d.extended = True
         return True
 
     def _forgetting(self, name: bytes) -> Callable[[], None]:
