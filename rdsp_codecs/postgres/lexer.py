@@ -1,6 +1,8 @@
-"""PostgreSQL's lexical structure (documentation, 4.1), as far as inspection needs it: words, names, and the rest.
+"""PostgreSQL's lexical structure: where literals, comments and names begin and end in a statement's bytes.
 
-One pass, linear, over bytes; it never raises. Used by `session_state` and `digest`.
+`session_state` and `digest` call it. It follows the server's scanner (documentation, section 4.1, "Lexical
+Structure") as far as the borders of tokens go, and knows no grammar. It must never raise, whatever the bytes are, and
+takes linear time: no pattern here gives back what it has taken.
 """
 
 from __future__ import annotations
@@ -10,155 +12,128 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final
 
-import attrs
-
 
 class Kind(IntEnum):
-    """What a token is."""
+    """What a token is; the tokens of a text cover it without gaps. The values are group numbers of the pattern."""
 
-    WORD = 0
-    """An unquoted identifier or keyword."""
-    NAME = 1
-    """A quoted identifier."""
-    STRING = 2
-    """A literal in single quotes of any kind, or in dollar quotes."""
-    NUMBER = 3
-    PARAMETER = 4
-    SYMBOL = 5
-    """One character of punctuation or an operator."""
-    BROKEN = 6
-    """From here on the text cannot be read: an end is missing."""
-
-
-@attrs.frozen
-class Token:
-    """One token: `text` as written; `value` lower-cased for a WORD, without quotes for a NAME or a STRING."""
-
-    kind: Kind
-    text: bytes
-    value: bytes
-
-
-_BLANK: Final = re.compile(rb"[ \t\r\n\f\v]+|--[^\r\n]*")
-_WORD: Final = re.compile(rb"[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*")
-_NUMBER: Final = re.compile(rb"0[xXoObB][0-9A-Fa-f_]+|(?:[0-9][0-9_]*)?\.?[0-9][0-9_]*\.?(?:[eE][+-]?[0-9]+)?")
-_PARAMETER: Final = re.compile(rb"\$[0-9]+")
-_DOLLAR: Final = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$")
-_COMMENT_EDGE: Final = re.compile(rb"/\*|\*/")
-_PLAIN_END: Final = re.compile(rb"'(?!')")
+    BLANK = 1
+    """White space."""
+    WORD = 2
+    """An unquoted identifier or a keyword."""
+    LITERAL = 3
+    """A quoted literal of any kind ('', E'', B'', X'', U&''), with those that continue it on further lines."""
+    QUOTED = 4
+    """An identifier in double quotes."""
+    UNICODE_QUOTED = 5
+    """An identifier with Unicode escapes, U&"...": its real name is not what is written."""
+    NUMBER = 6
+    PARAMETER = 7
+    """$1, $2..."""
+    DOLLAR = 8
+    """A dollar-quoted literal."""
+    COMMENT = 9
+    """A line comment without its end of line, or a block comment with all that is nested in it."""
+    FAULT = 11
+    """From here on the text cannot be read: an end is missing. The last token, if it comes."""
+    MARK = 12
+    """A single byte: punctuation, or one of the bytes of an operator."""
 
 
-def tokens(text: bytes, *, escapes: bool = False) -> Iterator[Token]:
-    """The tokens of a text, without blanks and comments.
+Token = tuple[Kind, int, int]
+"""Kind, start, end."""
+
+_PLAIN: Final = rb"(?:[^']++|'')*+"
+_ESCAPED: Final = rb"(?:[^'\\]++|''|\\.?+)*+"
+# A literal goes on behind an end of line, with blanks and line comments around it, by the rules it was begun with.
+_GOES_ON: Final = rb"(?:[ \t\f\v]++|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]++|--[^\n\r]*+[\n\r])*+"
+_NUMBER: Final = (
+    rb"0[xX][0-9a-fA-F_]++|0[oO][0-7_]++|0[bB][01_]++"
+    rb"|(?:[0-9][0-9_]*+(?:\.[0-9_]*+)?+|\.[0-9][0-9_]*+)(?:[eE][+-]?+[0-9][0-9_]*+)?+"
+)
+
+
+def literal_pattern(*, escapes: bool) -> bytes:
+    """A pattern (with DOTALL) for whole literals in single quotes: for skipping them in bulk."""
+
+    def quoted(prefix: bytes, body: bytes) -> bytes:
+        return rb"%b'%b(?:'%b'%b)*+'" % (prefix, body, _GOES_ON, body)
+
+    plain = quoted(b"", _ESCAPED if escapes else _PLAIN)
+    return b"|".join((plain, quoted(b"[eE]", _ESCAPED), quoted(b"(?:[bBxX]|[uU]&)", _PLAIN)))
+
+
+def _token_pattern(*, escapes: bool) -> re.Pattern[bytes]:
+    groups = (
+        rb"[ \t\n\r\f\v]++",
+        rb"(?![eEbBxX]'|[uU]&['\"])[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+",
+        literal_pattern(escapes=escapes),
+        rb'"(?:[^"]++|"")*+"',
+        rb'[uU]&"(?:[^"]++|"")*+"',
+        _NUMBER,
+        rb"\$[0-9]++",
+        rb"\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*+)?+\$",
+        rb"--[^\n\r]*+",
+        rb"/\*",
+        rb"(?:[eEbBxX]|[uU]&)?+['\"]",
+        rb".",
+    )
+    return re.compile(b"|".join(b"(%b)" % group for group in groups), re.DOTALL)
+
+
+_PATTERN: Final = {escapes: _token_pattern(escapes=escapes) for escapes in (False, True)}
+_BLOCK_COMMENT: Final = 10
+_LONGER: Final = frozenset({Kind.DOLLAR, _BLOCK_COMMENT, Kind.FAULT})
+"""Groups that match only the beginning of their token."""
+_COMMENT_MARKS: Final = re.compile(rb"/\*|\*/")
+_KINDS: Final = (Kind.FAULT, *(Kind(n if n != _BLOCK_COMMENT else Kind.COMMENT) for n in range(1, 13)))
+
+
+def tokens(text: bytes, start: int = 0, *, escapes: bool = False) -> Iterator[Token]:
+    """The tokens of `text` from `start`, which must be the start of a token.
 
     Arguments:
-        escapes: backslashes escape in plain literals too (`standard_conforming_strings` is off).
+        text: SQL without its NUL, in an encoding in which bytes below 0x80 always mean ASCII.
+        escapes: `standard_conforming_strings` is off: a backslash in a plain literal escapes.
     """
-    at, end = 0, len(text)
-    while at < end:
-        blank = _BLANK.match(text, at)
-        if blank:
-            at = blank.end()
-            continue
-        if text.startswith(b"/*", at):
-            at = _comment_end(text, at)
-            if at < 0:
-                yield Token(Kind.BROKEN, b"", b"")
-                return
-            continue
-        token = _token(text, at, escapes=escapes)
-        yield token
-        if token.kind is Kind.BROKEN:
+    pattern, size, at = _PATTERN[escapes], len(text), start
+    while at < size:
+        for match in pattern.finditer(text, at):
+            group = match.lastindex or 0
+            if group in _LONGER:
+                begin, opened = match.span()
+                at = _end_of(text, group, begin, opened)
+                yield (_KINDS[group], begin, at) if at > 0 else (Kind.FAULT, begin, size)
+                if at < 0:
+                    return
+                break
+            yield _KINDS[group], match.start(), match.end()
+        else:
             return
-        at += len(token.text)
 
 
-def _comment_end(text: bytes, at: int) -> int:
-    """Where a comment, which may hold others, ends; -1 when it does not."""
-    depth = 0
-    for edge in _COMMENT_EDGE.finditer(text, at):
-        depth += 1 if edge.group() == b"/*" else -1
-        if depth == 0:
-            return edge.end()
+def _end_of(text: bytes, group: int, begin: int, opened: int) -> int:
+    """Where a token ends whose opening stands at `text[begin:opened]`; negative when its end is missing."""
+    if group == Kind.DOLLAR:
+        found = text.find(text[begin:opened], opened)
+        return found + opened - begin if found >= 0 else -1
+    if group == _BLOCK_COMMENT:
+        depth = 1
+        for mark in _COMMENT_MARKS.finditer(text, opened):
+            depth += 1 if mark.group() == b"/*" else -1
+            if depth == 0:
+                return mark.end()
     return -1
 
 
-def _token(text: bytes, at: int, *, escapes: bool) -> Token:
-    first = text[at : at + 1]
-    if first == b"'":
-        return _string(text, at, at, backslash=escapes)
-    if first == b'"':
-        return _quoted(text, at, at, b'"', Kind.NAME)
-    if first == b"$":
-        return _dollar(text, at)
-    word = _WORD.match(text, at)
-    if word:
-        return _word(text, at, word.group(), escapes=escapes)
-    number = _NUMBER.match(text, at) if first.isdigit() or first == b"." else None
-    if number and number.group():
-        return Token(Kind.NUMBER, number.group(), number.group())
-    return Token(Kind.SYMBOL, first, first)
-
-
-def _word(text: bytes, at: int, word: bytes, *, escapes: bool) -> Token:
-    lower = word.lower()
-    behind = at + len(word)
-    following = text[behind : behind + 1]
-    if following == b"'" and lower in (b"e", b"b", b"x", b"n"):
-        return _string(text, at, behind, backslash=escapes or lower == b"e")
-    if lower == b"u" and following == b"&" and text[behind + 1 : behind + 2] in (b"'", b'"'):
-        if text[behind + 1 : behind + 2] == b"'":
-            return _string(text, at, behind + 1, backslash=False)
-        # A name in escapes could spell anything; who looks for names must take it for one that it looks for.
-        token = _quoted(text, at, behind + 1, b'"', Kind.NAME)
-        return attrs.evolve(token, value=b"\\") if token.kind is Kind.NAME else token
-    return Token(Kind.WORD, word, lower)
-
-
-def _string(text: bytes, start: int, quote: int, *, backslash: bool) -> Token:
-    """A literal in single quotes whose opening quote stands at `quote`."""
-    if not backslash:
-        return _quoted(text, start, quote, b"'", Kind.STRING)
-    at, end = quote + 1, len(text)
-    while True:
-        closing = text.find(b"'", at)
-        if closing < 0:
-            return Token(Kind.BROKEN, b"", b"")
-        slash = text.find(b"\\", at, closing)
-        if slash >= 0:
-            at = slash + 2
-            if at > end:
-                return Token(Kind.BROKEN, b"", b"")
-            continue
-        if text[closing + 1 : closing + 2] == b"'":
-            at = closing + 2
-            continue
-        whole = text[start : closing + 1]
-        return Token(Kind.STRING, whole, text[quote + 1 : closing])
-
-
-def _quoted(text: bytes, start: int, quote: int, mark: bytes, kind: Kind) -> Token:
-    at = quote + 1
-    while True:
-        closing = text.find(mark, at)
-        if closing < 0:
-            return Token(Kind.BROKEN, b"", b"")
-        if text[closing + 1 : closing + 2] == mark:
-            at = closing + 2
-            continue
-        value = text[quote + 1 : closing].replace(mark + mark, mark)
-        return Token(kind, text[start : closing + 1], value)
-
-
-def _dollar(text: bytes, at: int) -> Token:
-    parameter = _PARAMETER.match(text, at)
-    if parameter:
-        return Token(Kind.PARAMETER, parameter.group(), parameter.group())
-    opening = _DOLLAR.match(text, at)
-    if not opening:
-        return Token(Kind.SYMBOL, b"$", b"$")
-    mark = opening.group()
-    closing = text.find(mark, opening.end())
-    if closing < 0:
-        return Token(Kind.BROKEN, b"", b"")
-    return Token(Kind.STRING, text[at : closing + len(mark)], text[opening.end() : closing])
+def literal_value(text: bytes, token: Token, *, escapes: bool = False) -> bytes | None:
+    """What a LITERAL or DOLLAR token says, or None when that takes more than dropping quotes to find out."""
+    kind, start, end = token
+    if kind == Kind.DOLLAR:
+        tag = text.index(b"$", start + 1) + 1 - start
+        return text[start + tag : end - tag]
+    opening = text.index(b"'", start)
+    prefix, value = text[start:opening].lower(), text[opening + 1 : end - 1]
+    backslash = b"\\" in value and (escapes or prefix == b"e")
+    if prefix not in (b"", b"e") or backslash or b"'" in value.replace(b"''", b""):
+        return None
+    return value.replace(b"''", b"'")
