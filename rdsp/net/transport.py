@@ -133,8 +133,11 @@ class SocketTransport:
         return self.tls
 
     def close(self) -> None:
-        """See `Transport`. No TLS close_notify is waited for: both protocols have words of their own for the end."""
+        """See `Transport`. Over TLS a close_notify is sent, and the peer's is not waited for."""
         if self._sock.fileno() >= 0:
+            if isinstance(self._sock, ssl.SSLSocket):
+                with contextlib.suppress(OSError, ValueError):
+                    self._sock.unwrap()
             with contextlib.suppress(OSError):
                 self._sock.close()
 

@@ -1,0 +1,1 @@
+"""`rdsp demo`: a real PostgreSQL, the proxy in front of it, and hundreds of clients, on one machine in one command."""

@@ -1,0 +1,457 @@
+"""What each statement does to its session: one table that is also the documentation, and properties over it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsp_codecs.pins import PinReason
+from rdsp_codecs.postgres import inspection
+from rdsp_codecs.postgres.inspection import Look, may_matter
+from rdsp_codecs.postgres.lexer import Kind, tokens
+from rdsp_codecs.postgres.session_state import (
+    HARMLESS,
+    HARMLESS_TAG_HEADS,
+    HARMLESS_TAGS,
+    PINNING_TAGS,
+    Verdict,
+    inspect,
+    tag_pins,
+)
+
+# Expected words: names of pin reasons; `memory`, `resets`. SQL_PREPARED_STATEMENT always comes with native names.
+TABLE: list[tuple[str, str]] = [
+    # Everyday statements, and words of interest where they mean nothing.
+    ("SELECT abalance FROM pgbench_accounts WHERE aid = 12345", ""),
+    ("UPDATE pgbench_accounts SET abalance = 1 WHERE aid = 2", ""),
+    ("UPDATE t\n   SET x = 1 -- set y = 2\n WHERE z = 3", ""),
+    ("INSERT INTO t (a) VALUES ('SET x = 1; LISTEN a')", ""),
+    ("DELETE FROM t WHERE note = 'select set_config(''a'', ''b'', false)'", ""),
+    ("SELECT $$; SET x = 1$$, $a$ set_config('a','b',false) $b$ $a$", ""),
+    ("SELECT E'\\'; SET x = 1; --'", ""),
+    ("SELECT 1 /* ; SET x = 1; /* nested */ set_config('a','b',false) */", ""),
+    ("SELECT 1 -- ; SET x = 1", ""),
+    ("SELECT temp, execute, set_config FROM t", ""),
+    ("SELECT temperature, attempt FROM template", ""),
+    ("SELECT set_config FROM t WHERE setseed = 1", ""),
+    ("BEGIN; UPDATE t SET a = 1; COMMIT", ""),
+    ("", ""),
+    (" ; ;; ", ""),
+    # Settings.
+    ("SET work_mem = '1GB'", "session_setting"),
+    ("set search_path to a, b", "session_setting"),
+    ("SET SESSION work_mem = '1GB'", "session_setting"),
+    ("SET TIME ZONE 'UTC'", "session_setting"),
+    ("SET NAMES 'UTF8'", "session_setting"),
+    ("SET ROLE bob", "session_setting"),
+    ("SET ROLE NONE", "session_setting"),  # the start-up value may be another: ALTER ROLE ... SET role
+    ("SET SESSION AUTHORIZATION bob", "session_setting"),
+    ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "session_setting"),
+    ("SET app.tenant = '7'", "session_setting"),
+    ("SET local.x = 1", "session_setting"),
+    ("SET transaction.x TO 1", "session_setting"),
+    ('SET "local" = 1', "session_setting"),
+    ("-- a comment\nSET x = 1", "session_setting"),
+    ("/* one */ /* two */SET x = 1", "session_setting"),
+    ("SELECT 1;SET x = 1", "session_setting"),
+    ("SELECT 1; -- why\n\n  SET x = 1", "session_setting"),
+    ("SELECT 1; /* why */ SET x = 1", "session_setting"),
+    ("SELECT ';'; SELECT 2; SET x = 1; SELECT 3", "session_setting"),
+    ("BEGIN; SET x = 1; ROLLBACK", "session_setting"),
+    ("SET x = 1; RESET x", "session_setting resets"),
+    ("SET LOCAL work_mem = '1GB'", ""),
+    ("BEGIN; SET LOCAL app.tenant = '7'; SELECT 1; COMMIT", ""),
+    ("SET LOCAL ROLE bob", ""),
+    ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", ""),
+    ("SET CONSTRAINTS ALL DEFERRED", ""),
+    ("SET LOCAL seed = 0.5", "random_seed"),
+    ("UPDATE pg_settings SET setting = '1GB' WHERE name = 'work_mem'", "session_setting"),
+    ('UPDATE ONLY pg_catalog."pg_settings" SET setting = 1', "session_setting"),
+    ("SELECT * FROM pg_settings FOR UPDATE", ""),
+    # Going back to start-up values: this session's own, so nothing that another could see.
+    ("RESET ALL", "resets"),
+    ("RESET ROLE", "resets"),
+    ("SET x TO DEFAULT", "resets"),
+    ("SET SESSION app.x = DEFAULT", "resets"),
+    ("SET SESSION AUTHORIZATION DEFAULT", "resets"),
+    ("SET x TO DEFAULT, a", "session_setting"),
+    ("SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;", "resets"),  # asyncpg's pool
+    # set_config: local only when its third argument says so literally.
+    ("SELECT set_config('a', 'b', false)", "session_setting"),
+    ("SELECT pg_catalog.set_config('search_path', '', false);", "session_setting"),
+    ("SELECT set_config('a', 'b', true)", ""),
+    ("SELECT set_config($1, $2, TRUE)", ""),
+    ("SELECT set_config($1, $2::text, 't'::boolean)", ""),
+    ("SELECT set_config(concat('a', 'b'), (ARRAY['x', 'y'])[1], 'on')", ""),
+    ("SELECT set_config($1, $2, $3)", "session_setting"),
+    ("SELECT set_config('a', 'b', true AND false)", "session_setting"),
+    ("SELECT set_config('a', 'b', 'f')", "session_setting"),
+    ("SELECT set_config('a', 'b', NOT true)", "session_setting"),
+    ("SELECT set_config('a', 'b', is_local => true)", "session_setting"),
+    ("SELECT set_config(is_local => false, new_value => 'b', setting_name => true)", "session_setting"),
+    ("SELECT set_config('a', set_config('b', 'c', false), true)", "session_setting"),
+    ("SELECT set_config('a','b',true), set_config('a','b',false)", "session_setting"),
+    ("SELECT \"set_config\" /* x */ ('a', 'b', -- y\n false)", "session_setting"),
+    ("SELECT pg_catalog . set_config\n(\n'a', 'b', false)", "session_setting"),
+    ("SELECT U&\"set\\005fconfig\"('a', 'b', false)", "unrecognised_state"),
+    ("SELECT set_config('seed', '0.5', true)", "random_seed"),
+    ("SELECT set_limit(0.5)", "session_setting"),
+    ("SELECT setseed(0.5), random()", "random_seed"),
+    ("VALUES (set_config('a', 'b', false))", "session_setting"),
+    ("COPY (SELECT set_config('a', 'b', false)) TO STDOUT", "session_setting"),
+    ("SELECT query_to_xml('select set_config(''a'', ''b'', false)', true, true, '')", "unrecognised_state"),
+    ("SELECT query_to_xml('select 1', true, true, '')", ""),
+    # Advisory locks.
+    ("SELECT pg_advisory_lock(1)", "advisory_lock"),
+    ("SELECT pg_try_advisory_lock_shared(1, 2)", "advisory_lock"),
+    ("SELECT pg_advisory_xact_lock(1), pg_try_advisory_xact_lock_shared(2)", ""),
+    ("SELECT pg_advisory_unlock(1), pg_advisory_unlock_all()", ""),
+    # Temporary objects.
+    ("CREATE TEMP TABLE t (a int)", "temporary_table"),
+    ("CREATE TEMPORARY SEQUENCE s", "temporary_table"),
+    ("CREATE GLOBAL TEMPORARY TABLE t (a int) ON COMMIT DROP", "temporary_table"),
+    ("CREATE OR REPLACE LOCAL TEMP RECURSIVE VIEW v (a) AS SELECT 1", "temporary_table"),
+    ("EXPLAIN ANALYZE CREATE TEMP TABLE t AS SELECT 1", "temporary_table"),
+    ("CREATE/**/TEMP/**/TABLE t (a int)", "temporary_table"),
+    ("SELECT 1 INTO TEMP t", "temporary_table"),
+    ("SELECT 1 INTO TEMP TABLE t FROM x", "temporary_table"),
+    ("SELECT 1 INTO LOCAL TEMPORARY t", "temporary_table"),
+    ("SELECT 1 AS insert INTO TEMP values", "temporary_table"),
+    ("CREATE TABLE pg_temp.t (a int)", "temporary_table"),
+    ('SELECT * FROM "pg_temp_3".t', "temporary_table"),
+    ("SELECT pg_temp.f()", "temporary_table"),
+    ("INSERT INTO temp VALUES (1)", ""),
+    ("INSERT INTO temp (a) SELECT 1", ""),
+    ("INSERT INTO temp SELECT 1", ""),
+    ("INSERT INTO temp AS t DEFAULT VALUES", ""),
+    ("INSERT INTO temp.t VALUES (1)", ""),
+    ("MERGE INTO temp t USING s ON true WHEN MATCHED THEN DO NOTHING", ""),
+    ("SELECT 1 INTO temp FROM x", ""),
+    ("SELECT * FROM temp", ""),
+    ("DROP TABLE temp", ""),
+    ("CREATE TABLE t (a int)", ""),
+    # Cursors.
+    ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "hold_cursor"),
+    ("DECLARE c BINARY INSENSITIVE NO SCROLL CURSOR WITH HOLD FOR SELECT 1", "hold_cursor"),
+    ("DECLARE c " + "SCROLL " * 70 + "CURSOR WITH HOLD FOR SELECT 1", "hold_cursor"),
+    ("DECLARE c CURSOR FOR SELECT 1", ""),
+    ("DECLARE c CURSOR WITHOUT HOLD FOR SELECT hold FROM t", ""),
+    ("FETCH ALL FROM c; CLOSE c", ""),
+    # The rest of what a session keeps.
+    ("LISTEN a", "listen"),
+    ("UNLISTEN *", ""),
+    ("NOTIFY a, 'b'", ""),
+    ("LOAD 'auto_explain'", "loaded_library"),
+    ("SELECT dblink_connect('c', 'dbname=x')", "foreign_session"),
+    ("SELECT public.dblink_connect_u('dbname=x')", "foreign_session"),
+    ("SELECT * FROM dblink('dbname=x', 'select 1') AS t (a int)", ""),
+    ("SELECT pg_create_logical_replication_slot('s', 'pgoutput')", "replication"),
+    ("SELECT pg_copy_physical_replication_slot('a', 'b')", "replication"),
+    ("SELECT pg_replication_origin_session_setup('o')", "replication"),
+    ("SELECT * FROM pg_replication_slots", ""),
+    ("SELECT pg_backup_start('x')", "unrecognised_state"),
+    ("SELECT lo_open(1, 2), pg_export_snapshot(), nextval('s'), setval('s', 1)", ""),
+    ("SELECT currval('s')", "memory"),
+    ("SELECT pg_catalog.lastval ( )", "memory"),
+    # Prepared statements named in SQL.
+    ("PREPARE p AS SELECT 1", "sql_prepared_statement"),
+    ("PREPARE p (int) AS SELECT set_config('a', 'b', false)", "sql_prepared_statement session_setting"),
+    ("EXECUTE p (1)", "sql_prepared_statement"),
+    ("DEALLOCATE p", "sql_prepared_statement"),
+    ("DEALLOCATE PREPARE ALL", "sql_prepared_statement"),
+    ("DISCARD ALL", "sql_prepared_statement resets"),
+    ("DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES", ""),
+    ("EXPLAIN EXECUTE p", "sql_prepared_statement"),
+    ("EXPLAIN (ANALYZE, BUFFERS) EXECUTE p (1)", "sql_prepared_statement"),
+    ("CREATE TABLE t AS EXECUTE p", "sql_prepared_statement"),
+    ("SELECT 1; CREATE TABLE t AS EXECUTE p", "sql_prepared_statement"),
+    ("PREPARE transaction AS SELECT 1", "sql_prepared_statement"),
+    ("PREPARE TRANSACTION 'x'", ""),
+    ("CREATE TRIGGER t AFTER UPDATE ON x EXECUTE FUNCTION f()", ""),
+    ("CREATE TRIGGER t AFTER UPDATE ON x EXECUTE PROCEDURE s.f()", ""),
+    ("GRANT EXECUTE ON FUNCTION f TO bob", ""),
+    # Functions that are only defined are not run.
+    ("CREATE FUNCTION f() RETURNS void LANGUAGE sql SET x = 1 AS $$ SELECT set_config('a', 'b', false) $$", ""),
+    ("CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'SET x = 1'", ""),
+    ("CALL p()", ""),
+    # Anonymous blocks are run.
+    ("DO $$ BEGIN UPDATE t SET a = 1; INSERT INTO t VALUES (1); END $$", ""),
+    ("DO LANGUAGE plpgsql $$ DECLARE c CURSOR FOR SELECT 1; BEGIN NULL; END $$", ""),
+    ("DO $$ BEGIN SET LOCAL x = 1; GRANT EXECUTE ON FUNCTION f TO bob; END $$", ""),
+    ("DO $$ BEGIN SET x = 1; END $$", "session_setting"),
+    ("DO 'BEGIN IF true THEN SET x = ''1''; END IF; END'", "session_setting"),
+    ("DO $$ <<a>> BEGIN PERFORM set_config('a', 'b', false); END $$", "session_setting"),
+    ("DO $$ BEGIN PERFORM pg_advisory_lock(1); RAISE EXCEPTION 'x'; END $$", "advisory_lock"),
+    ("DO $$ BEGIN CREATE TEMP TABLE t (a int); LISTEN a; END $$ LANGUAGE 'plpgsql'", "temporary_table listen"),
+    ("DO $$ BEGIN EXECUTE 'SET x = 1'; END $$", "unrecognised_state"),
+    ("DO $$ DECLARE function text; BEGIN EXECUTE function; END $$", "unrecognised_state"),
+    ("DO $$ BEGIN DO $q$ BEGIN LOAD 'x'; END $q$; END $$", "loaded_library"),
+    ("DO LANGUAGE plperl $$ 1 $$", "unrecognised_state"),
+    ("DO $$ BEGIN NULL; END $$ LANGUAGE plpython3u", "unrecognised_state"),
+    ("DO E'BEGIN\\nEND'", "unrecognised_state"),
+    ("DO $$ SELECT 'x $$", "unrecognised_state"),
+    # What cannot be read, with a hit in it (the server will refuse most of it).
+    ("SET LOCAL x = 'a", "unrecognised_state"),
+    ("SELECT set_config('a', 'b', true) /* ", "unrecognised_state"),
+    ("SELECT 1; RESET \"x", "unrecognised_state resets"),
+    ("RESET x; SELECT $a$ EXECUTE p", "unrecognised_state resets sql_prepared_statement"),
+]
+
+
+def words(verdict: Verdict) -> set[str]:
+    """A verdict in the words of the table."""
+    found = {reason.value for reason, _ in verdict.pins}
+    assert verdict.needs_native_names == ("sql_prepared_statement" in found)
+    found |= {"memory"} if verdict.reads_sequence_memory else set()
+    return found | ({"resets"} if verdict.resets else set())
+
+
+@pytest.mark.parametrize(("sql", "expected"), TABLE)
+def test_a_text_is_found_to_do_just_what_the_table_says(sql: str, expected: str) -> None:
+    verdict = inspect(sql.encode())
+
+    assert words(verdict) == set(expected.split())
+    assert (verdict is HARMLESS) == (not expected)
+
+
+@pytest.mark.parametrize(("sql", "expected"), TABLE)
+def test_the_prefilter_lets_nothing_through_that_the_table_knows(sql: str, expected: str) -> None:
+    assert may_matter(sql.encode()) or not expected
+
+
+def test_a_backslash_escapes_a_quote_only_when_strings_do_not_conform() -> None:
+    text = rb"SELECT 'a\'; SET x = 1; SELECT ';--'"
+
+    assert words(inspect(text)) == {"session_setting"}
+    assert inspect(text, escapes=True) is HARMLESS
+    assert words(inspect(rb"SELECT 'a\\'; SET x = 1", escapes=True)) == {"session_setting"}
+    assert inspect(rb"SELECT B'1', N'\'; SET x = 1'", escapes=True) is HARMLESS
+
+
+def test_an_encoding_with_ascii_bytes_inside_of_characters_is_not_trusted_after_a_hit() -> None:
+    text = "SET LOCAL x = '表'".encode("shift_jis")
+
+    assert inspect(text) is HARMLESS
+    assert words(inspect(text, multibyte_unsafe=True)) == {"unrecognised_state"}
+    assert inspect("SELECT '表'".encode("shift_jis"), multibyte_unsafe=True) is HARMLESS
+    assert inspect(b"SET LOCAL x = 'a'", multibyte_unsafe=True) is HARMLESS
+    native = inspect("SELECT '表'; EXECUTE p".encode("shift_jis"), multibyte_unsafe=True)
+    assert words(native) == {"unrecognised_state", "sql_prepared_statement"}
+
+
+def test_a_pin_names_the_statement_that_is_to_blame_without_its_literals() -> None:
+    verdict = inspect(b"SELECT 'secret'; SET  app.Token = 'secret'; LISTEN Jobs")
+
+    assert verdict.pins == (
+        (PinReason.SESSION_SETTING, "set app.token = $1; listen jobs"),
+        (PinReason.LISTEN, "listen jobs"),
+    )
+
+
+def test_a_pin_in_a_text_that_may_be_read_in_two_ways_shows_nothing_behind_the_doubt() -> None:
+    verdict = inspect("SET x = '表', 'secret'".encode("shift_jis"), multibyte_unsafe=True)
+
+    assert all("secret" not in detail for _, detail in verdict.pins)
+
+
+# -- properties -----------------------------------------------------------------------------------------------------
+
+PIECES = sorted({piece for sql, _ in TABLE for piece in sql.replace("(", " ( ").split()}) + [
+    "'", '"', "$$", "$a$", "/*", "*/", "--", "\n", ";", "(", ")", ",", "E'", "U&\"", "\\", "'x'", "\x00", "é",
+]  # fmt: skip
+pieces = st.lists(st.sampled_from(PIECES), max_size=25).map(" ".join)
+dense = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
+texts = st.one_of(pieces, dense).map(str.encode) | st.binary(max_size=60)
+
+
+def looked(text: bytes, *, escapes: bool) -> set[str]:
+    """What the exact look finds, whatever the prefilter says."""
+    look = Look(text, escapes=escapes)
+    look.run()
+    flags = {"native": look.native, "memory": look.memory, "resets": look.resets}
+    return {reason.value for reason in look.reasons} | {flag for flag, found in flags.items() if found}
+
+
+@given(texts, st.booleans())
+def test_what_the_exact_look_finds_is_never_missed_by_the_prefilter(text: bytes, escapes: bool) -> None:
+    found = looked(text, escapes=escapes)
+
+    # That a text cannot be read does not count by itself: without a hit nothing that matters is in it.
+    assert may_matter(text) or found <= {"unrecognised_state"}
+
+
+@given(texts, st.booleans())
+def test_skipping_in_bulk_finds_all_that_a_walk_over_every_token_finds(text: bytes, escapes: bool) -> None:
+    skipping = looked(text, escapes=escapes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspection, "_FILLER", {False: lambda *_: None, True: lambda *_: None})
+        stepping = looked(text, escapes=escapes)
+
+    # EXECUTE counts behind EXPLAIN and CREATE, of which a skipped end of a statement is not always told.
+    assert stepping <= skipping
+    assert skipping - stepping <= {"native", "sql_prepared_statement"}
+
+
+@given(texts, st.booleans(), st.booleans())
+def test_no_text_raises_and_no_detail_is_long(text: bytes, escapes: bool, multibyte_unsafe: bool) -> None:
+    verdict = inspect(text, escapes=escapes, multibyte_unsafe=multibyte_unsafe)
+
+    assert verdict is HARMLESS or verdict.pins or verdict.reads_sequence_memory or verdict.resets
+    assert all(len(detail) <= 512 for _, detail in verdict.pins)
+
+
+GAPS = [" ", "\t\n", "/* ; SET x = 1 */", "/* 'a /* b */ \" */", "-- it's ; SET x\n", " \r\n /**/ "]
+
+
+@given(st.sampled_from(TABLE), st.data())
+def test_case_and_comments_and_blanks_between_tokens_change_nothing(row: tuple[str, str], data: st.DataObject) -> None:
+    sql, expected = row
+    varied = b""
+    for kind, start, end in tokens(sql.encode()):
+        piece = sql.encode()[start:end]
+        if kind in (Kind.BLANK, Kind.COMMENT):
+            piece = data.draw(st.sampled_from(GAPS)).encode()
+        elif kind == Kind.MARK and piece in b"();,":
+            piece = data.draw(st.sampled_from(["", *GAPS])).encode() + piece + data.draw(st.sampled_from(GAPS)).encode()
+        elif kind == Kind.WORD:
+            piece = data.draw(st.sampled_from([piece, piece.upper(), piece.lower(), piece.title()]))
+        varied += piece
+
+    assert words(inspect(varied)) == set(expected.split())
+
+
+@given(st.sampled_from(TABLE), st.sampled_from(TABLE))
+def test_one_string_of_two_statements_does_what_both_do(first: tuple[str, str], second: tuple[str, str]) -> None:
+    if "unrecognised_state" in first[1] or "--" in first[0]:
+        return  # what cannot be read takes all behind it along, and so does an open comment
+    text = f"{first[0]};{second[0]}".encode()
+
+    assert words(inspect(text)) == set(first[1].split()) | set(second[1].split())
+
+
+HOSTILE = [
+    ";", "; ", "set;", "into ", "create ", "create/*", "temp ", "set_config(", "set_config(1,2,true)+", "declare a ",
+    "do $$a$$;", "do$$begin ", "/*", "/**/", "*/ ", "--", "--\n set ", ";--\n", "$a", "$a$", "'", "'a'\n", "e'\\'",
+    '"', 'u&"a"', "\n", "execute ", "update/**/", "(" * 8, "query_to_xml(",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+@pytest.mark.parametrize("beginning", ["SET a = 1;", "SET LOCAL a = 1;", "DO $q$ BEGIN "])
+def test_time_stays_linear_in_the_text(unit: str, beginning: str) -> None:
+    # 200 kB take about half a second at worst; anything quadratic takes minutes.
+    text = (beginning + unit * (200_000 // len(unit)) + " $q$").encode()
+
+    started = time.process_time()
+    inspect(text)
+    tag_pins(b"SET", [text])
+
+    assert time.process_time() - started < 10
+
+
+def test_a_huge_text_is_not_pinned_for_its_size() -> None:
+    row = b"(1234, 'some text with temp in it', 4.5, NULL, now(), 'O''Reilly'),\n"
+
+    assert inspect(b"INSERT INTO t VALUES " + row * 60_000 + b"(1, 2, 3, 4, 5, 6)") is HARMLESS
+
+
+# -- command tags ---------------------------------------------------------------------------------------------------
+
+TAGS_18 = """
+???|ALTER ACCESS METHOD|ALTER AGGREGATE|ALTER CAST|ALTER COLLATION|ALTER CONSTRAINT|ALTER CONVERSION|ALTER DATABASE
+ALTER DEFAULT PRIVILEGES|ALTER DOMAIN|ALTER EVENT TRIGGER|ALTER EXTENSION|ALTER FOREIGN DATA WRAPPER
+ALTER FOREIGN TABLE|ALTER FUNCTION|ALTER INDEX|ALTER LANGUAGE|ALTER LARGE OBJECT|ALTER MATERIALIZED VIEW
+ALTER OPERATOR|ALTER OPERATOR CLASS|ALTER OPERATOR FAMILY|ALTER POLICY|ALTER PROCEDURE|ALTER PUBLICATION|ALTER ROLE
+ALTER ROUTINE|ALTER RULE|ALTER SCHEMA|ALTER SEQUENCE|ALTER SERVER|ALTER STATISTICS|ALTER SUBSCRIPTION|ALTER SYSTEM
+ALTER TABLE|ALTER TABLESPACE|ALTER TEXT SEARCH CONFIGURATION|ALTER TEXT SEARCH DICTIONARY|ALTER TEXT SEARCH PARSER
+ALTER TEXT SEARCH TEMPLATE|ALTER TRANSFORM|ALTER TRIGGER|ALTER TYPE|ALTER USER MAPPING|ALTER VIEW|ANALYZE|BEGIN|CALL
+CHECKPOINT|CLOSE|CLOSE CURSOR|CLOSE CURSOR ALL|CLUSTER|COMMENT|COMMIT|COMMIT PREPARED|COPY|COPY FROM
+CREATE ACCESS METHOD|CREATE AGGREGATE|CREATE CAST|CREATE COLLATION|CREATE CONSTRAINT|CREATE CONVERSION
+CREATE DATABASE|CREATE DOMAIN|CREATE EVENT TRIGGER|CREATE EXTENSION|CREATE FOREIGN DATA WRAPPER
+CREATE FOREIGN TABLE|CREATE FUNCTION|CREATE INDEX|CREATE LANGUAGE|CREATE MATERIALIZED VIEW|CREATE OPERATOR
+CREATE OPERATOR CLASS|CREATE OPERATOR FAMILY|CREATE POLICY|CREATE PROCEDURE|CREATE PUBLICATION|CREATE ROLE
+CREATE ROUTINE|CREATE RULE|CREATE SCHEMA|CREATE SEQUENCE|CREATE SERVER|CREATE STATISTICS|CREATE SUBSCRIPTION
+CREATE TABLE|CREATE TABLE AS|CREATE TABLESPACE|CREATE TEXT SEARCH CONFIGURATION|CREATE TEXT SEARCH DICTIONARY
+CREATE TEXT SEARCH PARSER|CREATE TEXT SEARCH TEMPLATE|CREATE TRANSFORM|CREATE TRIGGER|CREATE TYPE
+CREATE USER MAPPING|CREATE VIEW|DEALLOCATE|DEALLOCATE ALL|DECLARE CURSOR|DELETE|DISCARD|DISCARD ALL|DISCARD PLANS
+DISCARD SEQUENCES|DISCARD TEMP|DO|DROP ACCESS METHOD|DROP AGGREGATE|DROP CAST|DROP COLLATION|DROP CONSTRAINT
+DROP CONVERSION|DROP DATABASE|DROP DOMAIN|DROP EVENT TRIGGER|DROP EXTENSION|DROP FOREIGN DATA WRAPPER
+DROP FOREIGN TABLE|DROP FUNCTION|DROP INDEX|DROP LANGUAGE|DROP MATERIALIZED VIEW|DROP OPERATOR|DROP OPERATOR CLASS
+DROP OPERATOR FAMILY|DROP OWNED|DROP POLICY|DROP PROCEDURE|DROP PUBLICATION|DROP ROLE|DROP ROUTINE|DROP RULE
+DROP SCHEMA|DROP SEQUENCE|DROP SERVER|DROP STATISTICS|DROP SUBSCRIPTION|DROP TABLE|DROP TABLESPACE
+DROP TEXT SEARCH CONFIGURATION|DROP TEXT SEARCH DICTIONARY|DROP TEXT SEARCH PARSER|DROP TEXT SEARCH TEMPLATE
+DROP TRANSFORM|DROP TRIGGER|DROP TYPE|DROP USER MAPPING|DROP VIEW|EXECUTE|EXPLAIN|FETCH|GRANT|GRANT ROLE
+IMPORT FOREIGN SCHEMA|INSERT|LISTEN|LOAD|LOCK TABLE|LOGIN|MERGE|MOVE|NOTIFY|PREPARE|PREPARE TRANSACTION
+REASSIGN OWNED|REFRESH MATERIALIZED VIEW|REINDEX|RELEASE|RESET|REVOKE|REVOKE ROLE|ROLLBACK|ROLLBACK PREPARED
+SAVEPOINT|SECURITY LABEL|SELECT|SELECT FOR KEY SHARE|SELECT FOR NO KEY UPDATE|SELECT FOR SHARE|SELECT FOR UPDATE
+SELECT INTO|SET|SET CONSTRAINTS|SHOW|START TRANSACTION|TRUNCATE TABLE|UNLISTEN|UPDATE|VACUUM
+"""
+"""Every command tag of PostgreSQL 18; 15 and 16 have the same but LOGIN."""
+
+
+def test_every_command_tag_of_postgresql_18_is_on_one_of_the_two_lists() -> None:
+    tags = {tag.encode() for line in TAGS_18.split("\n") for tag in line.split("|") if tag}
+
+    assert len(tags) == 193
+    assert tags == HARMLESS_TAGS | PINNING_TAGS.keys()
+    assert not HARMLESS_TAGS & PINNING_TAGS.keys()
+
+
+def test_no_tag_that_may_pin_begins_like_one_that_is_not_looked_at() -> None:
+    for tag in PINNING_TAGS:
+        for behind in (b"", b"\0", b"\0Z\0\0\0\5I"):
+            assert (tag + behind)[:6] not in HARMLESS_TAG_HEADS
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["SELECT 5", "INSERT 0 1", "UPDATE 3", "DELETE 0", "MERGE 7", "BEGIN", "COMMIT", "ROLLBACK", "START TRANSACTION",
+     "FETCH 10", "COPY 90", "MOVE 1"],
+)  # fmt: skip
+def test_the_tags_of_everyday_need_no_second_look(tag: str) -> None:
+    assert (tag.encode() + b"\0Z\0\0\0\5I")[:6] in HARMLESS_TAG_HEADS
+    assert tag_pins(tag.encode(), [b"SET x = 1"]) is None
+
+
+TAG_TABLE: list[tuple[str, list[str], str]] = [
+    ("SET", ["SET x = 1"], "session_setting"),
+    ("SET", [], "session_setting"),
+    ("SET", ["SELECT 1"], "session_setting"),
+    ("SET", ["SET LOCAL x = 1", "SET y = 2"], "session_setting"),
+    ("SET", ["SET LOCAL x = 'a"], "session_setting"),
+    ("SET", ["BEGIN; SET LOCAL x = 1; SET TRANSACTION READ ONLY; COMMIT"], ""),
+    ("SET", ["SET x TO DEFAULT"], ""),
+    ("SET CONSTRAINTS", ["SET CONSTRAINTS ALL DEFERRED"], ""),
+    ("RESET", ["RESET ALL"], ""),
+    ("LISTEN", [], "listen"),
+    ("UNLISTEN", [], ""),
+    ("LOAD", [], "loaded_library"),
+    ("PREPARE", [], "sql_prepared_statement"),
+    ("PREPARE TRANSACTION", [], ""),
+    ("DEALLOCATE ALL", [], "sql_prepared_statement"),
+    ("DISCARD ALL", [], "sql_prepared_statement"),
+    ("DISCARD TEMP", [], ""),
+    ("DECLARE CURSOR", ["DECLARE c CURSOR FOR SELECT 1"], ""),
+    ("DECLARE CURSOR", ["DECLARE c CURSOR WITH HOLD FOR SELECT 1"], "hold_cursor"),
+    ("DECLARE CURSOR", ["SELECT 1"], "hold_cursor"),
+    ("DO", ["DO $$ BEGIN NULL; END $$"], ""),
+    ("DO", ["DO $$ BEGIN SET x = 1; END $$"], "session_setting"),
+    ("DO", [], "unrecognised_state"),
+    ("CALL", ["CALL p()"], ""),
+    ("CREATE TABLE", ["CREATE TABLE t ()"], ""),
+    ("CREATE TABLE", ["CREATE TEMP TABLE t ()"], "temporary_table"),
+    ("CREATE VIEW", ["CREATE TEMP VIEW v AS SELECT 1"], "temporary_table"),
+    ("ALTER TABLE", ["ALTER TABLE t SET (a = 1)"], ""),
+    ("EXPLAIN", [], ""),
+    ("CREATE PALACE", [], "unrecognised_state"),
+    ("???", [], "unrecognised_state"),
+    ("", [], "unrecognised_state"),
+]
+
+
+@pytest.mark.parametrize(("tag", "sqls", "expected"), TAG_TABLE)
+def test_a_command_tag_pins_just_as_the_table_says(tag: str, sqls: list[str], expected: str) -> None:
+    assert tag_pins(tag.encode(), [sql.encode() for sql in sqls]) == (PinReason(expected) if expected else None)

@@ -1,0 +1,10 @@
+"""The scripts, by subject."""
+
+from tests.compare.runner import Script
+from tests.compare.scripts.copies import COPIES
+from tests.compare.scripts.pipelines import PIPELINES
+from tests.compare.scripts.prepared import PREPARED
+from tests.compare.scripts.startup import STARTUP
+from tests.compare.scripts.state import STATE
+
+ALL: tuple[Script, ...] = (*STATE, *PREPARED, *PIPELINES, *COPIES, *STARTUP)

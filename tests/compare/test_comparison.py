@@ -1,0 +1,65 @@
+"""Every script, on pools of one and two backends, against a direct connection."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+import pytest
+
+from tests.compare.runner import Script, run
+from tests.compare.scripts import ALL
+from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
+from tests.servers.proxy import ProxyProcess
+from tests.servers.rawclient import RawClient
+
+pytestmark = pytest.mark.live
+
+
+def connector(port: int) -> Callable[..., RawClient]:
+    def connect(**parameters: str) -> RawClient:
+        return RawClient(port, {"user": USER, "database": DATABASE, **parameters}, PASSWORD)
+
+    return connect
+
+
+def prepare(script: Script, server: TestServer) -> None:
+    direct = connector(server.port)()
+    for text in script.before:
+        direct.value(text + "; SELECT 1")
+    direct.close()
+
+
+CASES = [
+    pytest.param(script, pool, id=f"{'-'.join(map(str, script.numbers))} {script.name}, pool of {pool}")
+    for script in ALL
+    for pool in script.pools
+]
+
+
+@pytest.mark.parametrize(("script", "pool"), CASES)
+def test_the_proxy_answers_as_the_server_does(
+    script: Script, pool: int, postgres: TestServer, proxies: Callable[[int], ProxyProcess]
+) -> None:
+    prepare(script, postgres)
+    direct = run(script, connector(postgres.port))
+    prepare(script, postgres)
+    proxied = run(script, connector(proxies(pool).port))
+
+    difference = "\n".join(difflib.unified_diff(direct, proxied, "direct", "proxied", lineterm="", n=2))
+    assert proxied == direct, "\n" + difference
+
+
+def test_there_are_enough_scripts() -> None:
+    assert len(ALL) >= 30
+    assert len({script.name for script in ALL}) == len(ALL)
+
+
+def test_what_a_server_says_of_itself_at_login(
+    postgres: TestServer, proxies: Callable[[int], ProxyProcess]
+) -> None:
+    direct, proxied = connector(postgres.port)(), connector(proxies(2).port)()
+
+    assert list(proxied.parameters.items()) == list(direct.parameters.items())
+    direct.close()
+    proxied.close()

@@ -1,0 +1,330 @@
+"""A whole proxy on memory transports: database, pool, sessions, and clients that talk to it."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import trio
+
+from rdsp.auth.credentials import Credentials
+from rdsp.config.model import Limits, Proxy, TargetGroup
+from rdsp.converse import receive, send_all
+from rdsp.net.memory import MemoryBoard, MemoryTransport, Script, memory_pair
+from rdsp.observe.dispatch import Observers
+from rdsp.observe.events import Observer, SessionEnd
+from rdsp.observe.statistics import Counters
+from rdsp.pool.book import Book, BookLimits
+from rdsp.pool.opening import Opener
+from rdsp.pool.pool import Pool
+from rdsp.session.context import SessionContext
+from rdsp.session.registry import Registry
+from rdsp.session.run import serve_client
+from rdsp_codecs.api import RelayPolicy
+from rdsp_codecs.errors import PeerClosed
+from rdsp_codecs.postgres import CODEC
+from rdsp_codecs.postgres import messages as m
+from tests.runtime.fake_database import FakeDatabase
+
+
+@attrs.define(eq=False)
+class Reply:
+    """What came up to one ReadyForQuery, or up to the end of the stream."""
+
+    rows: list[str] = attrs.field(factory=list)
+    tags: list[str] = attrs.field(factory=list)
+    errors: list[str] = attrs.field(factory=list)
+    """SQLSTATEs."""
+    texts: list[str] = attrs.field(factory=list)
+    status: str = ""
+    """"I", "T", "E", or "" when the stream ended first."""
+    kinds: str = ""
+    """The messages' types, in order."""
+
+
+class Client:
+    """A client that keeps count of what it is told."""
+
+    def __init__(self, transport: MemoryTransport, name: str) -> None:
+        self.transport = transport
+        self.name = name
+        self.serial = 0
+        self.number = 0
+        self.secret = b""
+        self._buffer = b""
+
+    def mark(self, text: str) -> str:
+        """The text with its sender."""
+        self.serial += 1
+        return f"{text} /*{self.name}.{self.serial}*/"
+
+    async def login(self, user: str = "app", database: str = "app", **parameters: str) -> Reply:
+        """Log in; the reply has status "I" when that went well."""
+        await send_all(self.transport, m.startup(user, database, parameters))
+        return await self.reply()
+
+    async def query(self, text: str) -> Reply:
+        """One simple query, marked as ours."""
+        await self.send(m.query(self.mark(text)))
+        return await self.reply()
+
+    async def send(self, data: bytes) -> None:
+        """Raises nothing when the proxy has closed: what it said can still be read."""
+        try:
+            await send_all(self.transport, data)
+        except PeerClosed:
+            pass
+
+    async def _take(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            self._buffer += await receive(self.transport, 65536)
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
+
+    async def reply(self) -> Reply:
+        """Read up to a ReadyForQuery or the end."""
+        reply = Reply()
+        try:
+            while True:
+                head = await self._take(5)
+                body = await self._take(m.integer(head, 1) - 4)
+                tag = head[:1].decode()
+                reply.kinds += tag
+                match tag:
+                    case "D":
+                        (size,) = struct.unpack_from(">I", body, 2)
+                        reply.rows.append(body[6 : 6 + size].decode())
+                    case "C":
+                        reply.tags.append(body[:-1].decode())
+                    case "E":
+                        fields = m.read_fields(body)
+                        reply.errors.append(fields["C"])
+                        reply.texts.append(fields["M"])
+                    case "K":
+                        self.number, self.secret = m.integer(body), body[4:]
+                    case "Z":
+                        reply.status = body.decode()
+                        return reply
+        except PeerClosed:
+            return reply
+
+    async def prepare_and_run(self, name: str, text: str, value: str) -> Reply:
+        """Parse, Bind, Describe, Execute, Sync in one write."""
+        await self.send(parse(name, text) + bind(name, value) + DESCRIBE_PORTAL + EXECUTE + m.SYNC)
+        return await self.reply()
+
+    async def run_prepared(self, name: str, value: str) -> Reply:
+        """Bind, Execute, Sync."""
+        await self.send(bind(name, value) + EXECUTE + m.SYNC)
+        return await self.reply()
+
+    async def leave(self) -> None:
+        """Say good-bye and close."""
+        await self.send(m.TERMINATE)
+        self.transport.close()
+
+
+def parse(name: str, text: str) -> bytes:
+    """Parse without parameter types."""
+    return m.message(b"P", name.encode() + b"\0" + text.encode() + b"\0\0\0")
+
+
+def bind(name: str, value: str | None = None) -> bytes:
+    """Bind of the unnamed portal, with at most one value, all in text."""
+    values = b"\0\0" if value is None else struct.pack(">HI", 1, len(value.encode())) + value.encode()
+    return m.message(b"B", b"\0" + name.encode() + b"\0\0\0" + values + b"\0\0")
+
+
+DESCRIBE_PORTAL = m.message(b"D", b"P\0")
+EXECUTE = m.message(b"E", b"\0\0\0\0\0")
+
+
+class Witness(Observer):
+    """Remembers how sessions ended and what troubled the pool."""
+
+    def __init__(self) -> None:
+        self.ends: list[SessionEnd] = []
+        self.pool: list[str] = []
+
+    def session_ended(self, session: int, end: SessionEnd) -> None:
+        self.ends.append(end)
+
+    def backend_closed(self, proxy: str, number: int, why: str) -> None:
+        self.pool.append(f"{number} closed: {why}")
+
+    def backend_open_failed(self, proxy: str, number: int, text: str, transient: bool) -> None:
+        self.pool.append(f"{number} failed: {text}")
+
+    @property
+    def internal(self) -> list[str]:
+        """Tracebacks of sessions that failed by the program's fault."""
+        return [end.detail for end in self.ends if end.reason == "internal error"]
+
+
+class World:
+    """Everything of one simulation."""
+
+    def __init__(self, nursery: trio.Nursery, context: SessionContext, database: FakeDatabase, board: MemoryBoard,
+                 witness: Witness) -> None:
+        self.nursery = nursery
+        self.context = context
+        self.pool = context.pool
+        self.database = database
+        self.board = board
+        self.witness = witness
+        self.sessions = 0
+        self._names = itertools.count(1)
+
+    def dial(self, name: str = "", ours: Script | None = None, theirs: Script | None = None) -> Client:
+        """A connected client that has said nothing yet. `ours` scripts what it writes, `theirs` what it is told."""
+        name = name or f"c{next(self._names)}"
+        mine, proxys = memory_pair(name, ours, theirs)
+        self.nursery.start_soon(self._serve, proxys)
+        return Client(mine, name)
+
+    async def _serve(self, transport: MemoryTransport) -> None:
+        self.sessions += 1
+        try:
+            await serve_client(self.context, transport)
+        finally:
+            self.sessions -= 1
+
+    async def client(self, name: str = "", ours: Script | None = None, theirs: Script | None = None, **how: str) -> Client:
+        """A client that has logged in."""
+        client = self.dial(name, ours, theirs)
+        reply = await client.login(**how)
+        assert reply.status == "I", reply
+        return client
+
+    async def cancel(self, client: Client) -> None:
+        """Send a cancel request for the client over a connection of its own, and wait until that is closed."""
+        other = self.dial()
+        key = client.number.to_bytes(4, "big") + client.secret
+        await other.send(m.untagged(m.CANCEL_REQUEST, key))
+        await other.reply()
+        other.transport.close()
+
+    def statistics(self) -> Any:
+        """The book's."""
+        return self.pool.book.statistics()
+
+    async def until(self, condition: Any, seconds: float = 600.0) -> None:
+        """Wait for a condition, in virtual time. Raises `trio.TooSlowError`."""
+        with trio.fail_after(seconds):
+            while not condition():
+                await trio.sleep(0.01)
+
+    async def settle(self, seconds: float = 600.0) -> None:
+        """Assert that after all clients have left everything is whole and quiet within `seconds`."""
+        try:
+            await self.until(self._quiet, seconds)
+        except trio.TooSlowError:
+            msg = f"not quiet: {self.statistics()}, {self.sessions} sessions, {self.board!r}, {self.database!r}"
+            raise AssertionError(msg) from None
+        statistics = self.statistics()
+        assert self.board.watched == statistics.idle, (self.board, statistics)
+        assert self.context.counters.waiting == 0
+        assert self.context.counters.logins == 0
+        assert not len(self.context.registry)
+        assert self.database.logged_in == statistics.idle, (self.database.live, statistics)
+        assert not self.database.problems, self.database.problems
+        assert not self.witness.internal, self.witness.internal[0]
+        assert all(c.status == b"I" and not c.settings for c in self.database.live if c.logged_in)
+        before = self.board.steps_called
+        await trio.sleep(0.015)
+        assert self.board.steps_called == before, "the board is busy although nothing happens"
+
+    def _quiet(self) -> bool:
+        s = self.statistics()
+        return not (self.sessions or s.borrowed or s.waiting or s.opening or s.resetting or s.closing)
+
+
+def proxy(group: TargetGroup | None = None, limits: Limits | None = None, **settings: Any) -> Proxy:
+    """A configuration without passwords: local clients are let in, and the database trusts everybody."""
+    return Proxy(target_group=group or TargetGroup(), limits=limits or Limits(), **settings)
+
+
+@asynccontextmanager
+async def world(
+    settings: Proxy | None = None,
+    *,
+    max_connections: int = 100,
+    service_time: float = 0.001,
+    book: BookLimits | None = None,
+    shuffle: random.Random | None = None,
+    batches: int = 1,
+) -> AsyncIterator[World]:
+    """A running proxy in front of a fake database."""
+    settings = settings or proxy()
+    group, limits = settings.target_group, settings.limits
+    witness = Witness()
+    async with trio.open_nursery() as nursery:
+        database = FakeDatabase(nursery, max_connections=max_connections, service_time=service_time)
+        board = MemoryBoard(shuffle, batches)
+        observers, counters = Observers([witness]), Counters()
+
+        async def no_answer(question: object) -> Any:
+            raise AssertionError(question)
+
+        opener = Opener(
+            codec=CODEC,
+            connect=database.connect,
+            tls="disable",
+            context=None,
+            hostname="memory",
+            password_of=lambda _: None,
+            answer=no_answer,
+            init_query=group.init_query,
+        )
+        pool = Pool(
+            "test",
+            group,
+            Book(book or book_limits(group)),
+            opener,
+            board,
+            observers,
+            counters,
+            connect_timeout=settings.target.connect_timeout,
+            abandon_timeout=limits.abandoned_query_timeout,
+        )
+        context = SessionContext(
+            settings=settings,
+            codec=CODEC,
+            pool=pool,
+            board=board,
+            observers=observers,
+            counters=counters,
+            registry=Registry(),
+            credentials=Credentials(settings),
+            derive=no_answer,
+            tls=None,
+            mock_salt_key=bytes(32),
+            policy=RelayPolicy(
+                max_frame=limits.max_frame_bytes,
+                max_held=limits.max_held_bytes,
+                max_prepared_statements=group.max_prepared_statements,
+            ),
+        )
+        nursery.start_soon(board.run)
+        await nursery.start(pool.run)
+        yield World(nursery, context, database, board, witness)
+        nursery.cancel_scope.cancel()
+
+
+def book_limits(group: TargetGroup) -> BookLimits:
+    """As the application makes them; nothing is surplus."""
+    return BookLimits(
+        limit=1,
+        max_idle=1000,
+        max_waiters=group.max_waiters,
+        wait_timeout=group.connection_borrow_timeout,
+        max_simultaneous_opens=group.max_simultaneous_opens,
+        idle_timeout=group.backend_idle_timeout,
+        lifetime=group.backend_lifetime,
+        grows_when_waiting=group.connection_borrow_timeout > 0,
+    )

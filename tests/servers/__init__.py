@@ -1,0 +1,1 @@
+"""Real servers, the proxy as a process, and a raw client, for live tests."""

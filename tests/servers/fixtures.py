@@ -1,0 +1,95 @@
+"""Fixtures for real servers. A missing server skips with its reason, and fails where RDSP_REQUIRE_SERVERS is set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from rdsp.demo.postgres import NotInstalled
+from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
+from tests.servers.proxy import ProxyProcess
+from tests.servers.rawclient import RawClient
+
+
+def _server(version: str) -> Iterator[TestServer]:
+    try:
+        server = TestServer(version)
+    except NotInstalled as missing:
+        if os.environ.get("RDSP_REQUIRE_SERVERS"):
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+    try:
+        yield server.create()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres15() -> Iterator[TestServer]:
+    """PostgreSQL 15 of Debian."""
+    yield from _server("15")
+
+
+@pytest.fixture(scope="session")
+def postgres16() -> Iterator[TestServer]:
+    """The embedded PostgreSQL 16."""
+    yield from _server("16")
+
+
+@pytest.fixture(scope="session")
+def postgres18() -> Iterator[TestServer]:
+    """The embedded PostgreSQL 18."""
+    yield from _server("18")
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        "15",
+        pytest.param("16", marks=pytest.mark.matrix),
+        pytest.param("18", marks=pytest.mark.matrix),
+    ],
+)
+def postgres(request: pytest.FixtureRequest) -> TestServer:
+    """Every version, one after the other: 15 in `make test`, the others in the matrix."""
+    server: TestServer = request.getfixturevalue(f"postgres{request.param}")
+    return server
+
+
+@pytest.fixture
+def fresh_postgres() -> Iterator[TestServer]:
+    """A server of the test's own, to be killed and restarted."""
+    yield from _server("15")
+
+
+@pytest.fixture(scope="session")
+def proxies(postgres: TestServer) -> Iterator[Callable[[int], ProxyProcess]]:
+    """Proxies in front of `postgres` by their number of backends, started on first use."""
+    started: dict[int, ProxyProcess] = {}
+
+    def get(backends: int) -> ProxyProcess:
+        if backends not in started:
+            started[backends] = ProxyProcess.for_target(postgres.target(), "--max-backends", str(backends))
+        return started[backends]
+
+    yield get
+    for proxy in started.values():
+        with proxy:
+            pass
+
+
+@pytest.fixture
+def raw() -> Iterator[Callable[..., RawClient]]:
+    """Makes raw clients that are closed at the end of the test."""
+    clients: list[RawClient] = []
+
+    def connect(port: int, **parameters: str) -> RawClient:
+        client = RawClient(port, {"user": USER, "database": DATABASE, **parameters}, PASSWORD)
+        clients.append(client)
+        return client
+
+    yield connect
+    for client in clients:
+        client.close()

@@ -1,0 +1,88 @@
+"""Private PostgreSQL servers of three versions, set up alike: users, databases, authentication methods, TLS."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psycopg
+
+from rdsp.demo.postgres import NotInstalled, Postgres, embedded
+from rdsp.net.tls import self_signed
+
+VERSIONS = ("15", "16", "18")
+USER, PASSWORD, DATABASE = "app", "pässword ' 1", "app"
+MD5_USER, MD5_PASSWORD = "old", "old-password"
+ADMIN, ADMIN_PASSWORD = "postgres", "admin-password"
+
+HBA = (
+    "hostssl all tls_only 127.0.0.1/32 scram-sha-256",
+    f"host all {MD5_USER} 127.0.0.1/32 md5",
+    "host all trusted 127.0.0.1/32 trust",
+    "host all all 127.0.0.1/32 scram-sha-256",
+)
+
+
+def binaries(version: str) -> Path:
+    """The `bin` directory of a PostgreSQL version. Raises `NotInstalled`."""
+    if version == "15":
+        folder = Path("/usr/lib/postgresql/15/bin")
+        if not (folder / "postgres").exists():
+            raise NotInstalled("PostgreSQL 15 is missing: apt-get install postgresql-15")
+        return folder
+    return embedded(version)
+
+
+class TestServer(Postgres):
+    """A server with the tests' users and databases."""
+
+    __test__ = False
+
+    def __init__(self, version: str, **settings: str) -> None:
+        super().__init__(
+            binaries(version),
+            settings={"ssl": "on", "log_statement": "none", "max_connections": "60", **settings},
+            hba=HBA,
+            superuser=(ADMIN, ADMIN_PASSWORD),
+        )
+        self.version = version
+
+    def _initialise(self) -> None:
+        super()._initialise()
+        certificate, key = self_signed(["localhost", "127.0.0.1"])
+        self.certificate = self.folder / "server.crt"
+        self.certificate.write_bytes(certificate)
+        for name, data, mode in (("server.crt", certificate, 0o644), ("server.key", key, 0o600)):
+            path = self.data / name
+            path.write_bytes(data)
+            path.chmod(mode)
+            if self._account is not None:
+                os.chown(path, self._account.pw_uid, self._account.pw_gid)
+
+    def create(self) -> TestServer:
+        """Start, and make users and databases."""
+        self.start()
+        with self.admin() as admin:
+            password = PASSWORD.replace("'", "''")
+            admin.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{password}'")
+            admin.execute(f"CREATE ROLE bob LOGIN PASSWORD '{password}'")
+            admin.execute(f"GRANT bob TO {USER}")
+            admin.execute("CREATE ROLE trusted LOGIN")
+            admin.execute("CREATE ROLE tls_only LOGIN PASSWORD 'tls-password'")
+            admin.execute("SET password_encryption = md5")
+            admin.execute(f"CREATE ROLE {MD5_USER} LOGIN PASSWORD '{MD5_PASSWORD}'")
+            admin.execute(f"CREATE DATABASE {DATABASE} OWNER {USER}")
+            admin.execute(f"CREATE DATABASE other OWNER {USER}")
+        return self
+
+    def admin(self, database: str = "postgres") -> psycopg.Connection:
+        """A direct superuser connection, in autocommit."""
+        return psycopg.connect(
+            host="127.0.0.1", port=self.port, user=ADMIN, password=ADMIN_PASSWORD, dbname=database, autocommit=True
+        )
+
+    def target(self, user: str = USER, password: str = PASSWORD, database: str = DATABASE) -> str:
+        """The server as `--target`."""
+        from urllib.parse import quote
+
+        return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
