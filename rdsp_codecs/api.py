@@ -195,6 +195,9 @@ class Relay(Protocol):
     def in_request(self) -> bool:
         """Whether replies are owed to the client or half a frame was forwarded in either direction."""
 
+    def may_speak(self) -> bool:
+        """Whether words of the proxy's own may follow what the client was sent: no message to it is half sent."""
+
     def cancellable(self) -> bool:
         """Whether what the backend runs now is the client's own request, and not a sync of ours."""
 

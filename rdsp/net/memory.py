@@ -50,7 +50,19 @@ class Script:
 class _Pipe:
     """One direction. Invariant: `flying` is in order of time; what landed can be read, what flies cannot."""
 
-    __slots__ = ("_accept", "_last_due", "_sizes", "broken", "ended", "fin", "flying", "held", "landed", "script", "size")
+    __slots__ = (
+        "_accept",
+        "_last_due",
+        "_sizes",
+        "broken",
+        "ended",
+        "fin",
+        "flying",
+        "held",
+        "landed",
+        "script",
+        "size",
+    )
 
     def __init__(self, script: Script) -> None:
         self.script = script

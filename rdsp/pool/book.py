@@ -218,6 +218,7 @@ class Book:
             self._not_opening(member)
         elif member.state is MemberState.CLOSING:
             self._closing_count -= 1
+        member.state = MemberState.CLOSING
         return self._grow(now)
 
     def _not_idle(self, member: Member) -> None:

@@ -17,12 +17,13 @@ import trio
 
 from rdsp.config.model import TargetGroup
 from rdsp.net.switchboard import WRITABLE, Board
-from rdsp.net.transport import is_resource_trouble
+from rdsp.net.transport import Transport, is_resource_trouble
 from rdsp.observe.dispatch import Observers
 from rdsp.observe.statistics import Counters
 from rdsp.pool.backend import Backend
 from rdsp.pool.book import Book, Close, Decision, Fail, Grant, Member, Open, OpenFailure, WaitFailure
 from rdsp.pool.facts import KeyFacts
+from rdsp.pool.member import MemberState
 from rdsp.pool.opening import Opener
 from rdsp.pool.retiring import ask_limit, cancel_quietly, say_goodbye
 from rdsp_codecs.errors import CodecError, LoginRefused
@@ -134,6 +135,11 @@ class Pool:
             else:
                 self._carry_out(decisions)
 
+    def give_back_unused(self, backend: Backend) -> None:
+        """The borrower never took its events: the server may have closed it meanwhile, and then it is gone already."""
+        if backend.member.state is MemberState.BORROWED:
+            self.give_back(backend)
+
     def _returned(self, backend: Backend) -> None:
         self._carry_out(self.book.give_back(backend.member, self.board.now))
 
@@ -164,6 +170,7 @@ class Pool:
             in_request: replies are owed, or a message was half sent.
         """
         backend.borrower = None
+        backend.on_settled = None
         if in_request or not clean or backend.cancelling:
             self._retire(backend, "its client left in the middle of a request" if in_request else "pinned client left",
                          cancel=in_request)
@@ -221,6 +228,7 @@ class Pool:
         self._close_now(backend, "the server closed an idle connection")
 
     def _close_now(self, backend: Backend, why: str) -> None:
+        backend.on_settled = None
         self.board.forget(backend.transport)
         backend.transport.close()
         self._observers.backend_closed(self.name, backend.number, why)
@@ -264,6 +272,7 @@ class Pool:
         try:
             with trio.fail_after(self._connect_timeout):
                 transport, state = await self._opener.open(facts)
+                limit = await self._follow_limit(transport, state)
         except trio.TooSlowError:
             self._open_failed(member, OpenFailure.UNREACHABLE, "it took too long", None)
         except LoginRefused as refused:
@@ -282,7 +291,8 @@ class Pool:
                 self.name, member.number, transport.peer, trio.current_time() - started
             )
             backend = Backend(member, transport, state, self.idle_event)
-            await self._follow_limit(backend)
+            if limit is not None:
+                self._carry_out(self.book.resize(limit, self.board.refresh()))
             self.board.watch(transport, backend.event)
             self._carry_out(self.book.opened(member, backend, self.board.refresh()))
 
@@ -297,14 +307,20 @@ class Pool:
             refusal = Problem(ProblemCode.SERVER_UNREACHABLE, text)
         self._carry_out(self.book.open_failed(member, self.board.refresh(), kind, refusal))
 
-    async def _follow_limit(self, backend: Backend) -> None:
-        """Ask the server how many connections it allows, at the first login and now and then."""
+    async def _follow_limit(self, transport: Transport, state: Any) -> int | None:
+        """Ask the server how many connections it allows, at the first login and now and then.
+
+        Raises what a conversation raises; the transport is closed then: an answer may still be on its way.
+        """
         if self._closed or trio.current_time() - self._limit_asked < _ASK_LIMIT_EVERY:
-            return
-        self._limit_asked = trio.current_time()
-        limit = await ask_limit(self._opener, backend, self._settings, self._connect_timeout)
-        if limit is not None:
-            self._carry_out(self.book.resize(limit, self.board.refresh()))
+            return None
+        before, self._limit_asked = self._limit_asked, trio.current_time()
+        try:
+            return await ask_limit(self._opener, transport, state, self._settings)
+        except BaseException:
+            self._limit_asked = before
+            transport.close()
+            raise
 
     # -- the book's decisions -------------------------------------------------------------------------------------
 

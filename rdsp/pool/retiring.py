@@ -5,14 +5,15 @@ Called by the pool's tasks under their deadlines.
 
 from __future__ import annotations
 
-import trio
+from typing import Any
 
 from rdsp.config.model import TargetGroup
 from rdsp.converse import receive, send_all
+from rdsp.net.transport import Transport
 from rdsp.observe.dispatch import Observers
 from rdsp.pool.backend import Backend
 from rdsp.pool.opening import Opener
-from rdsp_codecs.errors import CodecError, PeerClosed
+from rdsp_codecs.errors import CodecError, LoginRefused, PeerClosed
 
 
 async def say_goodbye(backend: Backend, words: bytes) -> None:
@@ -36,18 +37,17 @@ async def cancel_quietly(opener: Opener, backend: Backend, observers: Observers)
         observers.cancel_asked(None, f"not delivered: {error}")
 
 
-async def ask_limit(opener: Opener, backend: Backend, settings: TargetGroup, timeout: float) -> int | None:
+async def ask_limit(opener: Opener, transport: Transport, state: Any, settings: TargetGroup) -> int | None:
     """The quota by the server's own limit: its share, less the reserve, at most `max_backends`, at least 1.
 
-    None when the server did not answer.
+    None when the server does not say. Raises `OSError`, `WireError`, `PeerClosed`; after that, or a cancellation, the
+    transport is fit only for closing.
     """
-    with trio.move_on_after(timeout):
-        try:
-            allowed = await opener.run(opener.codec.max_connections(backend.state), backend.transport)
-        except (CodecError, OSError):
-            return None
-        return quota(allowed, settings)
-    return None
+    try:
+        allowed = await opener.run(opener.codec.max_connections(state), transport)
+    except LoginRefused:
+        return None
+    return quota(allowed, settings)
 
 
 def quota(allowed: int, settings: TargetGroup) -> int:

@@ -107,7 +107,7 @@ async def _first_backend(context: SessionContext, login: ClientLogin) -> Problem
             await waiter.bell.wait()
     finally:
         if waiter.backend is not None:
-            context.pool.give_back(waiter.backend)
+            context.pool.give_back_unused(waiter.backend)
         elif waiter.refusal is None:
             context.pool.left(waiter)
     if waiter.backend is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import traceback
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -127,6 +128,9 @@ class Session:
         )
         limits = context.settings.limits
         self._lifetime_end = trio.current_time() + limits.client_lifetime
+        self._cancels = 0
+        """Cancels asked for and not answered; of these, those that came while the session waited for a backend."""
+        self._cancels_waiting = 0
         self._cancels_done = trio.Event()
         self._stop_problem = Problem(ProblemCode.SHUTTING_DOWN)
 
@@ -135,23 +139,35 @@ class Session:
     def cancel(self) -> None:
         """See `Cancellable`. Reaches what runs now, or ends the wait for a backend."""
         splice = self._splice
-        self._cancels_done = trio.Event()
+        if not self._cancels:
+            self._cancels_done = trio.Event()
+        self._cancels += 1
         if splice.state is State.WAITING:
+            self._cancels_waiting += 1
             splice.summon(calls.CANCEL)
-            return
+        else:
+            self._cancel_running()
+
+    def _cancel_running(self) -> None:
+        splice = self._splice
         backend = splice.backend
         if backend is None or not splice.relay.in_request():
-            self._cancels_done.set()
+            self._cancel_done()
             return
-        done, request = self._cancels_done, backend.requests
+        request = backend.requests
 
         def still_wanted() -> bool:
             return splice.backend is backend and backend.requests == request
 
-        self._context.pool.cancel(backend, still_wanted, splice.relay.cancellable, done.set)
+        self._context.pool.cancel(backend, still_wanted, splice.relay.cancellable, self._cancel_done)
+
+    def _cancel_done(self) -> None:
+        self._cancels -= 1
+        if not self._cancels:
+            self._cancels_done.set()
 
     async def cancel_passed(self) -> None:
-        """Return when the last cancel was delivered or had become pointless."""
+        """Return when all cancels were delivered or had become pointless."""
         await self._cancels_done.wait()
 
     def stop(self) -> None:
@@ -183,13 +199,17 @@ class Session:
     def release(self) -> None:
         """Let go of everything. Any number of times."""
         splice, pool = self._splice, self._context.pool
+        splice.call |= calls.ENDING
+        self._cancels_done.set()
         self._context.board.forget(self._transport)
         splice.leave_queue()
         backend, splice.backend = splice.backend, None
         if backend is not None:
             relay = splice.relay
             in_request = relay.in_request() or bool(splice.server_rest)
-            pool.abandon(backend, relay.transaction, clean=not relay.pins, in_request=in_request)
+            # Where a relay that failed stands, nobody knows.
+            clean = not relay.pins and splice.fault is None
+            pool.abandon(backend, relay.transaction, clean=clean, in_request=in_request)
 
     def _deadline(self) -> float:
         """When the task must look by itself, on Trio's clock."""
@@ -221,7 +241,16 @@ class Session:
             return await self._server_gone()
         if splice.state is State.WAITING:
             return await self._waiting(call)
+        if call & calls.CANCEL:
+            # A backend came between the cancel and us.
+            self._answer_cancels(self._cancel_running)
         return await self._look_at_clock()
+
+    def _answer_cancels(self, answer: Callable[[], None]) -> None:
+        """What becomes of the cancels that came while the session waited."""
+        count, self._cancels_waiting = self._cancels_waiting, 0
+        for _ in range(count):
+            answer()
 
     def _report_pins(self) -> None:
         splice = self._splice
@@ -258,10 +287,11 @@ class Session:
         splice = self._splice
         if call & calls.REFUSED and splice.refusal is not None:
             refusal, splice.refusal = splice.refusal, None
+            self._answer_cancels(self._cancel_done)
             return await self._denied(refusal)
         if call & calls.CANCEL:
             splice.leave_queue()
-            self._cancels_done.set()
+            self._answer_cancels(self._cancel_done)
             return await self._denied(Problem(ProblemCode.CANCELLED_WHILE_WAITING, fatal=False))
         if splice.stopping:
             splice.leave_queue()
@@ -272,36 +302,40 @@ class Session:
         """The request will not be served. After a problem of the proxy's the session lives on."""
         splice, context = self._splice, self._context
         if isinstance(refusal, bytes):
-            await _say(self._transport, splice.client_rest + refusal)
+            await self._last_words(refusal)
             return SessionEnd("the server refused a login", "server", "")
         context.observers.borrow_failed(self._number, refusal)
         context.counters.failed(refusal.code)
         if refusal.fatal:
             return await self._part(refusal, "server")
         splice.state = State.QUIET
+        splice.last_active = context.board.now
         splice.resume_after_abort(splice.relay.abort(refusal))
         return None
 
     # -- endings --------------------------------------------------------------------------------------------------
 
+    async def _last_words(self, words: bytes) -> None:
+        """Tell the client what is left to tell, and `words` unless a message to it is half sent: they would be data."""
+        splice = self._splice
+        splice.call |= calls.ENDING
+        self._context.board.forget(self._transport)
+        rest = splice.client_rest + b"".join(splice.relay.to_client)
+        await _say(self._transport, rest + words if splice.relay.may_speak() else rest)
+
     async def _part(self, problem: Problem, blame: str) -> SessionEnd:
         """Last words, in the engine's own way."""
         context = self._context
-        context.board.forget(self._transport)
         context.counters.failed(problem.code)
-        await _say(self._transport, self._splice.client_rest + context.codec.refuse(problem))
+        await self._last_words(context.codec.refuse(problem))
         return SessionEnd(problem.code.value, blame, problem.subject)
 
     async def _server_gone(self) -> SessionEnd:
         splice, context = self._splice, self._context
-        context.board.forget(self._transport)
         backend, splice.backend = splice.backend, None
         if backend is not None:
             context.pool.lost(backend, "the server closed it while it was borrowed")
-        words = splice.client_rest
-        if not splice.said_fatal:
-            words += context.codec.refuse(Problem(ProblemCode.SERVER_GONE))
-        await _say(self._transport, words)
+        await self._last_words(b"" if splice.said_fatal else context.codec.refuse(Problem(ProblemCode.SERVER_GONE)))
         return SessionEnd("the database connection was lost", "server", "")
 
     async def _fault(self) -> SessionEnd:

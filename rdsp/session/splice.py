@@ -40,8 +40,10 @@ FREE: Final = 512
 """Nothing holds the session back any longer, and it is to stop."""
 CANCEL: Final = 1024
 """A cancel came while the session waits for a backend."""
+ENDING: Final = 2048
+"""The task is ending the session: steps that still come find nothing to do."""
 
-_HALTING: Final = CLIENT_GONE | FAULT | BYE | SERVER_GONE
+_HALTING: Final = CLIENT_GONE | FAULT | BYE | SERVER_GONE | ENDING
 _INPUT: Final = READABLE | LEAVING
 
 
@@ -114,8 +116,9 @@ class Splice:
         self._client_send = client.send
         # Over TLS a short read proves nothing: more records may stand in the socket.
         self._client_full = 0 if client.tls is not None else CHUNK
-        self._client_again = False
-        self._server_again = False
+        # Events that came while their side was not to be read: an edge, above all that of a peer that left, comes once.
+        self._client_again = 0
+        self._server_again = 0
         self._pool = pool
         self.key = key
         self._board = board
@@ -148,7 +151,7 @@ class Splice:
 
     def _read_client(self, mask: int) -> None:
         if self._deaf():
-            self._client_again = True
+            self._client_again |= mask & _INPUT
             if mask & LEAVING and self.state is State.WAITING:
                 self.summon(CLIENT_GONE)
             return
@@ -166,7 +169,7 @@ class Splice:
                 return
             self._take(data)
             if self._deaf():
-                self._client_again = True
+                self._client_again |= mask & _INPUT
                 return
             if len(data) < self._client_full and not mask & LEAVING:
                 return
@@ -183,12 +186,13 @@ class Splice:
         signals = relay.from_client(data)
         if relay.to_client:
             self._send_client()
+        if relay.to_server:
+            # First of all: what ends a request may go out together with the end.
+            self._send_server()
         if signals:
             self._heed_client(signals)
         elif self.backend is not None:
             self.state = State.BUSY
-        if relay.to_server:
-            self._send_server()
 
     def _heed_client(self, signals: int) -> None:
         if signals & moves.WANT_BACKEND:
@@ -278,8 +282,8 @@ class Splice:
     def read_on(self) -> None:
         """What kept the client from being read is over."""
         if self._client_again:
-            self._client_again = False
-            self._board.again(self.client_event, READABLE)
+            mask, self._client_again = self._client_again, 0
+            self._board.again(self.client_event, mask)
 
     def _send_client(self) -> None:
         out = self.relay.to_client
@@ -316,8 +320,8 @@ class Splice:
             rest = rest[sent:]
         self.client_rest = rest
         if not rest and self._server_again:
-            self._server_again = False
-            self._board.again(self._server_again_event, READABLE)
+            mask, self._server_again = self._server_again, 0
+            self._board.again(self._server_again_event, mask)
 
     # -- the server's side ----------------------------------------------------------------------------------------
 
@@ -342,7 +346,7 @@ class Splice:
             if backend is None:
                 return
             if self.client_rest or self.call & _HALTING:
-                self._server_again = True
+                self._server_again |= mask & _INPUT
                 return
             try:
                 data = backend.recv(CHUNK)
@@ -362,7 +366,7 @@ class Splice:
                 self._send_server()
             if signals:
                 if signals & moves.OVER:
-                    self._request_over()
+                    self._request_over(mask & LEAVING)
                 if signals & ~moves.OVER:
                     self.said_fatal = self.said_fatal or bool(signals & moves.FATAL)
                     if signals & moves.PINNED:
@@ -372,8 +376,8 @@ class Splice:
         if self.backend is not None:
             self._board.again(self._server_again_event, mask & ~WRITABLE)
 
-    def _request_over(self) -> None:
-        """A request is over: give the backend back, or keep it."""
+    def _request_over(self, leaving: int = 0) -> None:
+        """A request is over: give the backend back, or keep it. `leaving`: the server has closed its side."""
         backend, relay = self.backend, self.relay
         assert backend is not None
         self._counters.requests += 1
@@ -385,7 +389,11 @@ class Splice:
             self._counters.transactions += 1
             relay.detached()
             self.backend = None
-            self._pool.give_back(backend)
+            if leaving:
+                # Nobody else will be told: that edge was ours.
+                self._pool.lost(backend, "the server closed it at the end of a request")
+            else:
+                self._pool.give_back(backend)
             if self.stopping:
                 self.summon(FREE)
         else:
@@ -436,7 +444,20 @@ class Splice:
             rest = rest[sent:]
         self.server_rest = rest
         if not rest:
+            if self.state is State.HOLDING and not self.relay.in_request():
+                self._release_late()
             self.read_on()
+
+    def _release_late(self) -> None:
+        """The request was over before the server had taken all of it (what is left of a COPY that failed)."""
+        backend, relay = self.backend, self.relay
+        if backend is not None and may_release(relay.transaction, relay.pins, owed=False):
+            self.state = State.QUIET
+            relay.detached()
+            self.backend = None
+            self._pool.give_back(backend)
+            if self.stopping:
+                self.summon(FREE)
 
     def __repr__(self) -> str:
         return f"<Splice {self.state.name} {self.relay.transaction.value} {self.relay.pins!r} {self.client.peer}>"

@@ -289,6 +289,10 @@ class PostgresRelay:
         d = self._d
         return not (d.ledger.empty and self._client.between_frames and self._server.between_frames) or d.skipping
 
+    def may_speak(self) -> bool:
+        """See `Relay`."""
+        return self._server.between_frames
+
     def cancellable(self) -> bool:
         """See `Relay`."""
         d = self._d
