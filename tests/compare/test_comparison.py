@@ -63,3 +63,14 @@ def test_what_a_server_says_of_itself_at_login(
     assert list(proxied.parameters.items()) == list(direct.parameters.items())
     direct.close()
     proxied.close()
+
+
+def test_the_runner_notices_a_leak(postgres15: TestServer) -> None:
+    """Two clients that really are one connection: the runner must see what leaks between them."""
+    leaking = next(script for script in ALL if script.name == "a setting is its owner's alone")
+    shared = connector(postgres15.port)()
+
+    one = run(leaking, lambda **_: shared)
+    apart = run(leaking, connector(postgres15.port))
+
+    assert one != apart

@@ -76,7 +76,7 @@ class ProxyProcess:
             assert time.monotonic() < deadline, f"{text!r} was not logged:\n{self.log()[-4000:]}"
             time.sleep(0.02)
 
-    def signal(self, number: int) -> None:
+    def tell(self, number: int) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
 
