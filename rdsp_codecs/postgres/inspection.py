@@ -75,10 +75,9 @@ def may_matter(text: bytes) -> bool:
 _NOTABLE_NAMES: Final = b"|".join((*_CALLS, *_SEQUENCE_MEMORY, *_TEXT_RUNNERS))
 _NOTABLE: Final = b"|".join(
     (
-        rb"(?:execute|%b)%b" % (_NOTABLE_NAMES, _WORD_ENDS),
+        rb"(?:execute|pg_settings|%b)%b" % (_NOTABLE_NAMES, _WORD_ENDS),
         rb"into%b\s*+(?:temp|local|global|--|/\*)" % _WORD_ENDS,
         rb"create%b\s*+(?:temp|local|global|or|--|/\*)" % _WORD_ENDS,
-        rb'update%b\s*+(?:only|"?pg_|--|/\*)' % _WORD_ENDS,
         rb"pg_temp",
     )
 )
@@ -92,27 +91,37 @@ _MAX_BLOCKS: Final = 8
 _MAX_CURSOR_WORDS: Final = 64
 _NAMES: Final = frozenset({Kind.WORD, Kind.QUOTED, Kind.UNICODE_QUOTED})
 _SEMICOLON: Final = b";"
+_UP_TO_SET: Final = 5
+"""How many tokens can stand from a table of an UPDATE to SET, SET included: ) * AS alias SET."""
 _IS_LOCAL: Final = 3
 """Which of its arguments makes set_config end with the transaction."""
 
 
-def _filler(*, escapes: bool) -> re.Pattern[bytes]:
-    """Whole tokens of lower-cased text that cannot matter, also across harmless statements: skipped without a look."""
-    parts = (
+def _filler(*, escapes: bool, ends: bool) -> re.Pattern[bytes]:
+    """Whole tokens of lower-cased text that cannot matter: skipped without a look.
+
+    With `ends` also ends of statements, where the next one begins with no word that matters.
+    """
+    parts = [
         rb"""[^'"$/\-;a-z_\x80-\xff]++""",
         rb"""(?!%b|[ebx]'|u&['"])[a-z_\x80-\xff][a-z0-9_$\x80-\xff]*+""" % _NOTABLE,
         literal_pattern(escapes=escapes),
-        rb'"(?!(?:%b)"|pg_temp)(?:[^"]++|"")*+"' % _NOTABLE_NAMES,
+        rb'"(?!(?:%b)"|pg_temp|pg_settings)(?:[^"]++|"")*+"' % _NOTABLE_NAMES,
         rb"\$[0-9]++",
         rb"-(?!-)|/(?!\*)",
         rb"--[^\n\r]*+",
-        rb";\s*+(?!(?:%b|explain|create)%b|--|/\*)" % (_HEADS, _WORD_ENDS),
-    )
+    ]
+    if ends:
+        parts.append(rb";\s*+(?!(?:%b|explain|create)%b|--|/\*)" % (_HEADS, _WORD_ENDS))
     return re.compile(rb"(?:%b)*+" % b"|".join(parts), re.DOTALL)
 
 
 _GAP: Final = re.compile(rb"[\s;]*+").match
-_FILLER: Final = {escapes: _filler(escapes=escapes).match for escapes in (False, True)}
+_FILLER: Final = {
+    (escapes, ends): _filler(escapes=escapes, ends=ends).match for escapes in (False, True) for ends in (False, True)
+}
+_EXECUTING: Final = frozenset({b"explain", b"create"})
+"""First words of statements in which EXECUTE may stand: their ends are not skipped."""
 
 
 class Look:
@@ -146,8 +155,14 @@ class Look:
             self._walk_block()
         else:
             self._walk()
-        if self._runs_text and _HIT(self._low) is not None:
+        if self._runs_text and self._has_hit_in_literal():
             self._pin(PinReason.UNRECOGNISED_STATE)
+
+    def _has_hit_in_literal(self) -> bool:
+        return any(
+            kind in (Kind.LITERAL, Kind.DOLLAR) and _HIT(self._low, start, end) is not None
+            for kind, start, end in tokens(self._text, escapes=self._escapes)
+        )
 
     def distrust(self, start: int) -> None:
         """From `start` the text may mean something else than it seems: assume the worst of what its words could be."""
@@ -160,9 +175,10 @@ class Look:
     # -- walking
 
     def _walk(self) -> None:
-        at, at_head, filler = 0, True, _FILLER[self._escapes]
+        at, at_head = 0, True
         while True:
-            skipped = (_GAP if at_head else filler)(self._low, at)
+            skip = _GAP if at_head else _FILLER[self._escapes, self._head not in _EXECUTING]
+            skipped = skip(self._low, at)
             token = self._next(skipped.end() if skipped is not None else at)
             if token is None:
                 return
@@ -262,8 +278,6 @@ class Look:
                 self._names_statements()
 
     def _set(self, at: int) -> None:
-        if PinReason.SESSION_SETTING in self.reasons:
-            return
         words = self._words(at, 10)
         names_setting = words[1] in (b".", b"=", b"to")  # as in SET local.x = 1
         if words[0] in (b"local", b"transaction", b"constraints") and not names_setting:
@@ -351,8 +365,6 @@ class Look:
                 self._pin(PinReason.TEMPORARY_TABLE)
         elif word == b"execute":
             self._see_execute(end)
-        elif word == b"update" and b"pg_settings" in [self._name(token) for token, _ in self._ahead(end, 4)]:
-            self._pin(PinReason.SESSION_SETTING)  # a rule of this view calls set_config
 
     def _is_temporary_target(self, at: int) -> bool:
         """Whether INTO is followed by TEMP as a keyword: INSERT INTO temp ... writes to a table of that name."""
@@ -375,7 +387,7 @@ class Look:
             return  # a privilege, or a trigger's function
         if self._blocks:
             self._pin(PinReason.UNRECOGNISED_STATE)
-        elif self._head in (b"explain", b"create"):
+        elif self._head in _EXECUTING:
             self._names_statements()
 
     def _see_name(self, name: bytes, end: int) -> None:
@@ -384,6 +396,8 @@ class Look:
             opening = self._next(end)
             if opening is not None and self._text[opening[1]] in b"(":
                 self._see_call(name, reason, opening[2])
+        elif name == b"pg_settings" and b"set" in self._words(end, _UP_TO_SET):
+            self._pin(PinReason.SESSION_SETTING)  # UPDATE: a rule of this view calls set_config
         elif _TEMPORARY_SCHEMA(name) is not None:
             self._pin(PinReason.TEMPORARY_TABLE)
 

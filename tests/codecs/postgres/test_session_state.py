@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 
 import pytest
 from hypothesis import given
@@ -70,7 +71,10 @@ TABLE: list[tuple[str, str]] = [
     ("SET LOCAL seed = 0.5", "random_seed"),
     ("UPDATE pg_settings SET setting = '1GB' WHERE name = 'work_mem'", "session_setting"),
     ('UPDATE ONLY pg_catalog."pg_settings" SET setting = 1', "session_setting"),
+    ("UPDATE ONLY (db.pg_catalog.pg_settings) * AS s SET setting = 1", "session_setting"),
     ("SELECT * FROM pg_settings FOR UPDATE", ""),
+    ("UPDATE t SET a = (SELECT setting FROM pg_settings)", ""),
+    ("CREATE TABLE t (a int); SELECT execute FROM t", ""),
     # Going back to start-up values: this session's own, so nothing that another could see.
     ("RESET ALL", "resets"),
     ("RESET ROLE", "resets"),
@@ -288,15 +292,13 @@ def test_what_the_exact_look_finds_is_never_missed_by_the_prefilter(text: bytes,
 
 
 @given(texts, st.booleans())
-def test_skipping_in_bulk_finds_all_that_a_walk_over_every_token_finds(text: bytes, escapes: bool) -> None:
+def test_skipping_in_bulk_finds_just_what_a_walk_over_every_token_finds(text: bytes, escapes: bool) -> None:
     skipping = looked(text, escapes=escapes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspection, "_FILLER", {False: lambda *_: None, True: lambda *_: None})
+        patch.setattr(inspection, "_FILLER", defaultdict(lambda: lambda *_: None))
         stepping = looked(text, escapes=escapes)
 
-    # EXECUTE counts behind EXPLAIN and CREATE, of which a skipped end of a statement is not always told.
-    assert stepping <= skipping
-    assert skipping - stepping <= {"native", "sql_prepared_statement"}
+    assert stepping == skipping
 
 
 @given(texts, st.booleans(), st.booleans())
@@ -327,7 +329,11 @@ def test_case_and_comments_and_blanks_between_tokens_change_nothing(row: tuple[s
     assert words(inspect(varied)) == set(expected.split())
 
 
-@given(st.sampled_from(TABLE), st.sampled_from(TABLE))
+# A function that runs a text may run any literal of the string: then more is found than both do.
+ALONE = [row for row in TABLE if "query_to_xml" not in row[0]]
+
+
+@given(st.sampled_from(ALONE), st.sampled_from(ALONE))
 def test_one_string_of_two_statements_does_what_both_do(first: tuple[str, str], second: tuple[str, str]) -> None:
     if "unrecognised_state" in first[1] or "--" in first[0]:
         return  # what cannot be read takes all behind it along, and so does an open comment
