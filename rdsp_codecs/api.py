@@ -192,6 +192,12 @@ class Relay(Protocol):
     def detached(self) -> None:
         """The backend is given back (only at a boundary) or lost."""
 
+    def answer_alone(self) -> bool:
+        """No backend is free: can the held request be answered rightly from what the pool's sessions have learned?
+
+        True: the answer is in `to_client`, and nothing of the request is held any more.
+        """
+
     def in_request(self) -> bool:
         """Whether replies are owed to the client or half a frame was forwarded in either direction."""
 
@@ -235,8 +241,11 @@ class Codec(Protocol):
     def pool_key(self, who: ClientLogin) -> Hashable:
         """What a backend cannot change after login: clients with equal keys may share backends."""
 
-    def relay(self, who: ClientLogin, policy: RelayPolicy) -> Relay:
-        """A new session's relay."""
+    def shared(self) -> Any:
+        """What the relays of one pool share, made once per pool key. Opaque to the runtime."""
+
+    def relay(self, who: ClientLogin, policy: RelayPolicy, shared: Any) -> Relay:
+        """A new session's relay. `shared` is the pool's."""
 
     def reset(self, state: Any, transaction: Transaction) -> Conversation[None]:
         """End an open transaction that its client left. Raises `WireError` when the backend cannot be trusted."""

@@ -23,6 +23,7 @@ _CALLABLE: Final = (
     "startup",
     "pool_key",
     "relay",
+    "shared",
     "reset",
     "prepare",
     "max_connections",

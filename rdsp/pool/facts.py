@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -14,10 +15,12 @@ class KeyFacts:
     Attributes:
         user, database: of every backend in it.
         startup: start-up parameters of every backend in it.
+        shared: what the codec's relays of this pool share.
         parameters: what the server reported at the latest login; None before the first.
     """
 
     user: str
     database: str
     startup: Mapping[str, str]
+    shared: Any = None
     parameters: Mapping[str, str] | None = None

@@ -72,7 +72,7 @@ def facts_of(context: SessionContext, login: ClientLogin) -> KeyFacts:
     """The pool of this client."""
 
     def make() -> KeyFacts:
-        return KeyFacts(login.user, login.database, dict(context.codec.startup(login)))
+        return KeyFacts(login.user, login.database, dict(context.codec.startup(login)), context.codec.shared())
 
     return context.pool.facts(context.codec.pool_key(login), make)
 

@@ -20,7 +20,7 @@ from rdsp.observe.events import SessionEnd
 from rdsp.session import splice as calls
 from rdsp.session.bell import Bell
 from rdsp.session.context import SessionContext
-from rdsp.session.login import greet
+from rdsp.session.login import facts_of, greet
 from rdsp.session.machine import State
 from rdsp.session.splice import Splice
 from rdsp_codecs.api import CancelAsked, ClientLogin, Turned
@@ -119,7 +119,7 @@ class Session:
         codec = context.codec
         self._splice = Splice(
             transport,
-            codec.relay(login, context.policy),
+            codec.relay(login, context.policy, facts_of(context, login).shared),
             context.pool,
             codec.pool_key(login),
             context.board,

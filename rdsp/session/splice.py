@@ -212,6 +212,9 @@ class Splice:
         backend = self._pool.take(self.key)
         if backend is not None:
             self.attach(backend)
+        elif self.relay.answer_alone():
+            self._counters.requests += 1
+            self._send_client()
         else:
             self.state = State.WAITING
             self.queued = True

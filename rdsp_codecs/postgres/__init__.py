@@ -11,6 +11,7 @@ from rdsp_codecs.postgres.login import login
 from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.state import PostgresState
+from rdsp_codecs.postgres.statements import SharedStatements
 from rdsp_codecs.postgres.upkeep import cancel, goodbye, max_connections, prepare, reset
 from rdsp_codecs.problems import Problem
 from rdsp_codecs.steps import Conversation
@@ -46,9 +47,13 @@ class PostgresCodec:
         parameters = sorted((name.lower(), value) for name, value in who.parameters.items())
         return who.user, who.database, tuple(parameters)
 
-    def relay(self, who: ClientLogin, policy: RelayPolicy) -> Relay:
+    def shared(self) -> SharedStatements:
         """See `Codec`."""
-        return PostgresRelay(who, policy)
+        return SharedStatements()
+
+    def relay(self, who: ClientLogin, policy: RelayPolicy, shared: SharedStatements) -> Relay:
+        """See `Codec`."""
+        return PostgresRelay(who, policy, shared)
 
     def reset(self, state: Any, transaction: Transaction) -> Conversation[None]:
         """See `Codec`."""

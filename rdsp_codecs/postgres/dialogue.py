@@ -12,7 +12,7 @@ import attrs
 
 from rdsp_codecs.ledger import Ledger, Owed
 from rdsp_codecs.pins import PinBoard, PinReason
-from rdsp_codecs.postgres.statements import StatementBook
+from rdsp_codecs.postgres.statements import SharedStatements, StatementBook
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Dialogue:
 
     Attributes:
         policy: limits and switches.
+        shared: what the pool's sessions know about statements.
         ledger: replies owed.
         pins: why the backend may not be given back.
         statements: the session's prepared statements.
@@ -97,6 +98,7 @@ class Dialogue:
     """
 
     policy: RelayPolicy
+    shared: SharedStatements
     ledger: Ledger = attrs.field(factory=Ledger)
     pins: PinBoard = attrs.field(factory=PinBoard)
     statements: StatementBook = attrs.field(factory=StatementBook)

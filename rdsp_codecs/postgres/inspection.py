@@ -405,8 +405,6 @@ class Look:
         if reason is None:
             self.memory = self.memory or name in _SEQUENCE_MEMORY
             self._runs_text = self._runs_text or name in _TEXT_RUNNERS
-        elif reason in self.reasons:
-            return
         elif name == b"set_config" and self._is_local(arguments):
             first = self._next(arguments)
             if first is not None and first[0] == Kind.LITERAL and literal_value(self._low, first) == b"seed":

@@ -18,7 +18,7 @@ from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.replies import Replies
 from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.session_state import HARMLESS, HARMLESS_TAG_HEADS
-from rdsp_codecs.postgres.statements import close_frame, evict
+from rdsp_codecs.postgres.statements import SharedStatements, close_frame, evict
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _ROW_DESCRIPTION: Final = ord("T")
 _READY: Final = b"Z\0\0\0\5"
 _STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
 _READY_IDLE: Final = b"Z\0\0\0\5I"
+_PARSED: Final = b"1\0\0\0\4"
 _COPY_TAGS: Final = b"dcf"
 _ANSWERED_ALONE: Final = b"QF"
 """Messages that end with a ReadyForQuery of their own; all others belong to a group that a Sync ends."""
@@ -42,6 +43,14 @@ _ANSWERED_ALONE: Final = b"QF"
 def _is_one_message(data: bytes) -> bool:
     """Whether the bytes are one whole message and nothing else."""
     return len(data) > 5 and _LENGTH(data, 1)[0] + 1 == len(data)
+
+
+def _count_messages(data: bytes) -> int:
+    count = at = 0
+    while at < len(data):
+        at += _LENGTH(data, at + 1)[0] + 1
+        count += 1
+    return count
 
 
 class PostgresRelay:
@@ -69,10 +78,10 @@ class PostgresRelay:
         "transaction",
     )
 
-    def __init__(self, who: ClientLogin, policy: RelayPolicy) -> None:
+    def __init__(self, who: ClientLogin, policy: RelayPolicy, shared: SharedStatements) -> None:
         self.to_server: list[bytes] = []
         self.to_client: list[bytes] = []
-        self._d = dialogue = Dialogue(policy)
+        self._d = dialogue = Dialogue(policy, shared)
         self.pins = dialogue.pins
         self.transaction = Transaction.NONE
         self._owe = dialogue.ledger.owe
@@ -283,6 +292,16 @@ class PostgresRelay:
             if rest:
                 self._held.insert(0, rest)
                 self._held_size += len(rest)
+
+    def answer_alone(self) -> bool:
+        """See `Relay`: Parse messages of known texts, and their Sync."""
+        held = b"".join(self._held)
+        if self._client.empty and not self._skip_to_sync and self._requests.parse_alone(held):
+            self._held.clear()
+            self._held_size = 0
+            self.to_client.append(_PARSED * (_count_messages(held) - 1) + _READY_IDLE)
+            return True
+        return False
 
     def in_request(self) -> bool:
         """See `Relay`."""

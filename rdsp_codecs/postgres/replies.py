@@ -199,8 +199,10 @@ class Replies:
         assert state is not None
         if learn.resumes:
             d.paused = False
-        if statement.shape is None:
+        if statement.shape is None or statement.assumed:
             statement.described(learn.types, shape)
+            statement.assumed = False
+            d.shared.learn(statement)
         elif statement.shape != shape:
             self._refuse_changed(statement)
             return

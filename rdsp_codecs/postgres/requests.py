@@ -230,6 +230,30 @@ class Requests:
         size = total + len(statement.home_name) - len(name) - 1
         return b"".join((b"P", size.to_bytes(4, "big"), statement.home_name, b"\0", rest))
 
+    def parse_alone(self, data: bytes) -> bool:
+        """Whether `data` is nothing but Parse messages of new names, with texts that the pool knows, and a Sync.
+
+        Then the names are the session's from now on.
+        """
+        found: dict[bytes, Statement] = {}
+        at, end = 0, len(data) - len(SYNC)
+        if end <= 0 or data[end:] != SYNC or self._d.native:
+            return False
+        while at < end:
+            size = int.from_bytes(data[at + 1 : at + 5], "big") + 1
+            name, _, rest = data[at + 5 : at + size].partition(b"\0")
+            text, _, types = rest.partition(b"\0")
+            if data[at] != ord("P") or at + size > end or not name or name in found or name in self._book.named:
+                return False
+            verdict = self.inspect(text)
+            statement = None if verdict.needs_native_names else self._d.shared.assume(text, types, verdict)
+            if statement is None:
+                return False
+            found[name] = statement
+            at += size
+        self._book.named.update(found)
+        return at == end
+
     def _statement(self, buffer: bytes, start: int, end: int, *, whole: bool) -> Statement:
         if not whole:
             self._d.pin(PinReason.UNRECOGNISED_STATE, "a statement over max_held_bytes")

@@ -12,6 +12,7 @@ after it.
 from __future__ import annotations
 
 import struct
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -41,11 +42,13 @@ class Statement:
 
     Attributes:
         text: SQL without its NUL; None when it was too long to keep: it then lives on one pinned backend.
+        sent: parameter types as the client's Parse had them.
         types: parameter types as Parse and ParameterDescription carry them (count, then OIDs), resolved once known.
         verdict: what inspection found in the text.
         shape: the row description, reduced by `shape_of`; None until the server has described the statement.
         key: the statement's identity on backends; None while `shape` is.
         home: the backend on which `home_name` is valid although `key` may not be known yet.
+        assumed: the client was told that it is parsed on the word of another session's; its shape was not shown to it.
         bound: the client has bound it (so it was, or will be, executed).
     """
 
@@ -56,7 +59,12 @@ class Statement:
     key: StatementKey | None = None
     home: PostgresState | None = None
     home_name: bytes = b""
+    assumed: bool = False
     bound: bool = False
+    sent: bytes = b""
+
+    def __attrs_post_init__(self) -> None:
+        self.sent = self.types
 
     def described(self, types: bytes, shape: bytes) -> None:
         """The server described the statement."""
@@ -64,6 +72,40 @@ class Statement:
         self.shape = shape
         if self.text is not None:
             self.key = (self.text, types, shape)
+
+
+class SharedStatements:
+    """What the sessions of one pool have learned about texts: enough to answer a Parse while no backend is free.
+
+    A driver that prepares its statements one by one, waiting for each, may itself be what the holders of all backends
+    wait for. Invariant: bounded; an entry says that a server of this pool has parsed this text with these types.
+    """
+
+    __slots__ = ("_known",)
+
+    TEXTS: Final = 1000
+    TEXT_BYTES: Final = 16384
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[bytes, bytes], tuple[bytes, bytes]] = OrderedDict()
+
+    def learn(self, statement: Statement) -> None:
+        """A server has described the statement."""
+        if statement.text is None or statement.shape is None or len(statement.text) > self.TEXT_BYTES:
+            return
+        self._known[statement.text, statement.sent] = (statement.types, statement.shape)
+        self._known.move_to_end((statement.text, statement.sent))
+        if len(self._known) > self.TEXTS:
+            self._known.popitem(last=False)
+
+    def assume(self, text: bytes, sent: bytes, verdict: Verdict) -> Statement | None:
+        """The statement as another session knows it, None when nobody does."""
+        known = self._known.get((text, sent))
+        if known is None:
+            return None
+        statement = Statement(text, sent, verdict, assumed=True)
+        statement.described(*known)
+        return statement
 
 
 class StatementBook:
