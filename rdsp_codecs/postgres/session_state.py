@@ -164,3 +164,14 @@ def _worst(reason: PinReason, looks: list[Look], head: bytes) -> PinReason | Non
     if head == b"do":
         return found[0] if found else None
     return reason if reason in found or PinReason.UNRECOGNISED_STATE in found else None
+
+
+_LARGE_OBJECT_FUNCTIONS: Final = frozenset(
+    {715, 764, 765, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172, 3457, 3458, 3459, 3460}
+)
+"""OIDs of lo_open and its kin, the same in every version: their descriptors end with the transaction."""
+
+
+def function_pins(oid: int) -> PinReason | None:
+    """Whether a FunctionCall message pins: only large objects, which libpq works on in this way, are known by OID."""
+    return None if oid in _LARGE_OBJECT_FUNCTIONS else PinReason.UNRECOGNISED_STATE

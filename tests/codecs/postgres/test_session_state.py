@@ -19,6 +19,7 @@ from rdsp_codecs.postgres.session_state import (
     HARMLESS_TAGS,
     PINNING_TAGS,
     Verdict,
+    function_pins,
     inspect,
     tag_pins,
 )
@@ -71,7 +72,7 @@ TABLE: list[tuple[str, str]] = [
     ("SET LOCAL seed = 0.5", "random_seed"),
     ("UPDATE pg_settings SET setting = '1GB' WHERE name = 'work_mem'", "session_setting"),
     ('UPDATE ONLY pg_catalog."pg_settings" SET setting = 1', "session_setting"),
-    ("UPDATE ONLY (db.pg_catalog.pg_settings) * AS s SET setting = 1", "session_setting"),
+    ("UPDATE ONLY (db.pg_catalog.pg_settings) AS s SET setting = 1", "session_setting"),
     ("SELECT * FROM pg_settings FOR UPDATE", ""),
     ("UPDATE t SET a = (SELECT setting FROM pg_settings)", ""),
     ("CREATE TABLE t (a int); SELECT execute FROM t", ""),
@@ -465,3 +466,11 @@ TAG_TABLE: list[tuple[str, list[str], str]] = [
 @pytest.mark.parametrize(("tag", "sqls", "expected"), TAG_TABLE)
 def test_a_command_tag_pins_just_as_the_table_says(tag: str, sqls: list[str], expected: str) -> None:
     assert tag_pins(tag.encode(), [sql.encode() for sql in sqls]) == (PinReason(expected) if expected else None)
+
+
+def test_a_call_by_oid_pins_unless_it_works_on_large_objects() -> None:
+    lo_open, loread, set_config = 952, 954, 2078
+
+    assert function_pins(lo_open) is function_pins(loread) is None
+    assert function_pins(set_config) is PinReason.UNRECOGNISED_STATE
+    assert function_pins(16384) is PinReason.UNRECOGNISED_STATE
