@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import pytest
 import trio
+import trio.testing
 
 from rdsp.auth.credentials import Credentials
 from rdsp.config.model import Limits, Proxy, TargetGroup
@@ -328,3 +330,13 @@ def book_limits(group: TargetGroup) -> BookLimits:
         lifetime=group.backend_lifetime,
         grows_when_waiting=group.connection_borrow_timeout > 0,
     )
+
+
+def simulate(main: Callable[..., Awaitable[Any]], *args: Any, seed: int = 0) -> Any:
+    """Run `main(*args)` in a Trio of its own with a virtual clock, the same way every time for the same seed."""
+    random.seed(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        # Trio's own switch for deterministic scheduling; nothing but simulations needs it.
+        patch.setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
+        patch.setattr(trio._core._run, "_r", random.Random(seed))
+        return trio.run(main, *args, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -1,0 +1,1 @@
+"""Real drivers and command-line clients through the proxy."""
