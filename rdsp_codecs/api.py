@@ -156,6 +156,7 @@ class RelayPolicy:
         max_frame: bytes; a client frame over it is a `WireError`.
         max_held: bytes a relay may hold back (for a backend, or to see a frame whole).
         max_prepared_statements: per backend; least recently used ones are closed over it.
+        has_init_query: backends are not as the server makes them: a RESET would undo what `init_query` set.
         debug_text: pins carry the statement's text instead of its digest.
         pinning_filters: names from `session_pinning_filters`.
     """
@@ -163,6 +164,7 @@ class RelayPolicy:
     max_frame: int = 1 << 30
     max_held: int = 16 << 20
     max_prepared_statements: int = 200
+    has_init_query: bool = False
     debug_text: bool = False
     pinning_filters: frozenset[str] = frozenset()
 
@@ -203,6 +205,9 @@ class Relay(Protocol):
 
     def may_speak(self) -> bool:
         """Whether words of the proxy's own may follow what the client was sent: no message to it is half sent."""
+
+    def cut_short(self) -> bool:
+        """Whether the backend was sent a part of a message whose rest has not come from the client."""
 
     def cancellable(self) -> bool:
         """Whether what the backend runs now is the client's own request, and not a sync of ours."""

@@ -161,19 +161,26 @@ class Pool:
         backend.borrower = None
         self._close_now(backend, why)
 
-    def abandon(self, backend: Backend, transaction: Transaction, *, clean: bool, in_request: bool) -> None:
+    def abandon(
+        self, backend: Backend, transaction: Transaction, *, clean: bool, in_request: bool, cut: bool = False
+    ) -> None:
         """The borrower's client left.
 
         Arguments:
             transaction: where the backend stands.
             clean: nothing but an open transaction distinguishes it from a fresh one.
             in_request: replies are owed, or a message was half sent.
+            cut: a message to the server was half sent.
         """
         backend.borrower = None
         backend.on_settled = None
         if in_request or not clean or backend.cancelling:
-            self._retire(backend, "its client left in the middle of a request" if in_request else "pinned client left",
-                         cancel=in_request)
+            self._retire(
+                backend,
+                "its client left in the middle of a request" if in_request else "pinned client left",
+                cancel=in_request,
+                cut=cut,
+            )
         else:
             self.book.resetting(backend.member, self.board.now)
             self._start(self._reset, backend, transaction)
@@ -234,18 +241,22 @@ class Pool:
         self._observers.backend_closed(self.name, backend.number, why)
         self._carry_out(self.book.gone(backend.member, self.board.refresh()))
 
-    def _retire(self, backend: Backend, why: str, *, cancel: bool = False) -> None:
-        """Close with a good-bye; the backend counts until the server has let go of it, or the time for that is over."""
+    def _retire(self, backend: Backend, why: str, *, cancel: bool = False, cut: bool = False) -> None:
+        """Close with a good-bye; the backend counts until the server has let go of it, or the time for that is over.
+
+        `cut`: a message to it was half sent. A good-bye would pass for its rest and might complete it.
+        """
         self._carry_out(self.book.closing(backend.member, self.board.refresh()))
         self.board.forget(backend.transport)
-        self._start(self._say_goodbye, backend, why, cancel)
+        self._start(self._say_goodbye, backend, why, cancel, cut)
 
-    async def _say_goodbye(self, backend: Backend, why: str, cancel: bool) -> None:  # noqa: FBT001
+    async def _say_goodbye(self, backend: Backend, why: str, cancel: bool, cut: bool) -> None:
         try:
             with trio.move_on_after(self._abandon_timeout):
                 if cancel:
                     await cancel_quietly(self._opener, backend, self._observers)
-                await say_goodbye(backend, self._opener.codec.goodbye())
+                if not cut:
+                    await say_goodbye(backend, self._opener.codec.goodbye())
         finally:
             backend.transport.close()
             self._observers.backend_closed(self.name, backend.number, why)
@@ -287,9 +298,7 @@ class Pool:
                 self._open_failed(member, OpenFailure.UNREACHABLE, str(error), None)
         else:
             facts.parameters = dict(state.server_parameters)
-            self._observers.backend_opened(
-                self.name, member.number, transport.peer, trio.current_time() - started
-            )
+            self._observers.backend_opened(self.name, member.number, transport.peer, trio.current_time() - started)
             backend = Backend(member, transport, state, self.idle_event)
             if limit is not None:
                 self._carry_out(self.book.resize(limit, self.board.refresh()))

@@ -131,6 +131,7 @@ class Session:
         self._cancels = 0
         """Cancels asked for and not answered; of these, those that came while the session waited for a backend."""
         self._cancels_waiting = 0
+        self._pinned = False
         self._cancels_done = trio.Event()
         self._stop_problem = Problem(ProblemCode.SHUTTING_DOWN)
 
@@ -203,13 +204,17 @@ class Session:
         self._cancels_done.set()
         self._context.board.forget(self._transport)
         splice.leave_queue()
+        if self._pinned:
+            self._pinned = False
+            self._context.counters.pinned_sessions -= 1
         backend, splice.backend = splice.backend, None
         if backend is not None:
             relay = splice.relay
-            in_request = relay.in_request() or bool(splice.server_rest)
+            cut = relay.cut_short() or bool(splice.server_rest)
+            in_request = cut or relay.in_request()
             # Where a relay that failed stands, nobody knows.
             clean = not relay.pins and splice.fault is None
-            pool.abandon(backend, relay.transaction, clean=clean, in_request=in_request)
+            pool.abandon(backend, relay.transaction, clean=clean, in_request=in_request, cut=cut)
 
     def _deadline(self) -> float:
         """When the task must look by itself, on Trio's clock."""
@@ -254,6 +259,9 @@ class Session:
 
     def _report_pins(self) -> None:
         splice = self._splice
+        if not self._pinned:
+            self._pinned = True
+            self._context.counters.pinned_sessions += 1
         for reason in splice.relay.pins.fresh():
             detail = splice.relay.pins.active().get(reason, "")
             number = splice.backend.number if splice.backend is not None else 0

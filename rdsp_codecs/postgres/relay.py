@@ -18,7 +18,7 @@ from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.replies import Replies
 from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.session_state import HARMLESS, HARMLESS_TAG_HEADS
-from rdsp_codecs.postgres.statements import SharedStatements, close_frame, evict
+from rdsp_codecs.postgres.statements import SharedStatements, close_frame, evict, frame
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _ROW_DESCRIPTION: Final = ord("T")
 _READY: Final = b"Z\0\0\0\5"
 _STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
 _READY_IDLE: Final = b"Z\0\0\0\5I"
+_FORGET_SEQUENCES: Final = frame(b"Q", b"DISCARD SEQUENCES\0")
 _PARSED: Final = b"1\0\0\0\4"
 _COPY_TAGS: Final = b"dcf"
 _ANSWERED_ALONE: Final = b"QF"
@@ -198,12 +199,25 @@ class PostgresRelay:
         d = self._d
         d.state = state
         d.over = False
+        if state.last_user is not d.token:
+            self._take_over(state)
         if state.garbage or len(state.statements) > d.policy.max_prepared_statements:
             for name in evict(state, d.policy.max_prepared_statements):
                 self.to_server.append(close_frame(name))
                 self._owe(owed.SWALLOWED_CLOSE)
                 d.extended = True
         return self._release_held()
+
+    def _take_over(self, state: PostgresState) -> None:
+        """The backend changes hands: what its former user left for currval and lastval is not ours."""
+        d = self._d
+        if state.last_user is not None:
+            state.sequences_mixed = not d.shared.sequence_minded
+            if d.shared.sequence_minded:
+                state.unnamed = None
+                self.to_server.append(_FORGET_SEQUENCES)
+                self._owe(owed.SWALLOWED_QUERY)
+        state.last_user = d.token
 
     def _release_held(self) -> int:
         d, held = self._d, self._held
@@ -311,6 +325,10 @@ class PostgresRelay:
     def may_speak(self) -> bool:
         """See `Relay`."""
         return self._server.between_frames
+
+    def cut_short(self) -> bool:
+        """See `Relay`."""
+        return self._d.state is not None and not self._client.between_frames
 
     def cancellable(self) -> bool:
         """See `Relay`."""

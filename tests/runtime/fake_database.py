@@ -452,4 +452,3 @@ class FakeDatabase:
 
     def __repr__(self) -> str:
         return f"<FakeDatabase {len(self.live)} live, {len(self.problems)} problems>"
-

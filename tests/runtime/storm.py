@@ -256,14 +256,16 @@ class StormClient:
     async def vanish(self) -> None:
         """Leave without a word, wherever we are."""
         rng, client = self.rng, self.client
-        data = rng.choice([
-            b"",
-            m.query(client.mark("SELECT 1")),
-            m.query(client.mark("SLEEP 30")),
-            m.query(client.mark("BIG 200000")),
-            m.query(client.mark("BEGIN")) + m.query(client.mark("SELECT 2")),
-            parse("gone", "SELECT $1") + m.FLUSH,
-        ])
+        data = rng.choice(
+            [
+                b"",
+                m.query(client.mark("SELECT 1")),
+                m.query(client.mark("SLEEP 30")),
+                m.query(client.mark("BIG 200000")),
+                m.query(client.mark("BEGIN")) + m.query(client.mark("SELECT 2")),
+                parse("gone", "SELECT $1") + m.FLUSH,
+            ]
+        )
         await client.send(data[: rng.choice([len(data), len(data) // 2])])
         await trio.sleep(rng.choice([0.0, 0.0, 0.0005, 0.5]))
         how = rng.randrange(3)
@@ -341,4 +343,6 @@ def check(w: World, weather: Weather, clients: list[StormClient]) -> None:
     for end in w.witness.ends:
         assert "protocol" not in end.reason or end.blame == "client", end
     codes = Counter(end.reason for end in w.witness.ends)
-    assert not codes["server.protocol_violation"], [e for e in w.witness.ends if e.reason == "server.protocol_violation"]
+    assert not codes["server.protocol_violation"], [
+        e for e in w.witness.ends if e.reason == "server.protocol_violation"
+    ]

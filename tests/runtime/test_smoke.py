@@ -1,6 +1,9 @@
-import trio
 import time
-from tests.runtime.world import world, proxy, TargetGroup
+
+import trio
+
+from tests.runtime.world import TargetGroup, proxy, world
+
 
 async def test_a_client_gets_answers(clock):
     async with world() as w:
@@ -22,9 +25,11 @@ async def test_a_client_gets_answers(clock):
         c.transport.close()
         await w.settle()
 
+
 async def test_many(clock):
     t = time.perf_counter()
     async with world(proxy(TargetGroup(max_backends=5))) as w:
+
         async def one(i):
             c = await w.client()
             for k in range(20):
@@ -32,8 +37,10 @@ async def test_many(clock):
                 r = await c.query(f"SELECT {k}")
                 assert r.rows == [str(k)], r
             await c.leave()
+
         async with trio.open_nursery() as n:
-            for i in range(300): n.start_soon(one, i)
+            for i in range(300):
+                n.start_soon(one, i)
         await w.settle()
         assert w.database.most <= 5
     print(time.perf_counter() - t)

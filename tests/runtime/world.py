@@ -171,8 +171,14 @@ class Witness(Observer):
 class World:
     """Everything of one simulation."""
 
-    def __init__(self, nursery: trio.Nursery, context: SessionContext, database: FakeDatabase, board: MemoryBoard,
-                 witness: Witness) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        context: SessionContext,
+        database: FakeDatabase,
+        board: MemoryBoard,
+        witness: Witness,
+    ) -> None:
         self.nursery = nursery
         self.context = context
         self.pool = context.pool
@@ -196,7 +202,9 @@ class World:
         finally:
             self.sessions -= 1
 
-    async def client(self, name: str = "", ours: Script | None = None, theirs: Script | None = None, **how: str) -> Client:
+    async def client(
+        self, name: str = "", ours: Script | None = None, theirs: Script | None = None, **how: str
+    ) -> Client:
         """A client that has logged in."""
         client = self.dial(name, ours, theirs)
         reply = await client.login(**how)
