@@ -62,9 +62,7 @@ def prepare_password(password: str) -> bytes:
     """SASLprep (RFC 4013) of a password; one that it prohibits is used as it is, as PostgreSQL does."""
     if password.isascii():
         return password.encode()
-    mapped = "".join(
-        " " if stringprep.in_table_c12(c) else c for c in password if not stringprep.in_table_b1(c)
-    )
+    mapped = "".join(" " if stringprep.in_table_c12(c) else c for c in password if not stringprep.in_table_b1(c))
     prepared = unicodedata.normalize("NFKC", mapped)
     if not prepared or any(_prohibited(c) for c in prepared) or not _bidi_is_fine(prepared):
         return password.encode()

@@ -65,7 +65,7 @@ def _entries() -> Iterable[EntryPoint]:
 
 @attrs.frozen
 class Registry:
-    """The engines that `entries` gives. Looked up anew at each call; a loaded module stays loaded, as ever in Python."""
+    """The engines that `entries` gives. Looked up anew at each call; a loaded module stays loaded, as ever."""
 
     entries: Callable[[], Iterable[EntryPoint]] = _entries
 

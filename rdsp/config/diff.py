@@ -13,7 +13,7 @@ import attrs
 from rdsp.config.model import Config, Proxy, Reload, UserAuth, settings, tables
 
 NOT_SET: Final = "(not set)"
-_OTHER_SECRET: Final = "(another secret)"
+_OTHER_SECRET: Final = "(another secret)"  # noqa: S105 - a word for people, not a secret
 
 
 @attrs.frozen

@@ -29,7 +29,7 @@ def unknown_key(model: type[Any], key: str) -> str:
 
 
 def all_tables(model: type[Any] = Config, path: str = "") -> Iterator[tuple[str, type[Any]]]:
-    """Every table as a file writes its head, with its class: `[proxies.target]`. The file's top level: "the top level"."""
+    """Every table as a file writes its head, with its class: `[proxies.target]`; the file itself: "the top level"."""
     if not path:
         yield "the top level", model
     for key, table in tables(model).items():

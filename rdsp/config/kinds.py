@@ -237,7 +237,7 @@ class Text:
 
 @attrs.frozen
 class FilePath(Text):
-    """The path of a file, or of a folder (`folder`). The loader completes a relative one and looks whether it is there."""
+    """The path of a file, or of a folder (`folder`). The loader completes a relative one and looks for it."""
 
     high: int = 4096
     folder: bool = False

@@ -5,7 +5,6 @@ the one place for its range, help and reload class: the loader, the validators, 
 read it there. Nothing here reads files or looks at another table; what concerns two settings is in `rdsp.config.rules`.
 """
 
-# ruff: noqa: RUF009 - `_setting` and `_table` give `attrs.field`s
 from __future__ import annotations
 
 from enum import Enum

@@ -30,7 +30,7 @@ def parse_duration(raw: object) -> float:
         # Rounded to microseconds: 0.1 "ms" and the like would else print as 0.00010000000000000002.
         return round(float(found[1]) * _DURATION_UNITS[found[2] or "s"], 6)
     # A TOML integer may have any number of digits, and float() raises OverflowError for some.
-    if isinstance(raw, int) and abs(raw) > 1 << 60 or not math.isfinite(raw):
+    if (isinstance(raw, int) and abs(raw) > 1 << 60) or not math.isfinite(raw):
         raise BadValue(f"expected {DURATION_FORM}")
     return float(raw)
 

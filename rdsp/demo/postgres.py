@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _START_SECONDS: Final = 60.0
 _UNPRIVILEGED: Final = ("postgres", "nobody")
@@ -101,7 +101,7 @@ class Postgres:
             [str(part) for part in command], check=check, capture_output=True, cwd="/", timeout=120, **self._identity()
         )
 
-    def _identity(self) -> dict[str, object]:
+    def _identity(self) -> dict[str, Any]:
         if self._account is None:
             return {}
         return {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}

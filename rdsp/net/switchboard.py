@@ -81,9 +81,7 @@ class Switchboard:
         """See `Board`."""
         number = transport.fileno()
         self._steps[number] = step
-        self._epoll.register(
-            number, select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-        )
+        self._epoll.register(number, select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET)
 
     def forget(self, transport: Transport) -> None:
         """See `Board`."""

@@ -38,7 +38,7 @@ class Observer:
     def session_started(self, session: int, proxy: str, peer: str) -> None:
         """A client connected."""
 
-    def session_admitted(self, session: int, user: str, database: str, tls: bool) -> None:  # noqa: FBT001
+    def session_admitted(self, session: int, user: str, database: str, tls: bool) -> None:
         """It logged in."""
 
     def session_ended(self, session: int, end: SessionEnd) -> None:
@@ -53,7 +53,7 @@ class Observer:
     def backend_opened(self, proxy: str, number: int, server: str, seconds: float) -> None:
         """It is logged in."""
 
-    def backend_open_failed(self, proxy: str, number: int, text: str, transient: bool) -> None:  # noqa: FBT001
+    def backend_open_failed(self, proxy: str, number: int, text: str, transient: bool) -> None:
         """It could not be opened."""
 
     def backend_closed(self, proxy: str, number: int, why: str) -> None:

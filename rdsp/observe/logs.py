@@ -65,7 +65,12 @@ class LogObserver(Observer):
     def refused(self, proxy: str, peer: str, problem: Problem, user: str) -> None:
         """See `Observer`."""
         self._log.warning(
-            "A client was not let in.", proxy=proxy, peer=peer, user=user, code=problem.code.value, detail=problem.subject
+            "A client was not let in.",
+            proxy=proxy,
+            peer=peer,
+            user=user,
+            code=problem.code.value,
+            detail=problem.subject,
         )
 
     def backend_opened(self, proxy: str, number: int, server: str, seconds: float) -> None:
@@ -77,10 +82,14 @@ class LogObserver(Observer):
             seconds=round(seconds, 4),
         )
 
-    def backend_open_failed(self, proxy: str, number: int, text: str, transient: bool) -> None:  # noqa: FBT001
+    def backend_open_failed(self, proxy: str, number: int, text: str, transient: bool) -> None:
         """See `Observer`."""
         self._log.warning(
-            "A database connection could not be opened.", proxy=proxy, dbConnection=number, error=text, transient=transient
+            "A database connection could not be opened.",
+            proxy=proxy,
+            dbConnection=number,
+            error=text,
+            transient=transient,
         )
 
     def backend_closed(self, proxy: str, number: int, why: str) -> None:
@@ -90,8 +99,8 @@ class LogObserver(Observer):
     def pinned(self, session: int, number: int, reason: PinReason, detail: str) -> None:
         """RDS Proxy's documented line."""
         self._log.warning(
-            f"The client session was pinned to the database connection [dbConnection={number}] for the remainder of the "
-            "session. The proxy can't reuse this connection until the session ends. Reason: "
+            f"The client session was pinned to the database connection [dbConnection={number}] for the remainder of "
+            "the session. The proxy can't reuse this connection until the session ends. Reason: "
             f'{reason.facts.title} Digest: "{detail}".',
             clientConnection=session,
             dbConnection=number,

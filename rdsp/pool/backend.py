@@ -50,7 +50,7 @@ class Backend:
         self.recv = transport.recv
         self.send = transport.send
         self.full = 0 if transport.tls is not None else 65536
-        """A plain socket that gave fewer bytes than this (the size of a read) is empty; TLS is read until it wants more."""
+        """A plain socket that gave fewer bytes than this, a read's size, is empty; TLS is read until it wants more."""
         self.state = state
         self.borrower: Borrower | None = None
         self.cancelling = 0

@@ -89,7 +89,7 @@ class Book:
     def take(self, key: Hashable, now: float) -> Member | None:
         """An idle member of the key, the one used last, BORROWED now; None when there is none or somebody waits."""
         idle = self._idle.get(key)
-        if not idle or self._queue and self._must_queue(key, now):
+        if not idle or (self._queue and self._must_queue(key, now)):
             return None
         member = idle.pop()
         self._idle_count -= 1

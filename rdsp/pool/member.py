@@ -1,4 +1,4 @@
-"""What the book keeps about one database connection, and what it decides. Values only; `rdsp.pool.book` changes them."""
+"""What the book keeps about one database connection, and what it decides. Values; `rdsp.pool.book` changes them."""
 
 from __future__ import annotations
 

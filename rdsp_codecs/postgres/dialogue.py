@@ -45,6 +45,7 @@ SYNC: Final = Owed(Kind.SYNC)
 COPY_END: Final = Owed(Kind.COPY_END)
 SWALLOWED_CLOSE: Final = Owed(Kind.CLOSE, swallow=True)
 PROBE: Final = Owed(Kind.CLOSE, swallow=True)
+SWALLOWED_QUERY: Final = Owed(Kind.QUERY, swallow=True)
 SWALLOWED_SYNC: Final = Owed(Kind.SYNC, swallow=True)
 
 
@@ -82,6 +83,7 @@ class Dialogue:
         statements: the session's prepared statements.
         transaction: the status of the last ReadyForQuery.
         state: the backend attached, None when there is none.
+        token: stands for the session on its backends.
         texts: SQL of the statements sent since the last end of a request.
         injected: bytes for the server that go out behind what was forwarded so far.
         paused: client messages wait for the replies of a prologue.
@@ -104,6 +106,7 @@ class Dialogue:
     statements: StatementBook = attrs.field(factory=StatementBook)
     transaction: Transaction = Transaction.NONE
     state: PostgresState | None = None
+    token: object = attrs.field(factory=object)
     texts: list[bytes] = attrs.field(factory=list)
     injected: list[bytes] = attrs.field(factory=list)
     paused: bool = False

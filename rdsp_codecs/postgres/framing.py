@@ -12,9 +12,7 @@ from rdsp_codecs.framing import Framing, interest
 
 def framing(max_frame: int) -> Framing:
     """Both directions after start-up: one type byte, then a length that counts itself but not the type byte."""
-    return Framing(
-        header=5, length_at=1, length_size=4, little=False, length_adds=1, tag_at=0, max_frame=max_frame
-    )
+    return Framing(header=5, length_at=1, length_size=4, little=False, length_adds=1, tag_at=0, max_frame=max_frame)
 
 
 CLIENT_INTEREST: Final = interest(whole=bytes(tag for tag in range(256) if tag != ord("d")))

@@ -52,6 +52,16 @@ def duplicate_statement(name: bytes) -> bytes:
     return messages.error("ERROR", "42P05", text, F="prepare.c", R="StorePreparedStatement")
 
 
+def sequence_memory_lost() -> bytes:
+    """Our own error: what currval or lastval would say on this database connection may be another session's."""
+    return messages.error(
+        "ERROR",
+        "55000",
+        "currval and lastval are not known here: the proxy has lent this database connection to other sessions",
+        H="Use INSERT ... RETURNING, or ask in the transaction that used the sequence; try the transaction again.",
+    )
+
+
 def shape_changed() -> bytes:
     """The server's error for a statement whose result is another one since it was prepared (plancache.c)."""
     code, text = TEXTS[ProblemCode.STATE_CHANGED]

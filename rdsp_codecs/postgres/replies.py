@@ -21,7 +21,6 @@ from rdsp_codecs.postgres.session_state import HARMLESS_TAG_HEADS, tag_pins
 from rdsp_codecs.postgres.statements import NO_ROWS, Statement, failing_frame, shape_of
 from rdsp_codecs.transaction import Transaction
 
-
 _STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
 _ENDS: Final = frozenset({Kind.QUERY, Kind.FUNCTION, Kind.SYNC})
 _SERVER_WIDE: Final = frozenset({"in_hot_standby", "is_superuser"})
@@ -98,7 +97,7 @@ class Replies:
     def _complete(self, buffer: bytes, start: int, end: int) -> bytes | None:
         d = self._d
         if buffer[start : start + 6] not in HARMLESS_TAG_HEADS:
-            reason = tag_pins(buffer[start : end - 1], d.texts)
+            reason = tag_pins(buffer[start : end - 1], d.texts, escapes=self._requests.escapes)
             if reason is not None:
                 d.pin(reason, "; ".join(self._requests.detail(text) for text in d.texts[-3:]))
         head = self._ledger.head
@@ -109,6 +108,8 @@ class Replies:
         elif head is None or head.kind != Kind.QUERY:
             msg = "CommandComplete that nobody asked for"
             raise WireError(msg)
+        elif head.swallow:
+            return DROP
         return KEEP
 
     def _error(self, buffer: bytes, start: int, end: int) -> bytes | None:
@@ -119,7 +120,10 @@ class Replies:
         head = ledger.head
         if head is None or head.kind in (Kind.QUERY, Kind.FUNCTION):
             d.copying = False
-            return KEEP
+            if head is not None and head.swallow:
+                msg = "a query of the proxy's own failed"
+                raise WireError(msg)
+            return head.note.error if head is not None and isinstance(head.note, Replace) else KEEP
         was_copying = head.kind == Kind.EXECUTE and d.copy_syncs
         unnamed = head.kind == Kind.PARSE and isinstance(head.note, Statement)
         synced = ledger.skip_until(Kind.SYNC)

@@ -16,8 +16,8 @@ from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import Dialogue, Kind, Learn, Replace
 from rdsp_codecs.postgres.digest import digest
-from rdsp_codecs.postgres.refuse import duplicate_statement
-from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, inspect
+from rdsp_codecs.postgres.refuse import duplicate_statement, sequence_memory_lost
+from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, function_pins, inspect
 from rdsp_codecs.postgres.statements import (
     NOBODY,
     Statement,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FLUSH: Final = frame(b"H")
 SYNC: Final = frame(b"S")
+_FAILING_QUERY: Final = frame(b"Q", b"SELECT pg_catalog.rdsp_sequence_memory_is_lost()\0")
 _CLOSE_UNNAMED: Final = close_frame(b"")
 _UNSAFE_ENCODINGS: Final = frozenset({"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"})
 
@@ -100,8 +101,13 @@ class Requests:
         else:
             text = buffer[start + 5 : start + total - 1]
             verdict = self.inspect(text)
-            if verdict is not HARMLESS and self._heed(verdict):
-                return STOP
+            if verdict is not HARMLESS:
+                if self._heed(verdict):
+                    return STOP
+                if self._must_not_read_sequences(verdict):
+                    self._owe(Owed(Kind.QUERY, note=Replace(sequence_memory_lost())))
+                    self._book.unnamed = self._backend().unnamed = None
+                    return _FAILING_QUERY
             d.texts.append(text)
         book, state = self._book, self._backend()
         entry = owed.QUERY
@@ -151,10 +157,27 @@ class Requests:
         d = self._d
         for reason, detail in verdict.pins:
             d.pin(reason, detail)
+        if verdict.resets and d.policy.has_init_query:
+            # What init_query set is reset with the rest: this backend is no longer like the others.
+            d.pin(PinReason.SESSION_SETTING, "reset of what init_query set")
         if verdict.needs_native_names and not d.native:
             d.pin(PinReason.SQL_PREPARED_STATEMENT, "")
             if d.transaction is not Transaction.FAILED:
                 return self._go_native()
+        return False
+
+    def _must_not_read_sequences(self, verdict: Verdict) -> bool:
+        """Whether the text asks for currval or lastval on a backend where the answer may be a stranger's.
+
+        From the first such text on, backends of this pool forget sequences when they change hands.
+        """
+        d = self._d
+        if not verdict.reads_sequence_memory or d.transaction is Transaction.FAILED:
+            return False
+        d.shared.sequence_minded = True
+        if self._backend().sequences_mixed:
+            return True
+        d.pin(PinReason.SEQUENCE_STATE, "currval or lastval")
         return False
 
     def _go_native(self) -> bool:
@@ -194,6 +217,9 @@ class Requests:
     def _function(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         if self._d.skipping:
             return self._end_failed_prologue()
+        reason = function_pins(int.from_bytes(buffer[start + 5 : start + 9], "big"))
+        if reason is not None:
+            self._d.pin(reason, "a function call by the protocol")
         self._owe(owed.FUNCTION)
         return KEEP
 
@@ -294,8 +320,12 @@ class Requests:
         name = buffer[portal_end:name_end]
         statement = self._book.named.get(name) if name else self._book.unnamed
         if statement is not None:
-            if statement.verdict is not HARMLESS and self._heed(statement.verdict):
-                return STOP
+            if statement.verdict is not HARMLESS:
+                if self._heed(statement.verdict):
+                    return STOP
+                if self._must_not_read_sequences(statement.verdict):
+                    self._owe(Owed(Kind.BIND, note=Replace(sequence_memory_lost())))
+                    return failing_frame()
             statement.bound = True
             d.texts.append(statement.text or b"")
         if d.native:
@@ -343,6 +373,7 @@ class Requests:
 
         The client's messages wait for the description. Flush, not Sync: a Sync would end an implicit transaction.
         """
+
         def failed() -> None:
             if name:
                 statement.home, statement.home_name = None, b""

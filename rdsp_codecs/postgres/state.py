@@ -22,6 +22,8 @@ class PostgresState:
         statements: prepared statements by what they are, least recently used first, with their names here.
         unnamed: the unnamed statement, as the session that parsed it knows it.
         garbage: names of statements that nobody will use again.
+        last_user: who used it last: a token of the session's.
+        sequences_mixed: more than one session may have left values for currval and lastval.
         names_used: how many names of ours were given out.
     """
 
@@ -32,4 +34,6 @@ class PostgresState:
     statements: OrderedDict[StatementKey, bytes] = attrs.field(factory=OrderedDict, repr=False)
     unnamed: Statement | None = attrs.field(default=None, repr=False)
     garbage: list[bytes] = attrs.field(factory=list, repr=False)
+    last_user: object | None = attrs.field(default=None, repr=False)
+    sequences_mixed: bool = False
     names_used: int = 0

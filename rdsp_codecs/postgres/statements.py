@@ -81,13 +81,15 @@ class SharedStatements:
     wait for. Invariant: bounded; an entry says that a server of this pool has parsed this text with these types.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "sequence_minded")
 
     TEXTS: Final = 1000
     TEXT_BYTES: Final = 16384
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[bytes, bytes], tuple[bytes, bytes]] = OrderedDict()
+        self.sequence_minded = False
+        """A session of this pool has asked for currval or lastval: backends forget sequences when they change hands."""
 
     def learn(self, statement: Statement) -> None:
         """A server has described the statement."""

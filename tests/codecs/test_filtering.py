@@ -1,4 +1,4 @@
-"""The chunk filter against a frame-by-frame reference: same bytes out, whatever the splits, for every wire's framing."""
+"""The chunk filter against a frame-by-frame reference: same bytes out, whatever the splits, for every wire."""
 
 from __future__ import annotations
 

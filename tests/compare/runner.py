@@ -1,7 +1,7 @@
 """Run a script directly and through the proxy, and compare what came back, message by message.
 
-A script is a list of steps; each is one client's messages and how long to listen. The clients of a script are interleaved
-as the steps say. What is compared: every message in its order, errors and notices by all their fields but the few that
+A script is a list of steps; each is one client's messages and how long to listen. The clients of a script
+are interleaved as the steps say. What is compared: every message in its order, errors and notices by all their fields but the few that
 `FORGIVEN` names, row data, tags, parameter reports, transaction status.
 """
 

@@ -55,9 +55,7 @@ def test_there_are_enough_scripts() -> None:
     assert len({script.name for script in ALL}) == len(ALL)
 
 
-def test_what_a_server_says_of_itself_at_login(
-    postgres: TestServer, proxies: Callable[[int], ProxyProcess]
-) -> None:
+def test_what_a_server_says_of_itself_at_login(postgres: TestServer, proxies: Callable[[int], ProxyProcess]) -> None:
     direct, proxied = connector(postgres.port)(), connector(proxies(2).port)()
 
     assert list(proxied.parameters.items()) == list(direct.parameters.items())

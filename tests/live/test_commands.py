@@ -26,8 +26,17 @@ def tool(name: str) -> str:
     return str(path) if path.exists() else shutil.which(name) or name
 
 
-def run(port: int, *command: str, user: str = USER, password: str = PASSWORD, **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PGPASSWORD": password, "PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": user, **more}
+def run(
+    port: int, *command: str, user: str = USER, password: str = PASSWORD, **more: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "PGPASSWORD": password,
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(port),
+        "PGUSER": user,
+        **more,
+    }
     return subprocess.run(
         [tool(command[0]), *command[1:]], env=environment, capture_output=True, text=True, timeout=90, check=False
     )
@@ -56,7 +65,11 @@ def test_ctrl_c_in_a_running_query(proxies: Proxies) -> None:
     environment = {**os.environ, "PGPASSWORD": PASSWORD}
     command = [tool("psql"), "-X", "-h", "127.0.0.1", "-p", str(proxies(2).port), "-U", USER, DATABASE]
     process = subprocess.Popen(
-        [*command, "-c", "SELECT pg_sleep(60)"], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [*command, "-c", "SELECT pg_sleep(60)"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
     )
     time.sleep(1)
     process.send_signal(signal.SIGINT)
@@ -140,8 +153,13 @@ def test_tls_to_the_server(mode: str, postgres15: TestServer, tmp_path: Path) ->
     )
     with ProxyProcess(str(config)) as proxy:
         done = run(
-            proxy.port, "psql", "-XAtc", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", DATABASE,
-            user="tls_only", password="tls-password",
+            proxy.port,
+            "psql",
+            "-XAtc",
+            "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+            DATABASE,
+            user="tls_only",
+            password="tls-password",
         )
 
     assert done.stdout == "t\n", done.stderr

@@ -1,4 +1,4 @@
-"""What can go wrong with a real server: it dies, it is full, it is slow, it is not there; and the proxy's own signals."""
+"""What can go wrong with a real server: it dies, is full, is slow, is not there; and the proxy's own signals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def config(folder: Path, target: str, **group: object) -> str:
     path = folder / "proxy.toml"
     settings = "\n".join(f"{name} = {value}" for name, value in group.items())
     path.write_text(
-        f'[[proxies]]\nlisten = ["127.0.0.1:0"]\n[proxies.target]\nurl = "{target}"\n[proxies.target_group]\n{settings}\n'
+        f'[[proxies]]\nlisten = ["127.0.0.1:0"]\n[proxies.target]\nurl = "{target}"\n'
+        f"[proxies.target_group]\n{settings}\n"
     )
     return str(path)
 

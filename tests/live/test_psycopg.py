@@ -175,7 +175,9 @@ def _turn(client: psycopg.Connection[Any], number: int, n: int) -> None:
 
 def postgres_backends(server: TestServer) -> int:
     with server.admin() as admin:
-        row = admin.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = 'other' AND usename = 'app'").fetchone()
+        row = admin.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = 'other' AND usename = 'app'"
+        ).fetchone()
     assert row is not None
     return int(row[0])
 
@@ -238,3 +240,29 @@ def test_a_transaction_left_open_is_rolled_back(proxies: Proxies, opened: Any) -
     leaver.execute("CREATE TABLE left_open (a int)")
     leaver.pgconn.finish()
     assert client.execute("SELECT to_regclass('left_open')").fetchone() == (None,)
+
+
+def test_lastval_is_ones_own_or_a_named_error_and_never_a_strangers(proxies: Proxies, opened: Any) -> None:
+    """pg_poolers.md 2.2, row 30. The first question of a pool may be refused; a transaction tried again is served."""
+    port = proxies(1).port
+    stranger, client = opened(port), opened(port)
+    client.execute("DROP SEQUENCE IF EXISTS counted")
+    client.execute("CREATE SEQUENCE counted")
+
+    def ask() -> Any:
+        with client.transaction():
+            mine = client.execute("SELECT nextval('counted')").fetchone()
+            return mine, client.execute("SELECT lastval(), currval('counted')").fetchone()
+
+    stranger.execute("SELECT nextval('counted')")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="lent this database connection"):
+        client.execute("SELECT lastval()")
+    mine, answer = ask()
+    assert answer == (mine[0], mine[0])
+    other = connect(proxies(2).port)
+    try:
+        other.execute("SELECT nextval('counted')")
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+            opened(proxies(2).port).execute("SELECT currval('counted')")
+    finally:
+        other.close()

@@ -102,9 +102,7 @@ class RawClient:
         elif kind == 11:
             challenge = body[4:].decode()
             values = dict(part.split("=", 1) for part in challenge.split(","))
-            salted = hashlib.pbkdf2_hmac(
-                "sha256", password.encode(), base64.b64decode(values["s"]), int(values["i"])
-            )
+            salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(values["s"]), int(values["i"]))
             client_key = hmac.digest(salted, b"Client Key", "sha256")
             without_proof = f"c=biws,r={values['r']}"
             signed = ",".join((bare, challenge, without_proof)).encode()

@@ -1,0 +1,1 @@
+"""Sockets, TLS and the switchboard: where bytes are waited for."""

@@ -1,0 +1,1 @@
+"""One client's stay, from accept to close."""
