@@ -199,7 +199,7 @@ class PostgresRelay:
         d = self._d
         d.state = state
         d.over = False
-        if state.last_user is not d.token:
+        if state.last_user is not d.token or (state.sequences_mixed and d.shared.sequence_minded):
             self._take_over(state)
         if state.garbage or len(state.statements) > d.policy.max_prepared_statements:
             for name in evict(state, d.policy.max_prepared_statements):
