@@ -19,6 +19,9 @@ class Cancellable(Protocol):
     def cancel(self) -> None:
         """The client wants its running request cancelled. Never blocks, never fails."""
 
+    def settings_changed(self) -> None:
+        """The proxy has other settings now: deadlines may have moved."""
+
     def stop(self) -> None:
         """End at the next moment at which nothing is lost."""
 

@@ -171,6 +171,10 @@ class Session:
         """Return when all cancels were delivered or had become pointless."""
         await self._cancels_done.wait()
 
+    def settings_changed(self) -> None:
+        """See `Cancellable`."""
+        self._bell.ring()
+
     def stop(self) -> None:
         """See `Cancellable`."""
         self._splice.stopping = True
@@ -219,16 +223,18 @@ class Session:
     def _deadline(self) -> float:
         """When the task must look by itself, on Trio's clock."""
         splice, settings = self._splice, self._context.settings
-        if splice.state is State.WAITING:
-            return math.inf  # the pool's book keeps the time
+        now = trio.current_time()
         deadline = self._lifetime_end if not splice.stopping else math.inf
         idle_since = splice.last_active
         deadline = min(deadline, idle_since + settings.idle_client_timeout)
         limit = settings.limits.idle_in_transaction_timeout
         if limit and splice.state is State.HOLDING and splice.relay.transaction is not Transaction.NONE:
             deadline = min(deadline, idle_since + limit)
-        # A busy session is not idle, whatever its last message was; look again later.
-        return max(deadline, trio.current_time() + _LOOK_AGAIN) if splice.state is State.BUSY else deadline
+        elif limit:
+            # Nobody wakes this task when a transaction is left alone; so it comes to see, late by a quarter at most.
+            deadline = min(deadline, now + limit / 4)
+        # A session that waits (the pool keeps that time) or is busy is not idle, whatever its last message was.
+        return max(deadline, now + _LOOK_AGAIN) if splice.state in (State.BUSY, State.WAITING) else deadline
 
     async def _answer_call(self) -> SessionEnd | None:
         """One turn: what the steps left to do."""
