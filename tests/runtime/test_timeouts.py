@@ -263,7 +263,6 @@ async def test_a_database_that_accepts_and_never_answers_is_given_up_in_time(clo
 async def test_a_server_at_its_own_limit_is_absorbed_by_waiting(clock: MockClock) -> None:
     """53300 is not for the client: there is a place as soon as another backend is free."""
     async with world(proxy(TargetGroup(connection_borrow_timeout=60)), max_connections=12) as w:
-        w.database.max_connections = 2
         replies = []
 
         async def one(client: Client) -> None:
