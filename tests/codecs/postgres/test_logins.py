@@ -1,0 +1,324 @@
+"""Both login conversations: against each other, cut anywhere; against garbage; and against what has hurt others."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsp_codecs.api import BackendLogin, CancelAsked, ClientLogin, Offer, Turned
+from rdsp_codecs.errors import CodecError, LoginRefused, WireError
+from rdsp_codecs.postgres.greet import greet
+from rdsp_codecs.postgres.login import login
+from rdsp_codecs.postgres.messages import read_fields
+from rdsp_codecs.postgres.refuse import TEXTS, refuse
+from rdsp_codecs.postgres.state import PostgresState
+from rdsp_codecs.problems import Problem, ProblemCode
+from rdsp_codecs.questions import Admit, Derive, Secrets, Welcome
+from rdsp_codecs.steps import Receive, Send
+from rdsp_codecs.testing import duo, play
+
+PARAMETERS = {"server_version": "15.0", "client_encoding": "UTF8", "TimeZone": "Etc/UTC"}
+
+
+def seeded(seed: int) -> Callable[[int], bytes]:
+    return random.Random(seed).randbytes
+
+
+def offer(**more: Any) -> Offer:
+    settings = {"tls": True, "require_tls": False, "local": True, "open_to_local": False}
+    return Offer(**{**settings, "entropy": seeded(1), "mock_salt_key": b"k" * 32, **more})
+
+
+def how(user: str = "app", password: str | None = "secret", **more: Any) -> BackendLogin:
+    settings = {"database": "db", "parameters": {"application_name": "x"}, "tls": "prefer", "entropy": seeded(2)}
+    return BackendLogin(user=user, password=password, **{**settings, **more})
+
+
+def answerer(passwords: dict[str, tuple[str, ...]], admitted: Any = None) -> Callable[[Any], Any]:
+    def answer(question: Any) -> Any:
+        match question:
+            case Secrets(user):
+                return passwords.get(user, ())
+            case Derive(password, salt, iterations):
+                return hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
+            case Admit():
+                return admitted or Welcome(PARAMETERS, 77, b"abcd")
+        raise AssertionError(question)
+
+    return answer
+
+
+KNOWN = answerer({"app": ("secret",)})
+
+
+@given(seed=st.integers(0, 1000), method=st.sampled_from(["scram-sha-256", "md5"]), tls=st.sampled_from(["prefer", "disable"]))
+def test_our_two_sides_log_in_against_each_other_whatever_the_cuts(seed: int, method: str, tls: str) -> None:
+    cuts = random.Random(seed)
+    server, client = duo(
+        greet(offer(auth_methods=(method,))), login(how(tls=tls)), KNOWN, KNOWN, piece=lambda: cuts.randint(1, 9)
+    )
+
+    assert isinstance(server, ClientLogin), server
+    assert (server.user, server.database, server.parameters) == ("app", "db", {"application_name": "x"})
+    assert server.tls == (tls == "prefer")
+    assert isinstance(client, PostgresState), client
+    assert client.server_parameters == PARAMETERS
+    assert (client.process_id, client.cancel_key) == (77, b"abcd")
+
+
+@pytest.mark.parametrize("method", ["scram-sha-256", "md5"])
+@pytest.mark.parametrize(("user", "password"), [("app", "wrong"), ("nobody", "secret"), ("app", "")])
+def test_wrong_passwords_and_unknown_users_are_refused_alike(method: str, user: str, password: str) -> None:
+    server, client = duo(greet(offer(auth_methods=(method,))), login(how(user, password)), KNOWN, KNOWN)
+
+    assert isinstance(server, Turned)
+    assert server.problem is not None
+    assert server.problem.code is ProblemCode.AUTH_FAILED
+    assert isinstance(client, LoginRefused)
+    assert client.code == "28P01"
+    assert client.text == f'password authentication failed for user "{user}"'
+
+
+def test_an_unknown_user_sees_the_same_challenge_each_time() -> None:
+    salts = set()
+    for _ in range(3):
+        _, script = play(greet(offer()), [_startup(user="ghost"), _initial(b"n,,n=,r=abc")], KNOWN)
+        salts.add(script.sent.split(b",s=")[1].split(b",")[0])
+    assert len(salts) == 1
+
+
+@pytest.mark.parametrize("passwords", [("new", "secret"), ("secret", "old")])
+def test_each_of_several_valid_passwords_lets_in(passwords: tuple[str, ...]) -> None:
+    server, _ = duo(greet(offer()), login(how()), answerer({"app": passwords}), KNOWN)
+    assert isinstance(server, ClientLogin)
+
+
+@pytest.mark.parametrize("password", ["pässwörd", "\u2168", "a\u00adb", "\u0627\u0031", "x" * 2000])
+def test_passwords_beyond_ascii(password: str) -> None:
+    server, client = duo(greet(offer()), login(how(password=password)), answerer({"app": (password,)}), KNOWN)
+    assert isinstance(server, ClientLogin), server
+    assert isinstance(client, PostgresState)
+
+
+@given(data=st.binary(max_size=300), cut=st.integers(1, 40))
+def test_garbage_at_the_door_is_turned_away(data: bytes, cut: int) -> None:
+    chunks = [data[at : at + cut] for at in range(0, len(data), cut)]
+    try:
+        result, _ = play(greet(offer()), chunks, KNOWN)
+    except WireError:
+        return
+    assert isinstance(result, (Turned, CancelAsked))
+
+
+@given(at=st.integers(0, 400), flip=st.integers(1, 255), seed=st.integers(0, 3))
+def test_one_changed_byte_of_a_server_never_gets_past_with_another_exception(at: int, flip: int, seed: int) -> None:
+    _, spoken = play(greet(offer(open_to_local=True)), [_startup()], KNOWN)
+    words = bytearray(spoken.sent)
+    words[at % len(words)] ^= flip
+    try:
+        result, _ = play(login(how(tls="disable")), [bytes(words)], KNOWN)
+    except CodecError:
+        return
+    assert isinstance(result, PostgresState)
+
+
+def _startup(user: str = "app", code: int = 3 << 16, extra: bytes = b"") -> bytes:
+    body = b"user\0" + user.encode() + b"\0database\0db\0" + extra + b"\0"
+    return struct.pack(">II", len(body) + 8, code) + body
+
+
+def _initial(first: bytes, mechanism: bytes = b"SCRAM-SHA-256") -> bytes:
+    body = mechanism + b"\0" + struct.pack(">I", len(first)) + first
+    return b"p" + struct.pack(">I", len(body) + 4) + body
+
+
+def _said(words: bytes) -> dict[str, str]:
+    """The fields of the last ErrorResponse."""
+    return read_fields(words[words.rindex(b"SFATAL\0") :])
+
+
+def _turned(*chunks: bytes, **more: Any) -> dict[str, str]:
+    result, script = play(greet(offer(**more)), chunks, KNOWN)
+    assert isinstance(result, Turned), result
+    return _said(script.sent)
+
+
+def test_a_missing_user_gets_the_servers_own_words() -> None:
+    body = b"database\0db\0\0"
+    said = _turned(struct.pack(">II", len(body) + 8, 3 << 16) + body)
+    assert (said["C"], said["M"]) == ("28000", "no PostgreSQL user name specified in startup packet")
+
+
+@pytest.mark.parametrize("major", [1, 2, 4])
+def test_other_major_versions_are_refused(major: int) -> None:
+    assert _turned(_startup(code=major << 16))["C"] == "0A000"
+
+
+def test_newer_minor_versions_and_unknown_options_are_negotiated_down() -> None:
+    chunks = [_startup(code=(3 << 16) + 2, extra=b"_pq_.test_protocol_negotiation\0on\0")]
+    result, script = play(greet(offer(open_to_local=True)), chunks, KNOWN)
+    assert isinstance(result, ClientLogin)
+    assert script.sent.startswith(b"v")
+    assert b"_pq_.test_protocol_negotiation\0" in script.sent
+    assert "_pq_.test_protocol_negotiation" not in result.parameters
+
+
+def test_tls_may_be_demanded() -> None:
+    said = _turned(_startup(), require_tls=True)
+    assert (said["C"], said["M"]) == ("28000", "This RDS Proxy requires TLS connections.")
+
+
+def test_gss_encryption_is_refused_and_the_client_may_go_on() -> None:
+    result, script = play(
+        greet(offer(open_to_local=True)), [struct.pack(">II", 8, 80877104), _startup()], KNOWN
+    )
+    assert script.sent.startswith(b"N")
+    assert isinstance(result, ClientLogin)
+
+
+def test_nothing_behind_an_ssl_request_is_read_before_the_handshake() -> None:
+    """CVE-2021-3935 and its kin: what stands behind the request in clear belongs to the handshake."""
+    taken = 0
+    conversation = greet(offer())
+    step = next(conversation)
+    wire = struct.pack(">II", 8, 80877103) + _startup()
+    while isinstance(step, Receive):
+        assert step.limit > 0
+        taken += step.limit
+        step = conversation.send(wire[taken - step.limit : taken])
+
+    assert step == Send(b"S")
+    assert taken == 8
+
+
+def test_direct_tls_is_closed_and_not_left_hanging() -> None:
+    result, _ = play(greet(offer()), [b"\x16\x03\x01\x02\x00\x01"], KNOWN)
+    assert result == Turned(None, "")
+
+
+def test_a_second_startup_message_in_the_middle_of_scram_lets_nobody_in() -> None:
+    """CVE-2026-107350."""
+    assert _turned(_startup(user="ghost"), _initial(b"n,,n=,r=abc"), _startup(user="app"))["C"] == "08P01"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [b"", b"n,,", b"n,,n=,r=", b"p=tls-unique,,n=,r=abc", b"n,a=other,n=,r=abc", b"n,,r=abc", b"x,,n=,r=abc", b"n,,n=,r=a\x01"],
+)
+def test_malformed_first_messages_of_scram(first: bytes) -> None:
+    assert _turned(_startup(), _initial(first))["C"] == "08P01"
+
+
+@pytest.mark.parametrize(
+    "final", [b"", b"c=biws", b"c=biws,p=AAAA", b"c=biws,r=other,p=AAAA", b"c=eSws,r=abc,p=AAAA", b"c=biws,r=abc"]
+)
+def test_malformed_final_messages_of_scram_without_the_nonce(final: bytes) -> None:
+    """CVE-2026-19888: a final message without a nonce."""
+    message = b"p" + struct.pack(">I", len(final) + 4) + final
+    assert _turned(_startup(), _initial(b"n,,n=,r=abc"), message)["C"] == "08P01"
+
+
+@pytest.mark.parametrize("size", [0, 3, 1 << 20, (1 << 31) - 1, (1 << 32) - 1])
+def test_password_messages_of_impossible_sizes(size: int) -> None:
+    """CVE-2026-107348: lengths are bounded before anything is done with them."""
+    assert _turned(_startup(), b"p" + struct.pack(">I", size))["C"] == "08P01"
+
+
+@pytest.mark.parametrize("size", [0, 7, 1 << 20, (1 << 31) - 1, (1 << 32) - 1])
+def test_first_packets_of_impossible_sizes(size: int) -> None:
+    with pytest.raises(WireError):
+        play(greet(offer()), [struct.pack(">II", size, 3 << 16)], KNOWN)
+
+
+def test_a_cancel_request_is_understood() -> None:
+    result, _ = play(greet(offer()), [struct.pack(">III", 16, 80877102, 77) + b"abcd"], KNOWN)
+    assert result == CancelAsked(77, b"abcd")
+
+
+def test_a_client_without_password_gets_in_from_this_machine_only_where_the_target_has_none() -> None:
+    result, _ = play(greet(offer(open_to_local=True)), [_startup()], KNOWN)
+    assert isinstance(result, ClientLogin)
+    result, _ = play(greet(offer(open_to_local=True, local=False)), [_startup()], KNOWN)
+    assert isinstance(result, Turned)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (Problem(ProblemCode.TOO_MANY_CLIENTS, "100"), "The maximum number of client connections to the proxy exceeded 100."),
+        (Problem(ProblemCode.BORROW_TIMEOUT), "Timed-out waiting to acquire database connection."),
+    ],
+)
+def test_who_is_not_admitted_is_told_why(answer: Problem, text: str) -> None:
+    server, client = duo(greet(offer()), login(how()), answerer({"app": ("secret",)}, answer), KNOWN)
+    assert isinstance(server, Turned)
+    assert isinstance(client, LoginRefused)
+    assert client.text == text
+
+
+def _server_says(*messages: bytes) -> Any:
+    return play(login(how(tls="disable")), [b"".join(messages)], KNOWN)
+
+
+def _auth(kind: int, body: bytes = b"") -> bytes:
+    return b"R" + struct.pack(">II", len(body) + 8, kind) + body
+
+
+def test_a_server_that_asks_for_a_clear_password_in_clear_is_refused() -> None:
+    with pytest.raises(LoginRefused, match="clear"):
+        _server_says(_auth(3))
+
+
+@pytest.mark.parametrize("iterations", [b"0", b"99999999", b"-1", b"x", b"9" * 40])
+def test_a_servers_iteration_count_is_capped(iterations: bytes) -> None:
+    """CVE-2026-6669."""
+    conversation = login(how(tls="disable"))
+    next(conversation)
+    conversation.send(None)
+    step = conversation.send(_auth(10, b"SCRAM-SHA-256\0\0"))
+    nonce = step.data.rsplit(b"r=", 1)[1]
+    conversation.send(None)
+    with pytest.raises((LoginRefused, WireError)):
+        conversation.send(_auth(11, b"r=" + nonce + b"server,s=c2FsdA==,i=" + iterations))
+
+
+@pytest.mark.parametrize("nonce", [b"", b"other", b"KEEP", b"KEEP" + b"x" * 5000])
+def test_a_servers_nonce_must_extend_ours(nonce: bytes) -> None:
+    conversation = login(how(tls="disable"))
+    next(conversation)
+    conversation.send(None)
+    step = conversation.send(_auth(10, b"SCRAM-SHA-256\0\0"))
+    ours = step.data.rsplit(b"r=", 1)[1]
+    conversation.send(None)
+    with pytest.raises(WireError):
+        conversation.send(_auth(11, b"r=" + nonce.replace(b"KEEP", ours) + b",s=c2FsdA==,i=4096"))
+
+
+def test_an_error_without_a_code_is_survived() -> None:
+    """CVE-2026-6665."""
+    with pytest.raises(LoginRefused):
+        _server_says(b"E" + struct.pack(">I", 5) + b"\0")
+
+
+def test_tls_that_is_demanded_is_not_forgone() -> None:
+    with pytest.raises(LoginRefused):
+        play(login(how(tls="require")), [b"N"], KNOWN)
+
+
+@pytest.mark.parametrize("code", list(ProblemCode))
+@pytest.mark.parametrize("fatal", [True, False])
+def test_every_problem_has_words(code: ProblemCode, fatal: bool) -> None:
+    words = refuse(Problem(code, "subject", fatal=fatal))
+    said = read_fields(words[5:])
+
+    assert said["C"] == TEXTS[code][0]
+    assert len(said["C"]) == 5
+    assert said["S"] == said["V"] == ("FATAL" if fatal else "ERROR")
+    assert "{}" not in said["M"]
