@@ -66,6 +66,7 @@ class PostgresRelay:
         "_d",
         "_held",
         "_held_size",
+        "_inspect",
         "_max_frame",
         "_max_held",
         "_owe",
@@ -87,6 +88,7 @@ class PostgresRelay:
         self.transaction = Transaction.NONE
         self._owe = dialogue.ledger.owe
         self._requests = Requests(dialogue)
+        self._inspect = self._requests.texts.inspect
         self._replies = Replies(dialogue, self._requests)
         wire = framing(policy.max_frame)
         self._client = ChunkFilter(wire, CLIENT_INTEREST, self._requests.judge, self.to_server, policy.max_held)
@@ -96,7 +98,7 @@ class PostgresRelay:
         self._held_size = 0
         self._skip_to_sync = False
         for name, value in (who.welcome.parameters if who.welcome else {}).items():
-            self._requests.parameter(name, value)
+            self._requests.texts.parameter(name, value)
 
     # -- the client's bytes ---------------------------------------------------------------------------------------
 
@@ -121,7 +123,7 @@ class PostgresRelay:
         d = self._d
         if data[0] == _QUERY and not d.skipping and not d.extended and self._client.empty and _is_one_message(data):
             text = data[5:-1]
-            if len(data) <= self._max_held and self._requests.inspect(text) is HARMLESS:
+            if len(data) <= self._max_held and self._inspect(text) is HARMLESS:
                 d.texts.append(text)
                 d.statements.unnamed = d.state.unnamed = None  # type: ignore[union-attr]
                 self._owe(owed.QUERY)

@@ -97,9 +97,9 @@ class Replies:
     def _complete(self, buffer: bytes, start: int, end: int) -> bytes | None:
         d = self._d
         if buffer[start : start + 6] not in HARMLESS_TAG_HEADS:
-            reason = tag_pins(buffer[start : end - 1], d.texts, escapes=self._requests.escapes)
+            reason = tag_pins(buffer[start : end - 1], d.texts, escapes=self._requests.texts.escapes)
             if reason is not None:
-                d.pin(reason, "; ".join(self._requests.detail(text) for text in d.texts[-3:]))
+                d.pin(reason, "; ".join(self._requests.texts.detail(text) for text in d.texts[-3:]))
         head = self._ledger.head
         if head is not None and head.kind == Kind.EXECUTE:
             self._ledger.settle()
@@ -247,7 +247,7 @@ class Replies:
         name, _, value = buffer[start : end - 1].partition(b"\0")
         d = self._d
         key, text = name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
-        self._requests.parameter(key, text)
+        self._requests.texts.parameter(key, text)
         if d.state is not None and key not in _SERVER_WIDE:
             if d.state.server_parameters.get(key) == text:
                 d.reported.discard(key)

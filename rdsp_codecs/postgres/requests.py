@@ -15,9 +15,8 @@ from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import Dialogue, Kind, Learn, Replace
-from rdsp_codecs.postgres.digest import digest
 from rdsp_codecs.postgres.refuse import duplicate_statement, sequence_memory_lost
-from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, function_pins, inspect
+from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, function_pins
 from rdsp_codecs.postgres.statements import (
     NOBODY,
     Statement,
@@ -29,6 +28,7 @@ from rdsp_codecs.postgres.statements import (
     new_name,
     parse_frame,
 )
+from rdsp_codecs.postgres.texts import Texts
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -38,12 +38,6 @@ FLUSH: Final = frame(b"H")
 SYNC: Final = frame(b"S")
 _FAILING_QUERY: Final = frame(b"Q", b"SELECT pg_catalog.rdsp_sequence_memory_is_lost()\0")
 _CLOSE_UNNAMED: Final = close_frame(b"")
-_UNSAFE_ENCODINGS: Final = frozenset({"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"})
-
-_REMEMBERED_TEXT: Final = 512
-_REMEMBERED_MAX: Final = 4096
-_remembered: dict[bytes, Verdict] = {}
-"""Verdicts of recent short texts: a pure function's results, at most 4096 of 512 bytes, thrown away together."""
 
 
 class Requests:
@@ -58,8 +52,7 @@ class Requests:
         self._owe = dialogue.ledger.owe
         self._undescribed: tuple[bytes, Statement] | None = None
         self.bye = False
-        self.escapes = False
-        self.multibyte_unsafe = False
+        self.texts = Texts(debug_text=dialogue.policy.debug_text)
         self.by_tag: dict[int, Callable[[bytes, int, int, int], bytes | None]] = {
             ord("Q"): self._query,
             ord("P"): self._parse,
@@ -100,7 +93,7 @@ class Requests:
             d.pin(PinReason.UNRECOGNISED_STATE, "a query over max_held_bytes")
         else:
             text = buffer[start + 5 : start + total - 1]
-            verdict = self.inspect(text)
+            verdict = self.texts.inspect(text)
             if verdict is not HARMLESS:
                 if self._heed(verdict):
                     return STOP
@@ -131,26 +124,6 @@ class Requests:
         d.prologue_failed = d.skipping = False
         self._owe(owed.SYNC)
         return SYNC
-
-    def inspect(self, text: bytes) -> Verdict:
-        """Inspect one text under what the server reports about quoting and encoding."""
-        if self.escapes or self.multibyte_unsafe:
-            return inspect(text, escapes=self.escapes, multibyte_unsafe=self.multibyte_unsafe)
-        verdict = _remembered.get(text)
-        if verdict is None:
-            verdict = inspect(text)
-            if len(text) <= _REMEMBERED_TEXT:
-                if len(_remembered) >= _REMEMBERED_MAX:
-                    _remembered.clear()
-                _remembered[text] = verdict
-        return verdict
-
-    def parameter(self, name: str, value: str) -> None:
-        """The server reports a parameter: two of them change how texts are read."""
-        if name == "standard_conforming_strings":
-            self.escapes = value == "off"
-        elif name == "client_encoding":
-            self.multibyte_unsafe = value in _UNSAFE_ENCODINGS
 
     def _heed(self, verdict: Verdict) -> bool:
         """Pin what must be pinned. Returns whether the message must wait for native names."""
@@ -271,7 +244,7 @@ class Requests:
             text, _, types = rest.partition(b"\0")
             if data[at] != ord("P") or at + size > end or not name or name in found or name in self._book.named:
                 return False
-            verdict = self.inspect(text)
+            verdict = self.texts.inspect(text)
             statement = None if verdict.needs_native_names else self._d.shared.assume(text, types, verdict)
             if statement is None:
                 return False
@@ -286,7 +259,7 @@ class Requests:
             return Statement(None, b"\0\0", HARMLESS)
         text_end = _terminator(buffer, start, end)
         text = buffer[start:text_end]
-        return Statement(text, buffer[text_end + 1 : end], self.inspect(text))
+        return Statement(text, buffer[text_end + 1 : end], self.texts.inspect(text))
 
     def _parse_unnamed(self, statement: Statement) -> None:
         book, state = self._book, self._backend()
@@ -500,10 +473,6 @@ class Requests:
         state = self._d.state
         assert state is not None, "client messages are judged only while a backend is attached"
         return state
-
-    def detail(self, text: bytes) -> str:
-        """What a pin says about a text."""
-        return text[:512].decode("utf-8", "replace") if self._d.policy.debug_text else digest(text)
 
 
 def _terminator(buffer: bytes, start: int, end: int) -> int:

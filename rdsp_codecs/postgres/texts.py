@@ -1,0 +1,58 @@
+"""SQL texts of one session, as the relay inspects them: under what the server reports about quoting and encoding.
+
+`requests` asks before a text goes out, `replies` when a command tag calls for a second look.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rdsp_codecs.postgres.digest import digest
+from rdsp_codecs.postgres.session_state import Verdict, inspect
+
+_UNSAFE_ENCODINGS: Final = frozenset({"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"})
+_REMEMBERED_TEXT: Final = 512
+_REMEMBERED_MAX: Final = 4096
+_remembered: dict[bytes, Verdict] = {}
+"""Verdicts of recent short texts: a pure function's results, at most 4096 of 512 bytes, thrown away together."""
+
+
+class Texts:
+    """Inspects texts.
+
+    Invariant: `escapes` and `multibyte_unsafe` follow what the server last reported to this session.
+
+    Args:
+        debug_text: pins carry the text instead of its digest.
+    """
+
+    __slots__ = ("_debug_text", "escapes", "multibyte_unsafe")
+
+    def __init__(self, *, debug_text: bool) -> None:
+        self._debug_text = debug_text
+        self.escapes = False
+        self.multibyte_unsafe = False
+
+    def inspect(self, text: bytes) -> Verdict:
+        """What the text does to the session."""
+        if self.escapes or self.multibyte_unsafe:
+            return inspect(text, escapes=self.escapes, multibyte_unsafe=self.multibyte_unsafe)
+        verdict = _remembered.get(text)
+        if verdict is None:
+            verdict = inspect(text)
+            if len(text) <= _REMEMBERED_TEXT:
+                if len(_remembered) >= _REMEMBERED_MAX:
+                    _remembered.clear()
+                _remembered[text] = verdict
+        return verdict
+
+    def parameter(self, name: str, value: str) -> None:
+        """The server reports a parameter: two of them change how texts are read."""
+        if name == "standard_conforming_strings":
+            self.escapes = value == "off"
+        elif name == "client_encoding":
+            self.multibyte_unsafe = value in _UNSAFE_ENCODINGS
+
+    def detail(self, text: bytes) -> str:
+        """What a pin says about a text."""
+        return text[:512].decode("utf-8", "replace") if self._debug_text else digest(text)
