@@ -204,6 +204,8 @@ class Connection:
                 await self.flush()
             elif tag == b"H":
                 await self.flush()
+            elif tag in (b"d", b"c", b"f"):
+                pass  # what is left of a COPY that failed
             elif not self._skipping:
                 try:
                     await self._extended(tag, body)
@@ -278,6 +280,7 @@ class Connection:
     async def run(self, text: str, values: list[str]) -> tuple[list[bytes], str]:
         """Run one statement: its rows and its tag."""
         if "max_connections" in text:
+            await trio.sleep(self.database.service_time)
             return [row(str(self.database.max_connections))], "SELECT 1"
         found = WHO.search(text)
         who = found.group(1) if found else ""
@@ -298,6 +301,23 @@ class Connection:
             raise
         ran.outcome = "ok"
         return result
+
+    async def _copy_in(self, limit: int) -> int:
+        """COPY FROM STDIN of at most `limit` bytes; returns how many came."""
+        self.say(m.message(b"G", b"\0\0\0"))
+        await self.flush()
+        size = 0
+        while True:
+            head = await self.take(5)
+            body = await self.take(m.integer(head, 1) - 4)
+            if head[:1] == b"c":
+                return size
+            if head[:1] == b"f":
+                raise ServerError("57014", "COPY from stdin failed")
+            if head[:1] == b"d":
+                size += len(body)
+            if size > limit:
+                raise ServerError("22P04", "too much")
 
     def _check_owner(self, who: str, text: str) -> None:
         if self.status == b"I":
@@ -333,6 +353,18 @@ class Connection:
                 return [row(self.settings.get("x", ""))], "SELECT 1"
             case "FAIL":
                 raise ServerError("XX001", "asked to fail")
+            case "COPYIN":
+                return [], f"COPY {await self._copy_in(int(argument))}"
+            case "NONSENSE":
+                self.say(b"T\0\0\0\3")
+                return [], "SELECT 1"
+            case "LAST":
+                self.last_words = m.ready_for_query()
+                self.say(complete("SELECT 0"))
+                self.last_words = b"".join(self._out) + self.last_words
+                self._out.clear()
+                self.life.cancel()
+                await trio.sleep_forever()
             case "DIE":
                 self.say(columns("x"), row("half")[:-2])
                 await self.flush()

@@ -163,7 +163,9 @@ async def test_a_busy_transaction_is_not_idle(clock: MockClock) -> None:
         await w.settle()
 
 
-async def test_a_query_whose_client_left_is_cancelled_and_its_backend_counted_until_it_is_gone(clock: MockClock) -> None:
+async def test_a_query_whose_client_left_is_cancelled_and_its_backend_counted_until_it_is_gone(
+    clock: MockClock,
+) -> None:
     async with world(proxy(TargetGroup(max_backends=1))) as w:
         w.database.cancel_delay = 2.0
         client, other = await w.client(), await w.client()

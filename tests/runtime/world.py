@@ -188,11 +188,14 @@ class World:
         self.sessions = 0
         self._names = itertools.count(1)
 
-    def dial(self, name: str = "", ours: Script | None = None, theirs: Script | None = None) -> Client:
+    def dial(
+        self, name: str = "", ours: Script | None = None, theirs: Script | None = None, *, serve: bool = True
+    ) -> Client:
         """A connected client that has said nothing yet. `ours` scripts what it writes, `theirs` what it is told."""
         name = name or f"c{next(self._names)}"
         mine, proxys = memory_pair(name, ours, theirs)
-        self.nursery.start_soon(self._serve, proxys)
+        if serve:
+            self.nursery.start_soon(self._serve, proxys)
         return Client(mine, name)
 
     async def _serve(self, transport: MemoryTransport) -> None:
