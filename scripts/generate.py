@@ -49,13 +49,14 @@ def errors() -> str:
         "# Errors\n\n## What a client is told\n\n",
         "| code | PostgreSQL | text |\n|---|---|---|\n",
     ]
-    for code in ProblemCode:
-        state, text = TEXTS[code]
-        shown = text.replace("{}", "…").replace("|", "\\|")
-        parts.append(f"| `{code.value}` | `{state}` | {shown} |\n")
+    parts += [
+        f"| `{code.value}` | `{TEXTS[code][0]}` | {TEXTS[code][1].replace('{}', '…')} |\n" for code in ProblemCode
+    ]
     parts.append("\n## Whose fault, and whether a retry may help\n\n| code | blame | retry |\n|---|---|---|\n")
-    for error in sorted(all_errors(), key=lambda one: one.code):
-        parts.append(f"| `{error.code}` | {error.blame.value} | {'may help' if error.retryable else 'no'} |\n")
+    parts += [
+        f"| `{error.code}` | {error.blame.value} | {'may help' if error.retryable else 'no'} |\n"
+        for error in sorted(all_errors(), key=lambda one: one.code)
+    ]
     return "".join(parts)
 
 

@@ -26,7 +26,7 @@ from rdsp_codecs.errors import CodecError
 from rdsp_codecs.questions import Derive
 from rdsp_codecs.registry import find
 
-_LOGINS_AT_ONCE = 16
+LOGINS_AT_ONCE = 16
 
 
 @attrs.define(eq=False)
@@ -73,7 +73,8 @@ def _run_prepared(value: int) -> bytes:
     return _message(b"B", bind) + _message(b"E", b"\0\0\0\0\0") + _message(b"S", b"")
 
 
-async def _log_in(port: int, user: str, password: str, database: str, tally: Tally) -> SocketTransport:
+async def log_in(port: int, user: str, password: str, database: str, tally: Tally) -> SocketTransport:
+    """A logged-in connection. Raises `OSError`, `CodecError`; cancellation may leave it half open."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     transport = adopt(socket.socket(fileno=stream.socket.detach()), f"127.0.0.1:{port}")
 
@@ -118,7 +119,7 @@ async def _client(
 ) -> None:
     try:
         async with gate:
-            transport = await _log_in(port, *login, tally)
+            transport = await log_in(port, *login, tally)
         tally.connected += 1
         await send_all(transport, _PREPARE)
         await _answers(transport, 1)
@@ -148,7 +149,7 @@ async def _report(tally: Tally) -> None:
 async def run(port: int, clients: int, seconds: float, login: tuple[str, str, str]) -> Tally:
     """Connect all clients, let them work for so many seconds, and return what they did."""
     tally = Tally()
-    gate = trio.CapacityLimiter(_LOGINS_AT_ONCE)
+    gate = trio.CapacityLimiter(LOGINS_AT_ONCE)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_report, tally)
         for number in range(clients):
