@@ -46,7 +46,8 @@ class Stage:
         self.targets: dict[str, Target] = {}
 
     def __enter__(self) -> Stage:
-        self.server = Postgres(BIN, settings={"max_connections": "620"}, superuser=(USER, PASSWORD))
+        self._tls = self_signed(["localhost", "127.0.0.1"])
+        self.server = Postgres(BIN, settings={"max_connections": "620"}, superuser=(USER, PASSWORD), tls=self._tls)
         try:
             self.server.start()
             self._certificate()
@@ -76,8 +77,7 @@ class Stage:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _certificate(self) -> None:
-        certificate, key = self_signed(["localhost", "127.0.0.1"])
-        for name, data in (("tls.crt", certificate), ("tls.key", key)):
+        for name, data in zip(("tls.crt", "tls.key"), self._tls, strict=True):
             path = self.folder / name
             path.write_bytes(data)
             path.chmod(0o600)

@@ -60,6 +60,7 @@ class Postgres:
         settings: lines for postgresql.conf.
         hba: lines of pg_hba.conf.
         superuser: (name, password) of the first role.
+        tls: a certificate and its key, PEM, for a build that has TLS.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Postgres:
         settings: dict[str, str] | None = None,
         hba: tuple[str, ...] = ("host all all 127.0.0.1/32 scram-sha-256",),
         superuser: tuple[str, str] = ("postgres", "postgres"),
+        tls: tuple[bytes, bytes] | None = None,
     ) -> None:
-        self._settings = settings or {}
+        self._settings = {**({"ssl": "on"} if tls else {}), **(settings or {})}
+        self._tls = tls
         self._hba = hba
         self.superuser = superuser
         self.port = 0
@@ -154,6 +157,13 @@ class Postgres:
         with (self.data / "postgresql.conf").open("a") as conf:
             conf.writelines(f"{name} = {value}\n" for name, value in settings.items())
         (self.data / "pg_hba.conf").write_text("\n".join(self._hba) + "\n")
+        if self._tls is not None:
+            for name, data in zip(("server.crt", "server.key"), self._tls, strict=True):
+                path = self.data / name
+                path.write_bytes(data)
+                path.chmod(0o600)
+                if self._account is not None:
+                    os.chown(path, self._account.pw_uid, self._account.pw_gid)
 
     def _await_ready(self) -> None:
         assert self._process is not None

@@ -29,7 +29,7 @@ class Step:
     Attributes:
         who: the client's letter.
         messages: what it sends, in one write.
-        ready: how many ReadyForQuery to wait for; 0: listen until it is quiet.
+        ready: how many ReadyForQuery to wait for; 0: listen until it is quiet; -1: do not listen now.
         leaves: it says good-bye and closes afterwards.
         slowly: it writes byte by byte.
     """
@@ -94,6 +94,8 @@ def run(script: Script, connect: Connect) -> list[str]:
                 client.send(*step.messages)
             if step.leaves:
                 client.close()
+                continue
+            if step.ready < 0:
                 continue
             received = client.until_ready(step.ready) if step.ready else client.until_quiet()
             lines += [f"{step.who} {line}" for line in shown(received)]

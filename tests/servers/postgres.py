@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import psycopg
@@ -40,26 +39,18 @@ class TestServer(Postgres):
 
     def __init__(self, version: str, **settings: str) -> None:
         # The embedded builds (16, 18) come without TLS; Debian's has it.
-        tls = {"ssl": "on"} if version == "15" else {}
+        tls = self_signed(["localhost", "127.0.0.1"]) if version == "15" else None
         super().__init__(
             binaries(version),
-            settings={**tls, "log_statement": "none", "max_connections": "60", **settings},
+            settings={"log_statement": "none", "max_connections": "60", **settings},
             hba=HBA,
             superuser=(ADMIN, ADMIN_PASSWORD),
+            tls=tls,
         )
         self.version = version
-
-    def _initialise(self) -> None:
-        super()._initialise()
-        certificate, key = self_signed(["localhost", "127.0.0.1"])
         self.certificate = self.folder / "server.crt"
-        self.certificate.write_bytes(certificate)
-        for name, data, mode in (("server.crt", certificate, 0o644), ("server.key", key, 0o600)):
-            path = self.data / name
-            path.write_bytes(data)
-            path.chmod(mode)
-            if self._account is not None:
-                os.chown(path, self._account.pw_uid, self._account.pw_gid)
+        if tls is not None:
+            self.certificate.write_bytes(tls[0])
 
     def create(self) -> TestServer:
         """Start, and make users and databases."""
