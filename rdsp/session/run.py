@@ -287,11 +287,12 @@ class Session:
             return await self._part(self._stop_problem, "proxy")
         if splice.state is State.BUSY:
             return None
-        idle = now - splice.last_active
-        if idle >= settings.idle_client_timeout:
+        # Sums as in `_deadline`: a difference may be rounded to just less, and the task would not sleep.
+        since = splice.last_active
+        if now >= since + settings.idle_client_timeout:
             return await self._part(Problem(ProblemCode.IDLE_TIMEOUT), "client")
         limit = settings.limits.idle_in_transaction_timeout
-        if limit and not free and idle >= limit:
+        if limit and not free and now >= since + limit:
             return await self._part(Problem(ProblemCode.IDLE_IN_TRANSACTION), "client")
         return None
 

@@ -51,7 +51,6 @@ async def test_a_servers_own_last_words_are_handed_on_and_nothing_is_added(clock
 async def test_a_backend_that_closes_right_behind_its_reply_is_not_lent_again(clock: MockClock) -> None:
     """Reply and end of file come as one edge; the edge is spent by then."""
     async with world(proxy(ONE)) as w:
-        w.database.scripts = lambda: (Script(), Script(split=split))
         client, other = await w.client(), await w.client()
         await client.send(m.query(client.mark("LAST")))
         await other.send(m.query(other.mark("SELECT 1")))
@@ -243,7 +242,9 @@ async def test_clients_use_the_same_statement_names_for_different_texts(clock: M
         await w.settle()
 
 
-async def test_an_unfinished_extended_request_holds_its_backend_only_while_its_client_is_there(clock: MockClock) -> None:
+async def test_an_unfinished_extended_request_holds_its_backend_only_while_its_client_is_there(
+    clock: MockClock,
+) -> None:
     async with world(proxy(ONE)) as w:
         client, other = await w.client(), await w.client()
         await client.send(parse("s", "SELECT $1") + bind("s", "5") + EXECUTE + m.FLUSH)
