@@ -337,6 +337,7 @@ class Requests:
                 state.unnamed = stranger
 
             self._owe(Owed(Kind.CLOSE, swallow=True, undo=skipped))
+            self._d.extended = True
             return b"", _CLOSE_UNNAMED
         self._prologue(state, statement, b"")
         return None, b""
@@ -439,12 +440,13 @@ class Requests:
             d.probe_due = d.skipping = False
             self._owe(owed.SYNC)
             return buffer[start : start + total] + self.probe()
-        d.skipping = False
+        listening, d.skipping = not d.skipping, False
         prefix = b""
-        unnamed = self._book.unnamed
+        unnamed = self._book.unnamed if listening else None
         if unnamed is not None and unnamed.shape is None and not unnamed.bound and unnamed is self._backend().unnamed:
             # Parsed, and kept for later: it may be executed on another backend, so we must know what it looks like.
             self._owe(Owed(Kind.DESCRIBE, swallow=True, note=Learn(unnamed)))
+            d.extended = True
             prefix = describe_frame(b"")
         self._owe(owed.SYNC)
         return prefix + buffer[start : start + total] if prefix else KEEP

@@ -31,7 +31,7 @@ from tests.servers.rawclient import (
 
 pytestmark = pytest.mark.live
 
-NAMES = st.sampled_from(["", "", "s1", "s2", "rdsp_9"])
+NAMES = st.sampled_from(["", "", "s1", "s2"])
 TEXTS = st.sampled_from(
     [
         "SELECT 1",
