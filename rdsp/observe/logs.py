@@ -1,34 +1,77 @@
 """Structured logs of what happens, in RDS Proxy's words where it has some.
 
-The application installs `LogObserver`; nothing else in `rdsp` logs.
+The application installs `LogObserver`; nothing else in `rdsp` logs. Lines are rendered where the event happens and
+written by a thread (`rdsp.observe.lines`), so that a log stream that stands still stops no session.
+
+How much is logged: a client's coming and going at debug, database connections at info, pins and refusals at warning,
+faults at error. Of one kind of event 20 lines a second at most; then one line tells how many there were more. Debug
+lines are not counted: who asks for them wants them all.
+
+Texts come from clients (user names, digests): control characters are escaped, long ones are cut, and a value of several
+lines is indented, so that nobody can write a line that looks like another.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Final, TextIO
 
 import structlog
 
 from rdsp.config.model import Logging
 from rdsp.observe.events import Observer, SessionEnd
-from rdsp_codecs.pins import PinReason
+from rdsp.observe.lines import Gate, LineWriter
+from rdsp_codecs.pins import PinReason, PinUntil
 from rdsp_codecs.problems import Problem
 
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+LINES_PER_SECOND: Final = 20
+"""Of one kind of event, at info and above."""
+
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_LONGEST_VALUE: Final = 1000
+_LONGEST_TRACEBACK: Final = 20_000
+_UNPRINTABLE: Final = re.compile("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
+_PREFIXES: Final = ("proxyEndpoint", "clientConnection")
+_SPAN: Final = {PinUntil.SESSION: "session", PinUntil.TRANSACTION: "transaction"}
 
 
-def logger(settings: Logging) -> Any:
-    """A structlog logger to stderr by the configuration."""
+def _printable(text: str) -> str:
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+def _value(value: object) -> str:
+    text = _printable(str(value))
+    return text if text and not re.search(r'[\s="]', text) else '"' + text.replace('"', '\\"') + '"'
+
+
+def render_console(_: object, __: str, event: dict[str, Any]) -> str:
+    """One event as a line for people, in the shape of RDS Proxy's: `<time> [LEVEL] [proxyEndpoint=...] text`.
+
+    What else there is follows as `key=value`; values of several lines come below, indented.
+    """
+    parts = [str(event.pop("timestamp")), f"[{str(event.pop('level')).upper()}]"]
+    parts += [f"[{name}={_printable(str(event.pop(name)))}]" for name in _PREFIXES if name in event]
+    parts.append(_printable(str(event.pop("event"))).replace("\n", "\\n"))
+    below = []
+    for name, value in event.items():
+        if isinstance(value, str) and "\n" in value:
+            below += [f"    {name}| {_printable(row)}" for row in value.rstrip("\n").split("\n")]
+        elif value != "":
+            parts.append(f"{name}={_value(value)}")
+    return "\n".join([" ".join(parts), *below])
+
+
+def logger(settings: Logging, stream: TextIO) -> Any:
+    """A structlog logger by the configuration, which writes to `stream` (anything with `write` and `flush`)."""
     renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if settings.format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer(ensure_ascii=True) if settings.format == "json" else render_console
     )
     return structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
+        structlog.WriteLogger(stream),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -39,34 +82,95 @@ def logger(settings: Logging) -> Any:
 
 
 class LogObserver(Observer):
-    """Writes one line per event. Texts after RDS Proxy's log."""
+    """Writes one line per event. Texts after RDS Proxy's log (its format is documented as being for people).
 
-    def __init__(self, settings: Logging) -> None:
-        self._log = logger(settings)
+    Invariant: no hook waits for the stream, and none raises for what a client sent.
+
+    Args:
+        settings: level and format.
+        stream: where to; None: stderr.
+        clock: seconds, for the limit on lines.
+    """
+
+    def __init__(
+        self, settings: Logging, *, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._writer = LineWriter(stream if stream is not None else sys.stderr, lost=self._lost)
+        self._log = logger(settings, self._writer)  # type: ignore[arg-type]
+        self._clock = clock
+        self._gate = Gate(LINES_PER_SECOND)
+        self._debug = settings.level == "debug"
+        self._json = settings.format == "json"
+        self._proxies: dict[int, str] = {}
+        """Of every session the proxy's name, which only its first event tells."""
+
+    def close(self, seconds: float = 1.0) -> None:
+        """Write what is left; waits for the stream no longer than so many seconds. Done at exit, too."""
+        self._tell_held(self._clock() + 1.0)
+        self._writer.close(seconds)
+
+    def _lost(self, count: int) -> str:
+        text = f"{count} log lines were dropped because the log stream is too slow"
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if self._json:
+            return f'{{"event": "{text}", "level": "warning", "timestamp": "{stamp}", "dropped": {count}}}'
+        return f"{stamp} [WARNING] {text} dropped={count}"
+
+    def _say(self, level: str, kind: Hashable, text: str, **fields: Any) -> None:
+        now = self._clock()
+        self._tell_held(now)
+        if self._gate.passes(kind, now):
+            for name, value in fields.items():
+                if isinstance(value, str) and len(value) > _LONGEST_VALUE:
+                    keep = _LONGEST_TRACEBACK if "\n" in value else _LONGEST_VALUE
+                    fields[name] = value if len(value) <= keep else value[:keep] + "..."
+            getattr(self._log, level)(text, **fields)
+
+    def _tell_held(self, now: float) -> None:
+        for kind, count in self._gate.overdue(now):
+            name = " ".join(map(str, kind)) if isinstance(kind, tuple) else str(kind)
+            self._log.warning(f"{count} more lines of one kind were left out.", kind=name, left_out=count)
+
+    def _of(self, session: int) -> dict[str, Any]:
+        name = self._proxies.get(session)
+        return ({"proxyEndpoint": name} if name is not None else {}) | {"clientConnection": session}
 
     def ready(self, proxy: str, address: str, engine: str, target: str) -> None:
-        """The ready line goes to stdout, where scripts wait for it."""
-        print(f'rdsp: proxy "{proxy}" is ready on {address} ({engine}, target {target})', flush=True)
+        """The ready line goes to stdout at once, where scripts wait for it: one line per address."""
+        try:
+            print(f'rdsp: proxy "{proxy}" is ready on {address} ({engine}, target {target})', flush=True)
+        except (OSError, ValueError):
+            # Whoever started the proxy has closed its stdout. That is no reason to stop logging.
+            self._say("info", "ready", "The proxy is ready.", proxyEndpoint=proxy, address=address)
 
     def session_started(self, session: int, proxy: str, peer: str) -> None:
+        """Debug: 500 clients that connect at once would drown everything else."""
+        self._proxies[session] = proxy
+        if self._debug:
+            self._log.debug(f"A new client connected from {peer}.", **self._of(session))
+
+    def session_admitted(self, session: int, user: str, database: str, tls: bool) -> None:
         """See `Observer`."""
-        self._log.debug(f"A new client connected from {peer}.", proxy=proxy, clientConnection=session)
+        if self._debug:
+            self._log.debug("The client logged in.", **self._of(session), user=user, database=database, tls=tls)
 
     def session_ended(self, session: int, end: SessionEnd) -> None:
-        """See `Observer`."""
-        level = self._log.error if end.blame == "proxy" and end.detail else self._log.debug
-        level(
-            f"The client connection closed. Reason: {end.reason}.",
-            clientConnection=session,
-            blame=end.blame,
-            detail=end.detail,
-        )
+        """Debug; an error when the fault is the proxy's own."""
+        if end.blame == "proxy" and end.detail:
+            text = f"The client connection closed. Reason: {end.reason}."
+            self._say("error", "session_ended", text, **self._of(session), blame=end.blame, detail=end.detail)
+        elif self._debug:
+            text = f"The client connection closed. Reason: {end.reason}."
+            self._log.debug(text, **self._of(session), blame=end.blame, detail=end.detail)
+        self._proxies.pop(session, None)
 
     def refused(self, proxy: str, peer: str, problem: Problem, user: str) -> None:
         """See `Observer`."""
-        self._log.warning(
+        self._say(
+            "warning",
+            ("refused", problem.code.value),
             "A client was not let in.",
-            proxy=proxy,
+            proxyEndpoint=proxy,
             peer=peer,
             user=user,
             code=problem.code.value,
@@ -75,18 +179,16 @@ class LogObserver(Observer):
 
     def backend_opened(self, proxy: str, number: int, server: str, seconds: float) -> None:
         """See `Observer`."""
-        self._log.info(
-            f"A TCP connection was established from the proxy to the database at {server}.",
-            proxy=proxy,
-            dbConnection=number,
-            seconds=round(seconds, 4),
-        )
+        text = f"A TCP connection was established from the proxy to the database at {server}."
+        self._say("info", "backend_opened", text, proxyEndpoint=proxy, dbConnection=number, seconds=round(seconds, 4))
 
     def backend_open_failed(self, proxy: str, number: int, text: str, transient: bool) -> None:
         """See `Observer`."""
-        self._log.warning(
+        self._say(
+            "warning",
+            "backend_open_failed",
             "A database connection could not be opened.",
-            proxy=proxy,
+            proxyEndpoint=proxy,
             dbConnection=number,
             error=text,
             transient=transient,
@@ -94,26 +196,44 @@ class LogObserver(Observer):
 
     def backend_closed(self, proxy: str, number: int, why: str) -> None:
         """See `Observer`."""
-        self._log.info(f"The database connection closed. Reason: {why}.", proxy=proxy, dbConnection=number)
+        text = f"The database connection closed. Reason: {why}."
+        self._say("info", "backend_closed", text, proxyEndpoint=proxy, dbConnection=number)
 
     def pinned(self, session: int, number: int, reason: PinReason, detail: str) -> None:
-        """RDS Proxy's documented line."""
-        self._log.warning(
+        """RDS Proxy's documented line. `detail` comes prepared: a digest, or text where debug logging is on."""
+        span = _SPAN[reason.facts.until]
+        digest = f' Digest: "{detail[:_LONGEST_VALUE]}".' if detail else ""
+        self._say(
+            "warning",
+            ("pinned", reason.value),
             f"The client session was pinned to the database connection [dbConnection={number}] for the remainder of "
-            "the session. The proxy can't reuse this connection until the session ends. Reason: "
-            f'{reason.facts.title} Digest: "{detail}".',
-            clientConnection=session,
+            f"the {span}. The proxy can't reuse this connection until the {span} ends. Reason: "
+            f"{reason.facts.title}{digest}",
+            **self._of(session),
             dbConnection=number,
             reason=reason.value,
         )
 
     def borrow_failed(self, session: int, problem: Problem) -> None:
         """See `Observer`."""
-        self._log.warning("A request got no database connection.", clientConnection=session, code=problem.code.value)
+        self._say(
+            "warning",
+            ("borrow_failed", problem.code.value),
+            "A request got no database connection.",
+            **self._of(session),
+            code=problem.code.value,
+            detail=problem.subject,
+        )
+
+    def cancel_asked(self, session: int | None, outcome: str) -> None:
+        """Debug: cancels are part of life, and a wrong key harms nobody."""
+        if self._debug:
+            of = self._of(session) if session is not None else {}
+            self._log.debug(f"A cancel request: {outcome}.", **of)
 
     def draining(self, proxy: str) -> None:
         """See `Observer`."""
-        self._log.info("The proxy drains.", proxy=proxy)
+        self._say("info", "draining", "The proxy drains.", proxyEndpoint=proxy)
 
     def reloaded(self, changes: Sequence[Any]) -> None:
         """See `Observer`."""
@@ -128,4 +248,4 @@ class LogObserver(Observer):
 
     def trouble(self, proxy: str, text: str) -> None:
         """See `Observer`."""
-        self._log.error(text, proxy=proxy)
+        self._say("error", "trouble", text, **({"proxyEndpoint": proxy} if proxy else {}))

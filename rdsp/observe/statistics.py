@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
@@ -18,7 +19,20 @@ WAIT_BUCKETS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
 
 @attrs.frozen
 class Statistics:
-    """A snapshot of one proxy, or the sum of several."""
+    """A snapshot of one proxy, or the sum of several.
+
+    Attributes:
+        clients: client connections, with those in login.
+        logins: clients that have not logged in yet.
+        waiting: sessions that wait for a database connection.
+        backends: database connections in any state: opening, idle, borrowed, resetting or closing.
+        limit: the most database connections at the moment.
+        pinned: sessions that are pinned.
+        requests, transactions, borrows: so many since the start; a borrow is counted when a session gets a backend.
+        waits, wait_seconds, wait_histogram: borrows that had to wait and got one; upper edges are `WAIT_BUCKETS`.
+        opened, open_failures, closed: database connections since the start.
+        pins: by the reason's code. errors: by the code of the problem that a client was told.
+    """
 
     clients: int = 0
     logins: int = 0
@@ -27,6 +41,8 @@ class Statistics:
     opening: int = 0
     idle: int = 0
     borrowed: int = 0
+    resetting: int = 0
+    closing: int = 0
     limit: int = 0
     pinned: int = 0
     requests: int = 0
@@ -44,6 +60,44 @@ class Statistics:
     def __add__(self, other: Statistics) -> Statistics:
         return Statistics(**{field.name: _sum(field.name, self, other) for field in attrs.fields(Statistics)})
 
+    def since(self, earlier: Statistics) -> Statistics:
+        """What is now (clients, database connections...), with the counts of what happened since `earlier`."""
+        return Statistics(
+            **{
+                field.name: getattr(self, field.name)
+                if field.name in GAUGES
+                else _difference(field.name, self, earlier)
+                for field in attrs.fields(Statistics)
+            }
+        )
+
+    @property
+    def mean_borrow_seconds(self) -> float:
+        """Mean time to get a database connection. A borrow without a wait counts as 0 seconds."""
+        return self.wait_seconds / self.borrows if self.borrows else 0.0
+
+    def borrow_seconds(self, share: float) -> float:
+        """The time within which so many (0 < share <= 1) of all borrows got their database connection.
+
+        An upper bound from the histogram: the edge of a bucket, 0 when that many had not to wait, infinity beyond the
+        last edge.
+        """
+        left = share * self.borrows - (self.borrows - self.waits)
+        if left <= 0:
+            return 0.0
+        for edge, count in zip((*WAIT_BUCKETS, math.inf), self.wait_histogram, strict=True):
+            left -= count
+            if left <= 0:
+                return edge
+        return math.inf
+
+
+GAUGES: Final = frozenset(
+    ("clients", "logins", "waiting", "backends", "limit", "pinned")
+    + ("opening", "idle", "borrowed", "resetting", "closing")
+)
+"""Fields of `Statistics` that tell how many there are now; the others count what happened since the start."""
+
 
 def _sum(name: str, left: Statistics, right: Statistics) -> Any:
     a, b = getattr(left, name), getattr(right, name)
@@ -52,6 +106,15 @@ def _sum(name: str, left: Statistics, right: Statistics) -> Any:
     if isinstance(a, Mapping):
         return dict(Counter(a) + Counter(b))
     return a + b
+
+
+def _difference(name: str, now: Statistics, earlier: Statistics) -> Any:
+    a, b = getattr(now, name), getattr(earlier, name)
+    if isinstance(a, tuple):
+        return tuple(x - y for x, y in zip(a, b, strict=True))
+    if isinstance(a, Mapping):
+        return dict(Counter(a) - Counter(b))
+    return a - b
 
 
 @attrs.define(eq=False)
@@ -94,6 +157,8 @@ class Counters:
             opening=book.opening,
             idle=book.idle,
             borrowed=book.borrowed,
+            resetting=book.resetting,
+            closing=book.closing,
             limit=book.limit,
             pinned=self.pinned_sessions,
             requests=self.requests,
