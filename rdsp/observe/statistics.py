@@ -92,10 +92,9 @@ class Statistics:
         return math.inf
 
 
-GAUGES: Final = frozenset(
-    ("clients", "logins", "waiting", "backends", "limit", "pinned")
-    + ("opening", "idle", "borrowed", "resetting", "closing")
-)
+_SESSION_GAUGES: Final = ("clients", "logins", "waiting", "pinned")
+_BACKEND_GAUGES: Final = ("backends", "limit", "opening", "idle", "borrowed", "resetting", "closing")
+GAUGES: Final = frozenset((*_SESSION_GAUGES, *_BACKEND_GAUGES))
 """Fields of `Statistics` that tell how many there are now; the others count what happened since the start."""
 
 
