@@ -73,7 +73,10 @@ def run(
         found = load(config) if config is not None else from_target(target or "", listen, max_backends)
         return attrs.evolve(found, logging=_logging(found.logging, log_format, log_level))
 
-    _exit(_serve(_or_faults(read), read if config is not None else None))
+    found = _or_faults(read)
+    for text in warnings(found):
+        click.echo(f"rdsp: warning: {text}", err=True)
+    _exit(_serve(found, read if config is not None else None))
 
 
 def _logging(logging: Logging, log_format: str | None, log_level: str | None) -> Logging:

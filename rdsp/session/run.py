@@ -246,8 +246,11 @@ class Session:
             return await self._fault()
         if call & calls.CLIENT_GONE:
             return SessionEnd("the TCP channel was closed by the client", "client", "")
-        if call & calls.BYE:
-            return SessionEnd("the client requested that the connection close", "client", "")
+        if call & calls.BYE or splice.leaving:
+            # What it asked for before the good-bye is still done, as a server would.
+            splice.leaving = True
+            if not splice.relay.in_request() and not splice.server_rest:
+                return SessionEnd("the client requested that the connection close", "client", "")
         if call & calls.SERVER_GONE:
             return await self._server_gone()
         if splice.state is State.WAITING:

@@ -71,6 +71,7 @@ class Splice:
         "fault_of_server",
         "key",
         "last_active",
+        "leaving",
         "queued",
         "refusal",
         "relay",
@@ -106,6 +107,8 @@ class Splice:
         self.queued = False
         """Stands in the pool's queue, not answered yet."""
         self.waiting_since = 0.0
+        self.leaving = False
+        """The client said good-bye behind a request: as at a server, that is finished first."""
         self.settling = False
         """A cancel may still hit what the backend runs: no new request may begin."""
         self.stopping = False
@@ -177,7 +180,7 @@ class Splice:
 
     def _deaf(self) -> bool:
         """Whether the client must not be read now: it waits, the server does not take its bytes, or the task is due."""
-        return bool(self.call or self.server_rest or self.settling) or self.state is State.WAITING
+        return bool(self.call or self.server_rest or self.settling or self.leaving) or self.state is State.WAITING
 
     def _take(self, data: bytes) -> None:
         """One chunk of the client's."""
@@ -368,12 +371,15 @@ class Splice:
             if relay.to_server:
                 self._send_server()
             if signals:
+                if signals & moves.FATAL:
+                    # Even behind the end of a request: the client has been told, so its session ends too.
+                    self.said_fatal = True
+                    self.summon(SERVER_GONE)
+                    return
                 if signals & moves.OVER:
                     self._request_over(mask & LEAVING)
-                if signals & ~moves.OVER:
-                    self.said_fatal = self.said_fatal or bool(signals & moves.FATAL)
-                    if signals & moves.PINNED:
-                        self.summon(PINNED)
+                if signals & moves.PINNED:
+                    self.summon(PINNED)
             if len(data) < backend.full and not mask & LEAVING:
                 return
         if self.backend is not None:
@@ -397,7 +403,7 @@ class Splice:
                 self._pool.lost(backend, "the server closed it at the end of a request")
             else:
                 self._pool.give_back(backend)
-            if self.stopping:
+            if self.stopping or self.leaving:
                 self.summon(FREE)
         else:
             if transaction is Transaction.NONE:
@@ -406,7 +412,7 @@ class Splice:
             if backend.cancelling:
                 self.settling = True
                 backend.on_settled = self._settled
-            if self.stopping and transaction is Transaction.NONE:
+            if self.leaving or (self.stopping and transaction is Transaction.NONE):
                 self.summon(FREE)
 
     def _send_server(self) -> None:

@@ -51,6 +51,8 @@ class Requests:
         self._book = dialogue.statements
         self._owe = dialogue.ledger.owe
         self._undescribed: tuple[bytes, Statement] | None = None
+        self._fresh_unnamed: Statement | None = None
+        """The unnamed statement when its Parse is in the batch that goes out now."""
         self.bye = False
         self.texts = Texts(debug_text=dialogue.policy.debug_text)
         self.by_tag: dict[int, Callable[[bytes, int, int, int], bytes | None]] = {
@@ -268,7 +270,7 @@ class Requests:
         def skipped() -> None:
             book.unnamed, state.unnamed = before, there
 
-        book.unnamed = state.unnamed = statement
+        book.unnamed = state.unnamed = self._fresh_unnamed = statement
         self._owe(Owed(Kind.PARSE, note=statement, undo=skipped))
 
     def _parse_again(self, name: bytes, statement: Statement) -> bytes:
@@ -440,14 +442,15 @@ class Requests:
             d.probe_due = d.skipping = False
             self._owe(owed.SYNC)
             return buffer[start : start + total] + self.probe()
-        listening, d.skipping = not d.skipping, False
+        unnamed, self._fresh_unnamed = self._fresh_unnamed, None
         prefix = b""
-        unnamed = self._book.unnamed if listening else None
-        if unnamed is not None and unnamed.shape is None and not unnamed.bound and unnamed is self._backend().unnamed:
+        kept = unnamed is not None and unnamed is self._book.unnamed and not unnamed.bound
+        if kept and unnamed is not None and unnamed.shape is None and not d.skipping:
             # Parsed, and kept for later: it may be executed on another backend, so we must know what it looks like.
             self._owe(Owed(Kind.DESCRIBE, swallow=True, note=Learn(unnamed)))
             d.extended = True
             prefix = describe_frame(b"")
+        d.skipping = False
         self._owe(owed.SYNC)
         return prefix + buffer[start : start + total] if prefix else KEEP
 

@@ -281,3 +281,17 @@ def test_a_client_that_does_not_read_stalls_only_itself(postgres: TestServer, ra
 
 def _memory(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def test_a_statement_in_front_of_a_good_bye_is_done(postgres: TestServer, raw: Callable[..., RawClient]) -> None:
+    """Query and Terminate in one write, then close: a server runs the query first, so it runs here too."""
+    from tests.servers.rawclient import TERMINATE
+
+    with ProxyProcess.for_target(postgres.target(), "--max-backends", "1") as proxy:
+        reader = raw(proxy.port)
+        reader.value("DROP TABLE IF EXISTS parting; CREATE TABLE parting (a int); SELECT 1")
+        for _ in range(10):
+            leaver = raw(proxy.port)
+            leaver.send(query("INSERT INTO parting SELECT 1 FROM pg_sleep(0.05)"), TERMINATE)
+            leaver.close()
+        eventually(lambda: reader.value("SELECT count(*) FROM parting") == b"10")
