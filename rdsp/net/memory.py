@@ -9,21 +9,21 @@ that is closed while it is watched is an error. Production code never makes one.
 from __future__ import annotations
 
 import errno
-import heapq
 import itertools
 import math
-import random
 import ssl
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE, Step
-from rdsp.net.transport import Transport
+from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE
 from rdsp_codecs.steps import TlsFacts, TlsSide
+
+if TYPE_CHECKING:
+    from rdsp.net.memory_board import MemoryBoard
 
 _numbers = itertools.count(1)
 
@@ -325,7 +325,8 @@ class MemoryTransport:
             self._wake_at(self._in.next_due())
 
     def _room_made(self) -> None:
-        if self._starved and not self.closed:
+        # Before `_write_after` this would be an edge without room; the timer set for then makes the real one.
+        if self._starved and not self.closed and self._can_write():
             self._starved = False
             self._edge()
 
@@ -385,139 +386,3 @@ def memory_pair(
     second = MemoryTransport(name, there, back, local=local)
     first.other, second.other = second, first
     return first, second
-
-
-class MemoryBoard:
-    """A `rdsp.net.switchboard.Board` for memory transports, edge-triggered like the real one.
-
-    Invariant: a step is called for an edge and with all that is ready by then; without an edge it is not called,
-    however ready its transport may be.
-
-    Arguments:
-        shuffle: order of the events of one batch; None: as they came.
-        batches: batches before Trio's other tasks get a turn, >= 1.
-    """
-
-    _MANY: Final = 1_000_000
-
-    def __init__(self, shuffle: random.Random | None = None, batches: int = 1) -> None:
-        self.now = trio.current_time()
-        self.leave = False
-        self.steps_called = 0
-        self._shuffle = shuffle
-        self._batches = batches
-        self._steps: dict[int, tuple[MemoryTransport, Step]] = {}
-        self._ready: dict[int, MemoryTransport] = {}
-        self._again: deque[tuple[Step, int]] = deque()
-        self._timers: list[tuple[float, int, MemoryTransport]] = []
-        self._order = itertools.count()
-        self._task: trio.lowlevel.Task | None = None
-        self._rounds_at_once = 0
-
-    def refresh(self) -> float:
-        """See `Board`."""
-        self.now = trio.current_time()
-        return self.now
-
-    def watch(self, transport: Transport, step: Step) -> None:
-        """See `Board`. Raises `FileExistsError` for a transport that is watched already."""
-        assert isinstance(transport, MemoryTransport)
-        number = transport.fileno()
-        if number < 0:
-            raise OSError(errno.EBADF, "the transport is closed")
-        if number in self._steps:
-            raise FileExistsError(errno.EEXIST, "watched already")
-        self._steps[number] = transport, step
-        transport.board = self
-        self.look_at(transport.look(), transport)
-        if transport.mask():
-            self.ready(transport)
-
-    def forget(self, transport: Transport) -> None:
-        """See `Board`."""
-        if self._steps.pop(transport.fileno(), None) is not None:
-            assert isinstance(transport, MemoryTransport)
-            transport.board = None
-            self._ready.pop(transport.fileno(), None)
-
-    def again(self, step: Step, mask: int) -> None:
-        """See `Board`."""
-        self._again.append((step, mask))
-        self._wake()
-
-    @property
-    def watched(self) -> int:
-        """How many transports are watched."""
-        return len(self._steps)
-
-    # -- for transports -------------------------------------------------------------------------------------------
-
-    def ready(self, transport: MemoryTransport) -> None:
-        """An edge of a watched transport."""
-        self._ready[transport.fileno()] = transport
-        self._wake()
-
-    def look_at(self, due: float, transport: MemoryTransport) -> None:
-        """Something is under way to a watched transport and arrives at `due`."""
-        if due < math.inf:
-            heapq.heappush(self._timers, (due, next(self._order), transport))
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._task is not None:
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
-
-    # -- the task -------------------------------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Serve until cancelled. Raises `RuntimeError` when steps keep each other busy without end."""
-        while True:
-            self.leave = False
-            worked = False
-            for _ in range(self._batches):
-                if self.leave or not self._batch():
-                    break
-                worked = True
-            if worked:
-                await trio.lowlevel.checkpoint()
-                continue
-            with trio.move_on_at(self._timers[0][0] if self._timers else math.inf):
-                self._task = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(self._abort)
-
-    def _abort(self, _: object) -> trio.lowlevel.Abort:
-        self._task = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def _batch(self) -> bool:
-        before, self.now = self.now, trio.current_time()
-        self._rounds_at_once = self._rounds_at_once + 1 if self.now == before else 0
-        if self._rounds_at_once > self._MANY:
-            msg = "steps call each other without end"
-            raise RuntimeError(msg)
-        timers = self._timers
-        while timers and timers[0][0] <= self.now:
-            transport = heapq.heappop(timers)[2]
-            if transport.board is self:
-                self.look_at(transport.look(), transport)
-        ready, self._ready = self._ready, {}
-        numbers = list(ready)
-        if self._shuffle is not None:
-            self._shuffle.shuffle(numbers)
-        again = len(self._again)
-        for number in numbers:
-            found = self._steps.get(number)
-            if found is not None:
-                mask = found[0].mask()
-                if mask:
-                    self.steps_called += 1
-                    found[1](mask)
-        for _ in range(again):
-            step, mask = self._again.popleft()
-            self.steps_called += 1
-            step(mask)
-        return bool(numbers or again)
-
-    def __repr__(self) -> str:
-        return f"<MemoryBoard {len(self._steps)} watched, {len(self._ready)} ready, {len(self._again)} again>"

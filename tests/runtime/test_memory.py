@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from rdsp.converse import receive, send_all
-from rdsp.net.memory import MemoryBoard, MemoryTransport, Script, memory_pair
+from rdsp.net.memory import MemoryTransport, Script, memory_pair
+from rdsp.net.memory_board import MemoryBoard
 from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE
 from rdsp_codecs.errors import PeerClosed
 from tests.runtime.world import simulate

@@ -67,7 +67,7 @@ def test_what_the_table_does_not_know_is_a_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("transaction", "pinned", "owed"), itertools.product(Transaction, [False, True], [False, True])
+    ("transaction", "pinned", "owed"), list(itertools.product(Transaction, [False, True], [False, True]))
 )
 def test_a_backend_is_free_outside_of_transactions_with_no_pin_and_nothing_owed(
     transaction: Transaction, pinned: bool, owed: bool

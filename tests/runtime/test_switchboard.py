@@ -247,7 +247,7 @@ async def test_the_board_can_be_cancelled_and_run_again() -> None:
         peer.send(text)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(board.run)
-            await until(lambda: reader.data.endswith(text))
+            await until(lambda text=text: reader.data.endswith(text))  # type: ignore[misc]
             nursery.cancel_scope.cancel()
     board.forget(end)
     board.close()

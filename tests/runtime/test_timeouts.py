@@ -268,8 +268,7 @@ async def test_a_server_at_its_own_limit_is_absorbed_by_waiting(clock: MockClock
         replies = []
 
         async def one(client: Client) -> None:
-            for _ in range(5):
-                replies.append(await client.query("SLEEP 1"))
+            replies.extend([await client.query("SLEEP 1") for _ in range(5)])
 
         clients = [await w.client() for _ in range(6)]
         w.database.max_connections = 2

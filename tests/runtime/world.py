@@ -17,7 +17,8 @@ import trio.testing
 from rdsp.auth.credentials import Credentials
 from rdsp.config.model import Limits, Proxy, TargetGroup
 from rdsp.converse import receive, send_all
-from rdsp.net.memory import MemoryBoard, MemoryTransport, Script, memory_pair
+from rdsp.net.memory import MemoryTransport, Script, memory_pair
+from rdsp.net.memory_board import MemoryBoard
 from rdsp.observe.dispatch import Observers
 from rdsp.observe.events import Observer, SessionEnd
 from rdsp.observe.statistics import Counters

@@ -58,7 +58,11 @@ def answerer(passwords: dict[str, tuple[str, ...]], admitted: Any = None) -> Cal
 KNOWN = answerer({"app": ("secret",)})
 
 
-@given(seed=st.integers(0, 1000), method=st.sampled_from(["scram-sha-256", "md5"]), tls=st.sampled_from(["prefer", "disable"]))
+@given(
+    seed=st.integers(0, 1000),
+    method=st.sampled_from(["scram-sha-256", "md5"]),
+    tls=st.sampled_from(["prefer", "disable"]),
+)
 def test_our_two_sides_log_in_against_each_other_whatever_the_cuts(seed: int, method: str, tls: str) -> None:
     cuts = random.Random(seed)
     server, client = duo(
@@ -176,9 +180,7 @@ def test_tls_may_be_demanded() -> None:
 
 
 def test_gss_encryption_is_refused_and_the_client_may_go_on() -> None:
-    result, script = play(
-        greet(offer(open_to_local=True)), [struct.pack(">II", 8, 80877104), _startup()], KNOWN
-    )
+    result, script = play(greet(offer(open_to_local=True)), [struct.pack(">II", 8, 80877104), _startup()], KNOWN)
     assert script.sent.startswith(b"N")
     assert isinstance(result, ClientLogin)
 
@@ -210,7 +212,16 @@ def test_a_second_startup_message_in_the_middle_of_scram_lets_nobody_in() -> Non
 
 @pytest.mark.parametrize(
     "first",
-    [b"", b"n,,", b"n,,n=,r=", b"p=tls-unique,,n=,r=abc", b"n,a=other,n=,r=abc", b"n,,r=abc", b"x,,n=,r=abc", b"n,,n=,r=a\x01"],
+    [
+        b"",
+        b"n,,",
+        b"n,,n=,r=",
+        b"p=tls-unique,,n=,r=abc",
+        b"n,a=other,n=,r=abc",
+        b"n,,r=abc",
+        b"x,,n=,r=abc",
+        b"n,,n=,r=a\x01",
+    ],
 )
 def test_malformed_first_messages_of_scram(first: bytes) -> None:
     assert _turned(_startup(), _initial(first))["C"] == "08P01"
@@ -252,7 +263,10 @@ def test_a_client_without_password_gets_in_from_this_machine_only_where_the_targ
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        (Problem(ProblemCode.TOO_MANY_CLIENTS, "100"), "The maximum number of client connections to the proxy exceeded 100."),
+        (
+            Problem(ProblemCode.TOO_MANY_CLIENTS, "100"),
+            "The maximum number of client connections to the proxy exceeded 100.",
+        ),
         (Problem(ProblemCode.BORROW_TIMEOUT), "Timed-out waiting to acquire database connection."),
     ],
 )
