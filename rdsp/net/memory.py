@@ -149,6 +149,8 @@ class MemoryTransport:
         self.tls: TlsFacts | None = None
         self.other: MemoryTransport
         self.board: MemoryBoard | None = None
+        self.look_due = math.inf
+        """When the board will look at this transport next; the board's."""
         self.closed = False
         self._in = incoming
         self._out = outgoing

@@ -71,6 +71,7 @@ class MemoryBoard:
         if self._steps.pop(transport.fileno(), None) is not None:
             assert isinstance(transport, MemoryTransport)
             transport.board = None
+            transport.look_due = math.inf
             self._ready.pop(transport.fileno(), None)
 
     def again(self, step: Step, mask: int) -> None:
@@ -92,7 +93,8 @@ class MemoryBoard:
 
     def look_at(self, due: float, transport: MemoryTransport) -> None:
         """Something is under way to a watched transport and arrives at `due`."""
-        if due < math.inf:
+        if due < transport.look_due:
+            transport.look_due = due
             heapq.heappush(self._timers, (due, next(self._order), transport))
             self._wake()
 
@@ -131,7 +133,9 @@ class MemoryBoard:
             raise RuntimeError(msg)
         timers = self._timers
         while timers and timers[0][0] <= self.now:
-            transport = heapq.heappop(timers)[2]
+            due, _, transport = heapq.heappop(timers)
+            if due >= transport.look_due:
+                transport.look_due = math.inf
             if transport.board is self:
                 self.look_at(transport.look(), transport)
         ready, self._ready = self._ready, {}

@@ -69,7 +69,7 @@ class StormClient:
         if rng.random() > self.weather.split:
             return Script(delay=rng.choice([0.0, 0.001]))
         return Script(
-            split=[rng.choice([1, 2, 3, 5, 7, 100, 4000]) for _ in range(rng.randint(1, 6))] + [500],
+            split=[rng.choice([1, 2, 3, 5, 7, 100, 4000]) for _ in range(rng.randint(1, 6))] + [20000],
             accept=rng.choice([(), (300, 5000)]),
             delay=rng.choice([0.0, 0.002, 0.1]),
             gap=rng.choice([1e-6, 0.0005]),
@@ -315,8 +315,8 @@ async def storm(weather: Weather, seed: int) -> Counter[str]:
         w.database.service_time = rng.choice([0.0, 0.001, 0.05])
         if weather.split:
             w.database.scripts = lambda: (
-                Script(split=[rng.choice([3, 1000])] * 3 + [4000]) if rng.random() < weather.split else Script(),
-                Script(split=[rng.choice([1, 7, 900])] * 9 + [4000], delay=rng.choice([0, 0.001])),
+                Script(split=[rng.choice([3, 1000])] * 3 + [30000]) if rng.random() < weather.split else Script(),
+                Script(split=[rng.choice([1, 7, 900])] * 9 + [30000], delay=rng.choice([0, 0.001])),
             )
         clients = [StormClient(w, n, weather, random.Random(seed * 1000 + n)) for n in range(1, weather.clients + 1)]
         async with trio.open_nursery() as troubles:
