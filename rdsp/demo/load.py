@@ -1,54 +1,83 @@
-"""The demo's clients: short transactions over many connections, every answer checked.
+"""The demo's clients: short transactions with pauses over many connections, every answer checked.
 
-A process of its own (`python -m rdsp.demo.load`), so that the proxy's core is the proxy's. Prints one JSON object per
-second and one at the end. Speaks just enough of the PostgreSQL protocol; the login is the engine's own conversation.
+A process of its own (`python -m rdsp.demo.load`), so that the proxy has a core for itself where there are two. It
+prints one JSON object per second and one at the end, ends by itself after its time, gently when its standard input
+is closed, and so never outlives who started it.
+
+Every transaction asks for the process id of the database connection at its beginning and its end: a transaction that
+was torn between two of them, an answer that belongs to somebody else, an error or a missing answer are all errors.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import socket
-import struct
+import random
 import sys
-from typing import Any
+from array import array
 
 import attrs
 import trio
-import trio.lowlevel
 
-from rdsp.converse import converse, receive, send_all
-from rdsp.net.transport import SocketTransport
-from rdsp.pool.opening import adopt
-from rdsp_codecs.api import BackendLogin
+from rdsp.demo.limits import allow_files
+from rdsp.demo.wire import Connection, Login, ServerError, prepare, query, run_prepared
 from rdsp_codecs.errors import CodecError
-from rdsp_codecs.questions import Derive
-from rdsp_codecs.registry import find
 
-LOGINS_AT_ONCE = 16
+PAUSE = 0.4
+"""Longest pause of a client between two transactions, in seconds; half of it on average."""
+
+_LOGINS_AT_ONCE = 16
+_LOGIN_SECONDS = 60.0
+_PARTING_SECONDS = 10.0
+_COUNT_EVERY = 0.2
+_COUNT = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+_PREPARE = prepare("add", "SELECT $1::int + 1, pg_backend_pid()")
 
 
 @attrs.define(eq=False)
 class Tally:
-    """What the clients have done so far."""
+    """What the clients have done so far.
+
+    Attributes:
+        backends, most_backends: database connections as the database itself counts them, now and at most.
+        seen: process ids of all database connections that answered.
+        served: per client, the number of database connections that answered it.
+        latencies: seconds of every transaction since all clients are in; `fresh` is where the current second's begin.
+    """
 
     connected: int = 0
     transactions: int = 0
     errors: int = 0
     first_error: str = ""
-    keys: dict[tuple[bytes, bytes, int], bytes] = attrs.field(factory=dict)
+    backends: int = 0
+    most_backends: int = 0
+    seen: set[bytes] = attrs.field(factory=set)
+    served: dict[int, int] = attrs.field(factory=dict)
+    latencies: array[float] = attrs.field(factory=lambda: array("f"))
+    fresh: int = 0
 
     def report(self, *, final: bool) -> None:
         """One line for the parent."""
+        seconds = sorted(self.latencies if final else self.latencies[self.fresh :])
+        self.fresh = len(self.latencies)
         line = {
             "connected": self.connected,
             "transactions": self.transactions,
             "errors": self.errors,
             "first_error": self.first_error,
+            "backends": self.backends,
+            "most_backends": self.most_backends,
+            "served_by": sum(self.served.values()) / max(1, len(self.served)),
+            "median_ms": 1000 * seconds[len(seconds) // 2] if seconds else 0.0,
+            "p99_ms": 1000 * seconds[len(seconds) * 99 // 100] if seconds else 0.0,
             "final": final,
         }
         print(json.dumps(line), flush=True)
+
+    def settle(self) -> None:
+        """All clients are in: transactions beside a storm of logins do not count as usual ones."""
+        del self.latencies[:]
+        self.fresh = 0
 
     def failed(self, text: str) -> None:
         """A client failed, or got a wrong answer."""
@@ -56,88 +85,142 @@ class Tally:
         self.first_error = self.first_error or text
 
 
-def _message(tag: bytes, body: bytes) -> bytes:
-    return tag + struct.pack(">I", len(body) + 4) + body
+class Crowd:
+    """All clients.
 
+    Args:
+        login: through the proxy. direct: to the database itself, for counting; None: nobody counts.
+        pause: see `PAUSE`.
+        parting: seconds that a client may need to finish its transaction when the load ends.
+    """
 
-def _query(text: str) -> bytes:
-    return _message(b"Q", text.encode() + b"\0")
+    def __init__(
+        self, login: Login, direct: Login | None, *, pause: float = PAUSE, parting: float = _PARTING_SECONDS
+    ) -> None:
+        self.tally = Tally()
+        self._login = login
+        self._direct = direct
+        self._pause = pause
+        self._parting = parting
+        self._gate = trio.CapacityLimiter(_LOGINS_AT_ONCE)
+        self._all_in = trio.Event()
+        self._stop = trio.Event()
+        self._arrived = 0
+        self._left = 0
+        self._hurried = False
 
+    def stop(self) -> None:
+        """End the load early: every client finishes its transaction and leaves."""
+        self._hurried = True
+        self._stop.set()
 
-_PREPARE = _message(b"P", b"add\0SELECT $1::int + 1\0\0\0") + _message(b"S", b"")
+    async def run(self, clients: int, seconds: float) -> None:
+        """Connect all clients, let them work for so many seconds (or until `stop`), and see them off.
 
+        Raises nothing for what clients meet: it is in the tally.
+        """
+        async with trio.open_nursery() as nursery:
+            if self._direct is not None:
+                nursery.start_soon(self._count, self._direct)
+            nursery.start_soon(self._run_for, clients, seconds)
+            # From here: a client that gets no answer at all is an error, too.
+            async with trio.open_nursery() as inner:
+                for number in range(clients):
+                    inner.start_soon(self._client, number, clients)
+                inner.start_soon(self._see_off, inner.cancel_scope)
+            nursery.cancel_scope.cancel()
+        if self._left < clients:
+            self.tally.failed(f"{clients - self._left} of {clients} clients got no answer for {self._parting:g} s")
+        elif self.tally.connected < clients and not self._hurried:
+            self.tally.failed(f"only {self.tally.connected} of {clients} clients could connect")
 
-def _run_prepared(value: int) -> bytes:
-    text = str(value).encode()
-    bind = b"\0add\0" + struct.pack(">HHi", 0, 1, len(text)) + text + b"\0\0"
-    return _message(b"B", bind) + _message(b"E", b"\0\0\0\0\0") + _message(b"S", b"")
+    async def _run_for(self, clients: int, seconds: float) -> None:
+        with trio.move_on_after(_LOGIN_SECONDS + clients / 50):
+            await self._all_in.wait()
+        self.tally.settle()
+        with trio.move_on_after(seconds):
+            await self._stop.wait()
+        self._stop.set()
 
+    async def _see_off(self, scope: trio.CancelScope) -> None:
+        await self._stop.wait()
+        scope.deadline = trio.current_time() + self._parting
 
-async def log_in(port: int, user: str, password: str, database: str, tally: Tally) -> SocketTransport:
-    """A logged-in connection. Raises `OSError`, `CodecError`; cancellation may leave it half open."""
-    stream = await trio.open_tcp_stream("127.0.0.1", port)
-    transport = adopt(socket.socket(fileno=stream.socket.detach()), f"127.0.0.1:{port}")
+    async def _client(self, number: int, clients: int) -> None:
+        connection = None
+        try:
+            async with self._gate:
+                if not self._stop.is_set():
+                    connection = await Connection.open(self._login)
+                    self.tally.connected += 1
+            self._arrive(clients)
+            if connection is not None:
+                await self._work(connection, number)
+                await connection.leave()
+        except (OSError, CodecError, ServerError, ValueError) as error:
+            self.tally.failed(f"client {number}: {error}")
+            if connection is None:
+                self._arrive(clients)
+        finally:
+            if connection is not None:
+                connection.close()
+        self._left += 1
+        if self._left == clients:
+            self._stop.set()
 
-    async def answer(question: Any) -> bytes:
-        assert isinstance(question, Derive)
-        # All clients have one password, and the proxy gives all of them one salt: derive the key once.
-        key = (question.password, question.salt, question.iterations)
-        if key not in tally.keys:
-            tally.keys[key] = hashlib.pbkdf2_hmac("sha256", *key)
-        return tally.keys[key]
+    def _arrive(self, clients: int) -> None:
+        """A client's login is over, one way or the other."""
+        self._arrived += 1
+        if self._arrived == clients:
+            self._all_in.set()
 
-    how = BackendLogin(user, password, database, {"application_name": "demo"}, "disable", os.urandom)
-    await converse(find("postgres").login(how), transport, answer=answer)
-    return transport
-
-
-async def _answers(transport: SocketTransport, ends: int) -> list[bytes]:
-    """The first columns of all rows up to so many ReadyForQuery. Raises `ValueError` for an error of the server's."""
-    buffer, rows = b"", []
-    while ends:
-        buffer += await receive(transport, 65536)
-        at = 0
-        while len(buffer) - at >= 5:
-            size = struct.unpack_from(">I", buffer, at + 1)[0] + 1
-            if len(buffer) - at < size:
-                break
-            tag = buffer[at]
-            if tag == ord("D"):
-                (length,) = struct.unpack_from(">i", buffer, at + 7)
-                rows.append(buffer[at + 11 : at + 11 + length])
-            elif tag == ord("E"):
-                raise ValueError(buffer[at + 5 : at + size].decode(errors="replace"))
-            elif tag == ord("Z"):
-                ends -= 1
-            at += size
-        buffer = buffer[at:]
-    return rows
-
-
-async def _client(
-    number: int, port: int, login: tuple[str, str, str], gate: trio.CapacityLimiter, tally: Tally
-) -> None:
-    try:
-        async with gate:
-            transport = await log_in(port, *login, tally)
-        tally.connected += 1
-        await send_all(transport, _PREPARE)
-        await _answers(transport, 1)
+    async def _work(self, connection: Connection, number: int) -> None:
+        await connection.ask(_PREPARE)
+        mine: set[bytes] = set()
         n = 0
-        while True:
+        while not self._stop.is_set():
             n += 1
-            await send_all(transport, _query("BEGIN"))
-            await _answers(transport, 1)
-            await send_all(transport, _query(f"SELECT {number * 1_000_000 + n}"))
-            rows = await _answers(transport, 1)
-            await send_all(transport, _run_prepared(n) + _query("COMMIT"))
-            rows += await _answers(transport, 2)
-            if rows != [str(number * 1_000_000 + n).encode(), str(n + 1).encode()]:
-                tally.failed(f"client {number} got {rows!r}")
-            tally.transactions += 1
-            await trio.lowlevel.checkpoint()
-    except (OSError, CodecError, ValueError) as error:
-        tally.failed(f"client {number}: {error}")
+            began = trio.current_time()
+            pid = await self._transaction(connection, number, n)
+            self.tally.latencies.append(trio.current_time() - began)
+            self.tally.transactions += 1
+            mine.add(pid)
+            self.tally.seen.add(pid)
+            self.tally.served[number] = len(mine)
+            with trio.move_on_after(random.random() * self._pause):
+                await self._stop.wait()
+
+    async def _transaction(self, connection: Connection, number: int, n: int) -> bytes:
+        """One transaction in four round trips. Returns the database connection's process id."""
+        await connection.ask(query("BEGIN"))
+        if connection.status != "T":
+            raise ValueError(f"after BEGIN the status is {connection.status!r}")
+        mark = number * 1_000_000 + n
+        ((got, pid),) = await connection.ask(query(f"SELECT {mark}, pg_backend_pid()"))
+        ((sum_, pid_at_end),) = await connection.ask(run_prepared("add", str(n)))
+        await connection.ask(query("COMMIT"))
+        if got != str(mark).encode() or sum_ != str(n + 1).encode():
+            raise ValueError(f"wrong answers: {got!r} for {mark}, {sum_!r} for {n} + 1")
+        if pid is None or pid != pid_at_end:
+            raise ValueError(f"a transaction was torn between two database connections: {pid!r}, {pid_at_end!r}")
+        if connection.status != "I":
+            raise ValueError(f"after COMMIT the status is {connection.status!r}")
+        return pid
+
+    async def _count(self, direct: Login) -> None:
+        """Ask the database itself how many connections it has."""
+        try:
+            connection = await Connection.open(direct)
+            try:
+                while True:
+                    ((count,),) = await connection.ask(query(_COUNT))
+                    self.tally.backends = int(count or b"0")
+                    self.tally.most_backends = max(self.tally.most_backends, self.tally.backends)
+                    await trio.sleep(_COUNT_EVERY)
+            finally:
+                connection.close()
+        except (OSError, CodecError, ServerError, ValueError) as error:
+            self.tally.failed(f"the database's connections could not be counted: {error}")
 
 
 async def _report(tally: Tally) -> None:
@@ -146,30 +229,32 @@ async def _report(tally: Tally) -> None:
         tally.report(final=False)
 
 
-async def run(port: int, clients: int, seconds: float, login: tuple[str, str, str]) -> Tally:
-    """Connect all clients, let them work for so many seconds, and return what they did."""
-    tally = Tally()
-    gate = trio.CapacityLimiter(LOGINS_AT_ONCE)
+async def _stop_with_stdin(crowd: Crowd) -> None:
+    async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stream:
+        while await stream.receive_some():
+            pass
+    crowd.stop()
+
+
+async def _run(login: Login, direct: Login, clients: int, seconds: float) -> None:
+    crowd = Crowd(login, direct)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_report, tally)
-        for number in range(clients):
-            nursery.start_soon(_client, number, port, login, gate, tally)
-        with trio.move_on_after(60):
-            while tally.connected + tally.errors < clients:
-                await trio.sleep(0.05)
-        await trio.sleep(seconds)
+        nursery.start_soon(_report, crowd.tally)
+        nursery.start_soon(_stop_with_stdin, crowd)
+        await crowd.run(clients, seconds)
         nursery.cancel_scope.cancel()
-    if tally.connected < clients:
-        tally.failed(f"only {tally.connected} of {clients} clients could connect")
-    return tally
+    crowd.tally.report(final=True)
 
 
 def main() -> None:
-    """`python -m rdsp.demo.load PORT CLIENTS SECONDS`; user, password and database come from the environment."""
-    port, clients, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    login = (os.environ["RDSP_DEMO_USER"], os.environ["RDSP_DEMO_PASSWORD"], os.environ["RDSP_DEMO_DATABASE"])
-    tally = trio.run(run, port, clients, seconds, login)
-    tally.report(final=True)
+    """`python -m rdsp.demo.load PORT DIRECT_PORT CLIENTS SECONDS`; who logs in comes from the environment."""
+    port, direct_port, clients, seconds = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    user, password = os.environ["RDSP_DEMO_USER"], os.environ["RDSP_DEMO_PASSWORD"]
+    database = os.environ["RDSP_DEMO_DATABASE"]
+    allow_files()
+    trio.run(
+        _run, Login(port, user, password, database), Login(direct_port, user, password, database), clients, seconds
+    )
 
 
 if __name__ == "__main__":

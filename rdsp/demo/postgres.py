@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _START_SECONDS: Final = 60.0
+_PORTS: Final = 3
 _UNPRIVILEGED: Final = ("postgres", "nobody")
 
 
@@ -79,25 +80,40 @@ class Postgres:
         self.port = 0
         self.pid = 0
         self.folder = Path(tempfile.mkdtemp(prefix="rdsp-postgres-"))
-        self._account = _account()
-        self._binaries = self._reachable(binaries)
         self.data = self.folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        if self._account is not None:
-            os.chown(self.folder, self._account.pw_uid, self._account.pw_gid)
+        try:
+            self._account = _account()
+            self._binaries = self._reachable(binaries)
+            if self._account is not None:
+                os.chown(self.folder, self._account.pw_uid, self._account.pw_gid)
+        except BaseException:
+            self.remove()
+            raise
 
     def _reachable(self, binaries: Path) -> Path:
-        """The binaries, copied to where the other user can read them if it cannot."""
-        if self._account is None or self._run([binaries / "postgres", "--version"], check=False).returncode == 0:
+        """The binaries, copied to where the other user can read them if it cannot (a home of root's, a narrow umask).
+
+        A Python package keeps its shared libraries in a folder beside it, which goes with them.
+        """
+        if self._account is None or self._can_run(binaries / "postgres"):
             return binaries
-        package = binaries.parent.parent
+        install, package = binaries.parent, binaries.parent.parent
         copy = self.folder / "install"
-        shutil.copytree(package, copy / package.name, ignore=shutil.ignore_patterns("*.a", "include"))
+        shutil.copytree(install, copy / package.name / install.name, ignore=shutil.ignore_patterns("*.a", "include"))
         libraries = package.with_name(package.name + ".libs")
         if libraries.exists():
             shutil.copytree(libraries, copy / libraries.name)
-        self.folder.chmod(0o755)
-        return copy / binaries.relative_to(package.parent)
+        for folder, _, files in os.walk(copy):
+            for name in (folder, *(os.path.join(folder, file) for file in files)):
+                os.chown(name, self._account.pw_uid, self._account.pw_gid, follow_symlinks=False)
+        return copy / package.name / install.name / binaries.name
+
+    def _can_run(self, program: Path) -> bool:
+        try:
+            return self._run([program, "--version"], check=False).returncode == 0
+        except PermissionError:
+            return False
 
     def _run(self, command: list[str | Path], *, check: bool = True) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
@@ -116,7 +132,20 @@ class Postgres:
         """
         if not self.data.exists():
             self._initialise()
-        self.port = self.port or free_port()
+        if self.port:
+            self._launch()
+            return
+        for attempt in range(_PORTS):
+            self.port = free_port()
+            try:
+                self._launch()
+                return
+            except RuntimeError:
+                # Between our look and the server's, somebody else may have taken the port.
+                if attempt == _PORTS - 1 or "Address already in use" not in self.log():
+                    raise
+
+    def _launch(self) -> None:
         log = (self.folder / "log").open("ab")
         command = [self._binaries / "postgres", "-D", self.data, "-p", str(self.port), "-k", self.folder]
         self._process = subprocess.Popen(

@@ -15,17 +15,19 @@ from rdsp.observe.statistics import Statistics
 
 @attrs.frozen
 class Moment:
-    """One second of the demo."""
+    """One second of the demo.
+
+    Attributes:
+        seconds: since the load began.
+        proxy: now, with the counts of this second alone.
+        load: the clients' own report.
+        rate: transactions per second.
+    """
 
     seconds: float
     proxy: Statistics
     load: Mapping[str, Any]
     rate: float
-
-    @property
-    def borrow_micros(self) -> float:
-        """Mean time to get a database connection, in microseconds; a borrow without a wait counts as 0."""
-        return 1e6 * self.proxy.wait_seconds / self.proxy.borrows if self.proxy.borrows else 0.0
 
     @property
     def ratio(self) -> float:
@@ -35,19 +37,21 @@ class Moment:
 
 def table(moment: Moment) -> Table:
     """The live view."""
-    shown = Table(title="rdsp demo", show_header=False, min_width=48)
+    shown = Table(title=f"rdsp demo, {moment.seconds:.0f} s", show_header=False, min_width=52)
     shown.add_column(style="bold")
     shown.add_column(justify="right")
+    proxy, load = moment.proxy, moment.load
     rows = {
-        "clients": f"{moment.proxy.clients}",
-        "database connections": f"{moment.proxy.backends} of {moment.proxy.limit}",
-        "borrowed now": f"{moment.proxy.borrowed}",
-        "pinned": f"{moment.proxy.pinned}",
-        "waiting now": f"{moment.proxy.waiting}",
+        "client connections": f"{proxy.clients}",
+        "database connections": f"{proxy.backends} of {proxy.limit}",
+        "clients per database connection": f"{moment.ratio:.1f}",
+        "borrowed now": f"{proxy.borrowed}",
+        "pinned": f"{proxy.pinned}",
+        "waiting now": f"{proxy.waiting}",
         "transactions per second": f"{moment.rate:,.0f}",
-        "mean borrow latency": f"{moment.borrow_micros:,.0f} µs",
-        "clients per connection": f"{moment.ratio:.1f}",
-        "errors": f"{moment.load.get('errors', 0)}",
+        "borrow latency, mean": f"{1000 * proxy.mean_borrow_seconds:,.2f} ms",
+        "transaction, median / 99 %": f"{load.get('median_ms', 0):,.1f} / {load.get('p99_ms', 0):,.1f} ms",
+        "errors": f"{load.get('errors', 0)}",
     }
     for name, value in rows.items():
         shown.add_row(name, value)
@@ -56,11 +60,11 @@ def table(moment: Moment) -> Table:
 
 def line(moment: Moment) -> str:
     """The same for a log."""
+    proxy, load = moment.proxy, moment.load
     return (
-        f"{moment.seconds:5.1f} s  clients {moment.proxy.clients}  backends {moment.proxy.backends}"
-        f"  borrowed {moment.proxy.borrowed}  pinned {moment.proxy.pinned}  waiting {moment.proxy.waiting}"
-        f"  {moment.rate:,.0f} tx/s  borrow {moment.borrow_micros:,.0f} us  ratio {moment.ratio:.1f}"
-        f"  errors {moment.load.get('errors', 0)}"
+        f"{moment.seconds:5.1f} s  clients {proxy.clients}  backends {proxy.backends}  ratio {moment.ratio:.1f}"
+        f"  borrowed {proxy.borrowed}  pinned {proxy.pinned}  waiting {proxy.waiting}  {moment.rate:,.0f} tx/s"
+        f"  borrow {1000 * proxy.mean_borrow_seconds:.2f} ms  errors {load.get('errors', 0)}"
     )
 
 
@@ -88,13 +92,16 @@ class Screen:
             print(line(moment), flush=True)
 
 
-def summary(moment: Moment, most_backends: int) -> str:
-    """The last lines of the demo."""
+def summary(load: Mapping[str, Any]) -> str:
+    """The last lines of the demo, from the clients' last report. Database connections are as the database counts."""
+    clients, backends = load.get("connected", 0), load.get("most_backends", 0)
     return (
         "summary\n"
-        f"  clients: {moment.load.get('connected', 0)}\n"
-        f"  backends: {most_backends}\n"
-        f"  transactions: {moment.load.get('transactions', 0)}\n"
-        f"  clients per backend: {moment.load.get('connected', 0) / max(1, most_backends):.1f}\n"
-        f"  errors: {moment.load.get('errors', 0)}"
+        f"  clients: {clients}\n"
+        f"  backends: {backends} (at most, counted by PostgreSQL)\n"
+        f"  clients per backend: {clients / max(1, backends):.1f}\n"
+        f"  backends that served one client, on average: {load.get('served_by', 0):.1f}\n"
+        f"  transactions: {load.get('transactions', 0)} (every answer checked)\n"
+        f"  transaction time: median {load.get('median_ms', 0):.1f} ms, 99 % within {load.get('p99_ms', 0):.1f} ms\n"
+        f"  errors: {load.get('errors', 0)}"
     )
