@@ -6,7 +6,6 @@ The command line and the demo call it; nothing below it knows it.
 from __future__ import annotations
 
 import gc
-import math
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -28,18 +27,15 @@ from rdsp.net.tls import server_context
 from rdsp.observe.dispatch import Observers
 from rdsp.observe.logs import LogObserver
 from rdsp.observe.statistics import Counters, Statistics
-from rdsp.pool.book import Book, BookLimits
+from rdsp.pool.book import Book
+from rdsp.pool.limits import book_limits
 from rdsp.pool.opening import Opener, client_context, connector
 from rdsp.pool.pool import Pool
-from rdsp.pool.retiring import quota
 from rdsp.session.context import SessionContext
 from rdsp.session.registry import Registry
 from rdsp_codecs.api import Codec, RelayPolicy
 from rdsp_codecs.questions import Derive
 from rdsp_codecs.registry import find
-
-_UNKNOWN_SERVER_LIMIT = 100
-"""What a server is taken to allow until it was asked (PostgreSQL's default); used for idle limits only."""
 
 
 @attrs.define(eq=False)
@@ -134,23 +130,6 @@ def relay_policy(settings: Proxy) -> RelayPolicy:
     )
 
 
-def _book_limits(settings: Proxy) -> BookLimits:
-    group = settings.target_group
-    most = quota(_UNKNOWN_SERVER_LIMIT, group)
-    percent = group.max_idle_connections_percent
-    share = (group.max_connections_percent // 2 if percent is None else percent) / group.max_connections_percent
-    return BookLimits(
-        limit=1,
-        max_idle=max(1, math.floor(most * share)),
-        max_waiters=group.max_waiters,
-        wait_timeout=group.connection_borrow_timeout,
-        max_simultaneous_opens=group.max_simultaneous_opens,
-        idle_timeout=group.backend_idle_timeout,
-        lifetime=group.backend_lifetime,
-        grows_when_waiting=group.connection_borrow_timeout > 0,
-    )
-
-
 def _opener(settings: Proxy, codec: Codec, credentials: Credentials, deriver: KeyDeriver) -> Opener:
     target = settings.target
 
@@ -183,7 +162,7 @@ def _build(settings: Proxy, board: Switchboard, observers: Observers, deriver: K
     pool = Pool(
         settings.name,
         settings.target_group,
-        Book(_book_limits(settings)),
+        Book(book_limits(settings.target_group, None)),
         opener,
         board,
         observers,

@@ -226,7 +226,7 @@ class TargetGroup:
         None,
         "The most idle database connections, in percent of the server's `max_connections`. Not over "
         "`max_connections_percent`. A cap, not a floor.",
-        Reload.RESTART,
+        Reload.LIVE,
         says="half of `max_connections_percent`, rounded down",
         rds="MaxIdleConnectionsPercent",
     )
@@ -239,7 +239,7 @@ class TargetGroup:
     session_pinning_filters: tuple[str, ...] = _setting(
         ListOf(OneOf(("EXCLUDE_VARIABLE_SETS",))),
         (),
-        "Pins not to make. Not every engine takes one: PostgreSQL has none, as `SET` does not pin there.",
+        "Pins not to make. Not every engine takes one: PostgreSQL has none.",
         Reload.NEW_SESSIONS,
         rds="SessionPinningFilters",
     )
@@ -257,19 +257,19 @@ class TargetGroup:
         says="no cap beside the percentage",
     )
     backend_idle_timeout: float = _setting(
-        Duration(0.1, YEAR), 300.0, "A database connection that was idle for this long is closed.", Reload.RESTART
+        Duration(0.1, YEAR), 300.0, "A database connection that was idle for this long is closed.", Reload.LIVE
     )
     backend_lifetime: float = _setting(
-        Duration(1, YEAR), DAY, "A database connection of this age is closed as soon as nobody uses it.", Reload.RESTART
+        Duration(1, YEAR), DAY, "A database connection of this age is closed as soon as nobody uses it.", Reload.LIVE
     )
     max_waiters: int = _setting(
         Whole(0, 1_000_000, "sessions"),
         10_000,
         "How many sessions may wait for a database connection at once.",
-        Reload.RESTART,
+        Reload.LIVE,
     )
     max_simultaneous_opens: int = _setting(
-        Whole(1, 1000, "connections"), 8, "How many database connections may be opened at once.", Reload.RESTART
+        Whole(1, 1000, "connections"), 8, "How many database connections may be opened at once.", Reload.LIVE
     )
     max_prepared_statements: int = _setting(
         Whole(0, 1_000_000, "statements"),

@@ -23,6 +23,7 @@ from rdsp.observe.statistics import Counters
 from rdsp.pool.backend import Backend
 from rdsp.pool.book import Book, Close, Decision, Fail, Grant, Member, Open, OpenFailure, WaitFailure
 from rdsp.pool.facts import KeyFacts
+from rdsp.pool.limits import book_limits
 from rdsp.pool.member import MemberState
 from rdsp.pool.opening import Opener
 from rdsp.pool.retiring import ask_limit, cancel_quietly, say_goodbye
@@ -82,6 +83,8 @@ class Pool:
         self._nursery: trio.Nursery | None = None
         self._changed = trio.Event()
         self._limit_asked = -math.inf
+        self._allowed: int | None = None
+        """How many connections the server allows, when it was last asked."""
         self._closed = False
         self._timing = False
 
@@ -283,7 +286,7 @@ class Pool:
         try:
             with trio.fail_after(self._connect_timeout):
                 transport, state = await self._opener.open(facts)
-                limit = await self._follow_limit(transport, state)
+                allowed = await self._follow_limit(transport, state)
         except trio.TooSlowError:
             self._open_failed(member, OpenFailure.UNREACHABLE, "it took too long", None)
         except LoginRefused as refused:
@@ -300,8 +303,9 @@ class Pool:
             facts.parameters = dict(state.server_parameters)
             self._observers.backend_opened(self.name, member.number, transport.peer, trio.current_time() - started)
             backend = Backend(member, transport, state, self.idle_event)
-            if limit is not None:
-                self._carry_out(self.book.resize(limit, self.board.refresh()))
+            if allowed is not None:
+                self._allowed = allowed
+                self._carry_out(self.book.reconfigure(book_limits(self._settings, allowed), self.board.refresh()))
             self.board.watch(transport, backend.event)
             self._carry_out(self.book.opened(member, backend, self.board.refresh()))
 
@@ -325,7 +329,7 @@ class Pool:
             return None
         before, self._limit_asked = self._limit_asked, trio.current_time()
         try:
-            return await ask_limit(self._opener, transport, state, self._settings)
+            return await ask_limit(self._opener, transport, state)
         except BaseException:
             self._limit_asked = before
             transport.close()
@@ -370,9 +374,9 @@ class Pool:
             await trio.sleep(_TICK_AT_MOST + random.random() * _TICK_AT_MOST)  # noqa: S311 - spreads work, no secret
 
     def reconfigure(self, settings: TargetGroup) -> None:
-        """Take over settings that do not need new connections; the quota is asked for again at the next login."""
+        """Take over new settings: quota, time limits, waiters. What is open stays open, within the new limits."""
         self._settings = settings
-        self._limit_asked = -math.inf
+        self._carry_out(self.book.reconfigure(book_limits(settings, self._allowed), self.board.refresh()))
 
     def drain(self) -> None:
         """No new grants; idle backends close now, borrowed ones when they are given back."""

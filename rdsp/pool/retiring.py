@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rdsp.config.model import TargetGroup
 from rdsp.converse import receive, send_all
 from rdsp.net.transport import Transport
 from rdsp.observe.dispatch import Observers
@@ -37,22 +36,14 @@ async def cancel_quietly(opener: Opener, backend: Backend, observers: Observers)
         observers.cancel_asked(None, f"not delivered: {error}")
 
 
-async def ask_limit(opener: Opener, transport: Transport, state: Any, settings: TargetGroup) -> int | None:
-    """The quota by the server's own limit: its share, less the reserve, at most `max_backends`, at least 1.
+async def ask_limit(opener: Opener, transport: Transport, state: Any) -> int | None:
+    """How many connections the server allows to ordinary users.
 
     None when the server does not say. Raises `OSError`, `WireError`, `PeerClosed`; after that, or a cancellation, the
     transport is fit only for closing.
     """
     try:
-        allowed = await opener.run(opener.codec.max_connections(state), transport)
+        allowed: int = await opener.run(opener.codec.max_connections(state), transport)
     except LoginRefused:
         return None
-    return quota(allowed, settings)
-
-
-def quota(allowed: int, settings: TargetGroup) -> int:
-    """How many backends may be open when the server allows `allowed` ordinary connections."""
-    share = allowed * settings.max_connections_percent // 100 - settings.reserved_connections
-    if settings.max_backends is not None:
-        share = min(share, settings.max_backends)
-    return max(1, share)
+    return allowed

@@ -171,7 +171,7 @@ class Splice:
                 self.summon(CLIENT_GONE)
                 return
             self._take(data)
-            if self._deaf():
+            if self._deaf() or (len(data) == CHUNK and self.relay.holds_too_much):
                 self._client_again |= mask & _INPUT
                 return
             if len(data) < self._client_full and not mask & LEAVING:
@@ -366,6 +366,8 @@ class Splice:
                 self.summon(SERVER_GONE)
                 return
             signals = relay.from_server(data)
+            if self._client_again:
+                self.read_on()
             if relay.to_client:
                 self._send_client()
             if relay.to_server:

@@ -44,6 +44,7 @@ PARSE: Final = Owed(Kind.PARSE)
 SYNC: Final = Owed(Kind.SYNC)
 COPY_END: Final = Owed(Kind.COPY_END)
 SWALLOWED_CLOSE: Final = Owed(Kind.CLOSE, swallow=True)
+UNCERTAIN_SYNC: Final = Owed(Kind.SYNC, note="uncertain")
 PROBE: Final = Owed(Kind.CLOSE, swallow=True)
 SWALLOWED_QUERY: Final = Owed(Kind.QUERY, swallow=True)
 SWALLOWED_SYNC: Final = Owed(Kind.SYNC, swallow=True)
@@ -91,6 +92,8 @@ class Dialogue:
         copying: a CopyInResponse came, and the client has not ended its data.
         copy_syncs: Syncs that the server ignored if it was in COPY when it read them.
         probe_due: a COPY failed with `copy_syncs` in doubt: the client's next Sync is followed by a probe.
+        settling: the client's messages wait until nothing is owed, because what they mean depends on the answers.
+        uncertain: batches under way that name or close statements, and may fail.
         prologue_failed: the server skips because of an error in messages of ours.
         native: statements have the client's own names on the (pinned) backend.
         extended: messages of the extended protocol are owed.
@@ -114,6 +117,8 @@ class Dialogue:
     copying: bool = False
     copy_syncs: int = 0
     probe_due: bool = False
+    settling: bool = False
+    uncertain: int = 0
     prologue_failed: bool = False
     native: bool = False
     extended: bool = False

@@ -18,7 +18,7 @@ from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.replies import Replies
 from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.session_state import HARMLESS, HARMLESS_TAG_HEADS
-from rdsp_codecs.postgres.statements import SharedStatements, close_frame, evict, frame
+from rdsp_codecs.postgres.statements import SharedStatements, close_frame, evict, frame, parsed_alone
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -46,14 +46,6 @@ def _is_one_message(data: bytes) -> bool:
     return len(data) > 5 and _LENGTH(data, 1)[0] + 1 == len(data)
 
 
-def _count_messages(data: bytes) -> int:
-    count = at = 0
-    while at < len(data):
-        at += _LENGTH(data, at + 1)[0] + 1
-        count += 1
-    return count
-
-
 class PostgresRelay:
     """See `rdsp_codecs.api.Relay`.
 
@@ -65,6 +57,7 @@ class PostgresRelay:
         "_client",
         "_d",
         "_held",
+        "_held_needed",
         "_held_size",
         "_inspect",
         "_max_frame",
@@ -96,6 +89,7 @@ class PostgresRelay:
         self._max_frame, self._max_held = policy.max_frame, policy.max_held
         self._held: list[bytes] = []
         self._held_size = 0
+        self._held_needed = 0
         self._skip_to_sync = False
         for name, value in (who.welcome.parameters if who.welcome else {}).items():
             self._requests.texts.parameter(name, value)
@@ -153,6 +147,9 @@ class PostgresRelay:
         """No backend: keep the bytes, and ask for one as soon as there is a whole message that needs it."""
         if data:
             self._keep(data)
+        if self._held_size < self._held_needed:
+            return moves.NOTHING
+        self._held_needed = 0
         held = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         at, size = 0, len(held)
         signals = moves.NOTHING
@@ -165,8 +162,11 @@ class PostgresRelay:
             if not self._is_ignored(tag):
                 if size - at >= total or total > self._max_held:
                     signals = moves.BYE if tag == ord("X") else moves.WANT_BACKEND
+                else:
+                    self._held_needed = total
                 break
             if size - at < total and tag != ord("d"):
+                self._held_needed = total
                 break
             if size - at < total:
                 self._client.skip(total - (size - at))
@@ -311,13 +311,15 @@ class PostgresRelay:
 
     def answer_alone(self) -> bool:
         """See `Relay`: Parse messages of known texts, and their Sync."""
-        held = b"".join(self._held)
-        if self._client.empty and not self._skip_to_sync and self._requests.parse_alone(held):
+        d = self._d
+        if d.native or self._skip_to_sync or not self._client.empty:
+            return False
+        parsed = parsed_alone(b"".join(self._held), d.statements, d.shared, self._inspect)
+        if parsed:
             self._held.clear()
             self._held_size = 0
-            self.to_client.append(_PARSED * (_count_messages(held) - 1) + _READY_IDLE)
-            return True
-        return False
+            self.to_client.append(_PARSED * parsed + _READY_IDLE)
+        return bool(parsed)
 
     def in_request(self) -> bool:
         """See `Relay`."""

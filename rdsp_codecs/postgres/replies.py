@@ -62,7 +62,10 @@ class Replies:
         if shown < total:
             msg = f"a server message of {total} bytes that should be short"
             raise WireError(msg)
-        return method(buffer, start + 5, start + total)
+        verdict = method(buffer, start + 5, start + total)
+        if self._d.settling and self._ledger.empty:
+            self._d.paused = self._d.settling = False
+        return verdict
 
     # -- the end of things ----------------------------------------------------------------------------------------
 
@@ -83,6 +86,8 @@ class Replies:
         if entry.kind not in _ENDS:
             msg = "ReadyForQuery came too early"
             raise WireError(msg)
+        if entry is owed.UNCERTAIN_SYNC:
+            d.uncertain -= 1
         d.copying = False
         d.copy_syncs = 0
         ledger.drop(Kind.COPY_END)
@@ -132,7 +137,7 @@ class Replies:
             d.statements.unnamed = d.state.unnamed = None
         d.skipping = not synced
         d.copying = False
-        if d.paused:
+        if d.paused and not d.settling:
             d.paused = False
             d.prologue_failed = True
         if was_copying:

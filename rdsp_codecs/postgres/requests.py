@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 FLUSH: Final = frame(b"H")
 SYNC: Final = frame(b"S")
 _FAILING_QUERY: Final = frame(b"Q", b"SELECT pg_catalog.rdsp_sequence_memory_is_lost()\0")
+_NAMING: Final = b"PBDC"
 _CLOSE_UNNAMED: Final = close_frame(b"")
 
 
@@ -51,6 +52,8 @@ class Requests:
         self._book = dialogue.statements
         self._owe = dialogue.ledger.owe
         self._undescribed: tuple[bytes, Statement] | None = None
+        self._naming = False
+        """The batch that goes out now gives names to statements, or takes them."""
         self._fresh_unnamed: Statement | None = None
         """The unnamed statement when its Parse is in the batch that goes out now."""
         self.bye = False
@@ -76,6 +79,8 @@ class Requests:
         if method is None:
             msg = f"invalid frontend message type {tag}"
             raise WireError(msg)
+        if self._d.uncertain and tag in _NAMING and self._settles_first():
+            return STOP
         if self._undescribed is None:
             return method(buffer, start, shown, total)
         prefix = self._describe_parsed(tag, buffer, start, total)
@@ -84,6 +89,16 @@ class Requests:
             self._d.injected.insert(0, prefix) if prefix else None
             return verdict
         return prefix + (buffer[start : start + shown] if verdict is KEEP else verdict)
+
+    def _settles_first(self) -> bool:
+        """Have the client's messages wait until nothing is owed. Returns False when nothing is."""
+        d = self._d
+        if d.ledger.empty:
+            d.uncertain = 0
+            return False
+        d.injected.append(FLUSH)
+        d.paused = d.settling = d.extended = True
+        return True
 
     # -- simple protocol ------------------------------------------------------------------------------------------
 
@@ -138,7 +153,7 @@ class Requests:
         if verdict.needs_native_names and not d.native:
             d.pin(PinReason.SQL_PREPARED_STATEMENT, "")
             if d.transaction is not Transaction.FAILED:
-                return self._go_native()
+                return self._settles_first() or self._go_native()
         return False
 
     def _must_not_read_sequences(self, verdict: Verdict) -> bool:
@@ -223,6 +238,7 @@ class Requests:
         state = self._backend()
         statement.home, statement.home_name = state, new_name(state)
         self._book.named[name] = statement
+        self._naming = True
         self._owe(Owed(Kind.PARSE, undo=self._forgetting(name)))
         if shown == total:
             self._undescribed = (name, statement)
@@ -230,30 +246,6 @@ class Requests:
         rest = buffer[name_end + 1 : start + shown]
         size = total + len(statement.home_name) - len(name) - 1
         return b"".join((b"P", size.to_bytes(4, "big"), statement.home_name, b"\0", rest))
-
-    def parse_alone(self, data: bytes) -> bool:
-        """Whether `data` is nothing but Parse messages of new names, with texts that the pool knows, and a Sync.
-
-        Then the names are the session's from now on.
-        """
-        found: dict[bytes, Statement] = {}
-        at, end = 0, len(data) - len(SYNC)
-        if end <= 0 or data[end:] != SYNC or self._d.native:
-            return False
-        while at < end:
-            size = int.from_bytes(data[at + 1 : at + 5], "big") + 1
-            name, _, rest = data[at + 5 : at + size].partition(b"\0")
-            text, _, types = rest.partition(b"\0")
-            if data[at] != ord("P") or at + size > end or not name or name in found or name in self._book.named:
-                return False
-            verdict = self.texts.inspect(text)
-            statement = None if verdict.needs_native_names else self._d.shared.assume(text, types, verdict)
-            if statement is None:
-                return False
-            found[name] = statement
-            at += size
-        self._book.named.update(found)
-        return at == end
 
     def _statement(self, buffer: bytes, start: int, end: int, *, whole: bool) -> Statement:
         if not whole:
@@ -424,6 +416,7 @@ class Requests:
             self._owe(Owed(Kind.CLOSE, undo=restore))
             return KEEP
         statement = book.named.pop(name, None)
+        self._naming = True
         if statement is None:
             self._owe(owed.CLOSE)
         else:
@@ -451,7 +444,12 @@ class Requests:
             d.extended = True
             prefix = describe_frame(b"")
         d.skipping = False
-        self._owe(owed.SYNC)
+        if self._naming:
+            self._naming = False
+            d.uncertain += 1
+            self._owe(owed.UNCERTAIN_SYNC)
+        else:
+            self._owe(owed.SYNC)
         return prefix + buffer[start : start + total] if prefix else KEEP
 
     def probe(self) -> bytes:

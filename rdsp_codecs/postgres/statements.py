@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -34,6 +35,7 @@ _COUNT = struct.Struct(">H")
 _FIELD = struct.Struct(">IhIhih")
 
 StatementKey = tuple[bytes, bytes, bytes]
+Inspect = Callable[[bytes], "Verdict"]
 
 
 @attrs.define(eq=False)
@@ -148,6 +150,31 @@ class StatementBook:
         """The client dropped all of its statements."""
         self.named.clear()
         self.unnamed = None
+
+
+def parsed_alone(data: bytes, book: StatementBook, shared: SharedStatements, inspect: Inspect) -> int:
+    """How many Parse messages `data` holds, when it is nothing but those, and a Sync: new names, and known texts.
+
+    Then the names are the book's from now on. 0 when it is anything else.
+    """
+    found: dict[bytes, Statement] = {}
+    at, end = 0, len(data) - 5
+    if end <= 0 or data[end:] != b"S\0\0\0\4":
+        return 0
+    while at < end:
+        size = _LENGTH.unpack_from(data, at + 1)[0] + 1
+        name, _, rest = data[at + 5 : at + size].partition(b"\0")
+        text, _, types = rest.partition(b"\0")
+        if data[at] != ord("P") or at + size > end or not name or name in found or name in book.named:
+            return 0
+        verdict = inspect(text)
+        statement = None if verdict.needs_native_names else shared.assume(text, types, verdict)
+        if statement is None:
+            return 0
+        found[name] = statement
+        at += size
+    book.named.update(found)
+    return len(found)
 
 
 def new_name(state: PostgresState) -> bytes:

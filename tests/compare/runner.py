@@ -30,8 +30,10 @@ class Step:
         who: the client's letter.
         messages: what it sends, in one write.
         ready: how many ReadyForQuery to wait for; 0: listen until it is quiet; -1: do not listen now.
-        leaves: it says good-bye and closes afterwards.
+        leaves: it closes its socket afterwards, without listening.
         slowly: it writes byte by byte.
+        rudely: it leaves with a TCP reset, as the kernel of a killed process that had unread data does.
+        cancelled: it sends cancel requests until its query is answered.
     """
 
     who: str
@@ -39,6 +41,8 @@ class Step:
     ready: int = 1
     leaves: bool = False
     slowly: bool = False
+    rudely: bool = False
+    cancelled: bool = False
 
 
 @attrs.frozen
@@ -73,6 +77,16 @@ def leaves(who: str) -> Step:
     return Step(who, (TERMINATE,), 0, leaves=True)
 
 
+def drops(who: str, *messages: bytes | str, rudely: bool = False) -> Step:
+    """The client says this, perhaps half a message, and is gone without a good-bye."""
+    return Step(who, _messages(messages), leaves=True, rudely=rudely)
+
+
+def is_cancelled(who: str, *messages: bytes | str) -> Step:
+    """The client says this, and cancels it from another connection."""
+    return Step(who, _messages(messages), cancelled=True)
+
+
 def _messages(parts: tuple[bytes | str, ...]) -> tuple[bytes, ...]:
     return tuple(query(part) if isinstance(part, str) else part for part in parts)
 
@@ -93,11 +107,13 @@ def run(script: Script, connect: Connect) -> list[str]:
             else:
                 client.send(*step.messages)
             if step.leaves:
-                client.close()
+                client.reset() if step.rudely else client.close()
+                del clients[step.who]
                 continue
             if step.ready < 0:
                 continue
-            received = client.until_ready(step.ready) if step.ready else client.until_quiet()
+            first = client.cancel_until_answered() if step.cancelled else []
+            received = first + (client.until_ready(step.ready) if step.ready else client.until_quiet())
             lines += [f"{step.who} {line}" for line in shown(received)]
     finally:
         for client in clients.values():

@@ -122,7 +122,10 @@ def compare(script: Script, server: TestServer, port: int) -> None:
         lines = []
         for target in (server.port, port):
             admin.execute("DROP TABLE IF EXISTS differs; CREATE TABLE differs (a int); GRANT ALL ON differs TO app")
-            lines.append(run(script, connector(target)))
+            try:
+                lines.append(run(script, connector(target)))
+            except OSError as error:
+                lines.append([type(error).__bases__[0].__name__])
     assert lines[1] == lines[0]
 
 

