@@ -281,6 +281,12 @@ class Connection:
         """Run one statement: its rows and its tag."""
         if "max_connections" in text:
             await trio.sleep(self.database.service_time)
+            if self.database.quitters:
+                self.database.quitters -= 1
+                self.last_words = columns("x") + row(str(self.database.max_connections)) + complete("SELECT 1")
+                self.last_words += m.ready_for_query()
+                self.life.cancel()
+                await trio.sleep_forever()
             return [row(str(self.database.max_connections))], "SELECT 1"
         found = WHO.search(text)
         who = found.group(1) if found else ""
@@ -398,6 +404,7 @@ class FakeDatabase:
         refusal: a SQLSTATE and a text for every login.
         service_time: seconds that every statement takes.
         login_delay, cancel_delay: seconds.
+        quitters: so many connections end right behind the answer to the proxy's first question.
         scripts: gives the scripts of a new connection (what the proxy writes, what the server writes).
         problems: what must never happen and did.
         stray_cancels: cancel requests for connections that were gone.
@@ -412,6 +419,7 @@ class FakeDatabase:
         self.refusal: tuple[str, str] | None = None
         self.login_delay = 0.0
         self.cancel_delay = 0.0
+        self.quitters = 0
         self.scripts: Callable[[], tuple[Script, Script]] = lambda: (Script(), Script())
         self.all: list[Connection] = []
         self.live: set[Connection] = set()

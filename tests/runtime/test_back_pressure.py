@@ -103,16 +103,16 @@ async def test_a_server_that_dies_while_its_client_does_not_read_is_noticed_as_s
 ) -> None:
     """The end of the server's stream is one edge, and it comes while the server must not be read."""
     async with world(proxy(TargetGroup(max_backends=1))) as w:
+        w.database.scripts = lambda: (Script(), Script(capacity=40_000))
         client = await w.client(theirs=Script(capacity=5000))
-        await client.send(m.query(client.mark("BIG 60000")) + m.query(client.mark("SLEEP 1000")))
+        await client.send(m.query(client.mark("BIG 200000")))
         await trio.sleep(5)
-        w.database.kill_all()
+        for connection in w.database.live:
+            connection.terminate(b"")
         await trio.sleep(5)
         with trio.fail_after(60):
             reply = await client.reply()
-            assert len(reply.rows) == 60
-            assert reply.status == "I"
-            reply = await client.reply()
+            assert 40 < len(reply.rows) < 200
             assert reply.status == ""
         client.transport.close()
         await w.settle()

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from rdsp.config.model import Limits, TargetGroup
 from rdsp.net.memory import Script
 from rdsp_codecs.postgres import messages as m
-from tests.runtime.world import EXECUTE, bind, parse, proxy, world
+from tests.runtime.world import EXECUTE, bind, parse, proxy, simulate, world
 
 ONE = TargetGroup(max_backends=1)
 
@@ -124,6 +124,22 @@ async def test_a_backend_whose_first_question_was_not_answered_is_never_lent(clo
             if connection.ran == [] and connection is not w.database.all[-1]:
                 connection.life.cancel()
         await w.settle()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_first_backend_that_closes_before_its_waiter_has_run_is_not_given_back(seed: int) -> None:
+    """It is gone from the book by then; given back, it would be lent although it is closed."""
+
+    async def main() -> None:
+        async with world(proxy(ONE)) as w:
+            w.database.quitters = 1
+            client = await w.client()
+            assert (await client.query("SELECT 1")).rows == ["1"]
+            await client.leave()
+            await w.settle()
+            assert w.statistics().idle == 1
+
+    simulate(main, seed=seed)
 
 
 async def test_requests_sent_behind_the_login_in_one_write_are_served(clock: MockClock) -> None:
