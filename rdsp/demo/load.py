@@ -131,7 +131,7 @@ class Crowd:
             nursery.cancel_scope.cancel()
         if self._left < clients:
             self.tally.failed(f"{clients - self._left} of {clients} clients got no answer for {self._parting:g} s")
-        elif self.tally.connected < clients and not self._hurried:
+        elif self.tally.connected < clients and not self.tally.errors and not self._hurried:
             self.tally.failed(f"only {self.tally.connected} of {clients} clients could connect")
 
     async def _run_for(self, clients: int, seconds: float) -> None:

@@ -90,7 +90,7 @@ class FakeServer:
         if fault == "error":
             return message(b"E", b"SERROR\0CXX000\0Mno luck\0\0") + ready("E")
         mark = text.removeprefix("SELECT ").partition(",")[0]
-        return row("1" + mark if fault == "wrong_value" else mark, pid)
+        return row("1" + mark if fault == "wrong_value" else mark, pid) + ready("T")
 
 
 class _Reader:

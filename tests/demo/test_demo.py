@@ -165,7 +165,7 @@ def test_without_a_duration_it_serves_until_it_is_interrupted(demo: Callable[...
 
 
 def test_a_database_that_dies_during_the_load_is_a_failure(demo: Callable[..., Demo]) -> None:
-    run = demo(3600.0, 20, 3, None)
+    run = demo(3.0, 20, 3, None)
     run.read_until(r"[1-9]\d* tx/s")
     (lock,) = run.folder.glob("*/data/postmaster.pid")
     os.kill(int(lock.read_text().split()[0]), signal.SIGQUIT)
