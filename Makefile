@@ -1,55 +1,63 @@
 # Every target does its own set-up: a virtual environment in .venv, its Python packages and, for tests and benchmarks,
 # Debian packages where they may be installed.
-PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+# Which Python makes the environment; without it, the first of python3, python3.14 ... that is new enough.
+PYTHON ?=
+# How long the demo runs, in seconds; without it, until Ctrl-C.
 DURATION ?=
-CLIENTS ?= 500
+# How many clients the demo has; without it, its own default.
+CLIENTS ?=
 
-.PHONY: help demo test test-servers check format docs bench bench-quick generate clean
+.PHONY: help demo test test-servers check format docs bench bench-quick generate lock clean debian debian-bench
 help:
 	@echo "make demo [DURATION=5]   an embedded PostgreSQL, the proxy and 500 clients"
 	@echo "make test                checks, documentation and tests (under 15 minutes)"
 	@echo "make test-servers        the slower matrix of servers and drivers"
 	@echo "make check               format, lint, types, import contracts, generated pages, shape of the repository"
-	@echo "make bench               against PgBouncer and a direct connection"
+	@echo "make format              formats, and fixes what the linter can fix"
+	@echo "make generate            writes the generated reference pages"
 	@echo "make docs                the documentation, into docs/_build/html"
+	@echo "make bench               against PgBouncer and a direct connection; make bench-quick is shorter"
+	@echo "make lock                constraints.txt with the newest versions that pyproject.toml allows"
+	@echo "make clean               removes the environment and everything that was made"
 
-$(VENV)/.demo: pyproject.toml scripts/venv
+# Stamps: done once, and again when what is to be installed changes.
+INSTALLS := pyproject.toml constraints.txt scripts/venv
+
+$(VENV)/.demo: $(INSTALLS)
 	PYTHON=$(PYTHON) scripts/venv $(VENV) demo
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml scripts/venv
+$(VENV)/.dev: $(INSTALLS)
 	PYTHON=$(PYTHON) scripts/venv $(VENV) dev
 	@touch $@ $(VENV)/.demo
 
-$(VENV)/.debian: scripts/debian | $(VENV)/.dev
-	scripts/debian postgresql-15 postgresql-client-15
-	@touch $@
+debian:
+	@scripts/debian postgresql-15 postgresql-client-15
 
-$(VENV)/.debian-bench: scripts/debian | $(VENV)/.dev
-	scripts/debian postgresql-15 postgresql-client-15 pgbouncer
-	@touch $@
+debian-bench:
+	@scripts/debian postgresql-15 postgresql-client-15 pgbouncer
 
 demo: $(VENV)/.demo
-	$(VENV)/bin/rdsp demo --clients $(CLIENTS) $(if $(DURATION),--duration $(DURATION))
+	@$(VENV)/bin/rdsp demo $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(DURATION),--duration $(DURATION))
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/lint-imports --no-logo
 	$(PY) scripts/generate.py --check
 	$(PY) -m pytest -q tests/repo
 
 docs: $(VENV)/.dev
 	$(VENV)/bin/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
 
-test: check docs $(VENV)/.debian
-	$(PY) -m pytest -q -m "not matrix" tests
+test: check docs debian
+	$(PY) -m pytest -m "not matrix" tests
 
-test-servers: $(VENV)/.debian
-	$(PY) -m pytest -q -m matrix tests
+test-servers: $(VENV)/.dev debian
+	$(PY) -m pytest -m matrix tests
 
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff format .
@@ -58,11 +66,14 @@ format: $(VENV)/.dev
 generate: $(VENV)/.dev
 	$(PY) scripts/generate.py --write
 
-bench: $(VENV)/.debian-bench
+bench: $(VENV)/.dev debian-bench
 	$(PY) -m benchmarks
 
-bench-quick: $(VENV)/.debian-bench
+bench-quick: $(VENV)/.dev debian-bench
 	$(PY) -m benchmarks --quick
 
+lock:
+	PYTHON=$(PYTHON) scripts/lock constraints.txt
+
 clean:
-	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
