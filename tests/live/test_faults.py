@@ -295,3 +295,20 @@ def test_a_statement_in_front_of_a_good_bye_is_done(postgres: TestServer, raw: C
             leaver.send(query("INSERT INTO parting SELECT 1 FROM pg_sleep(0.05)"), TERMINATE)
             leaver.close()
         eventually(lambda: reader.value("SELECT count(*) FROM parting") == b"10")
+
+
+@pytest.mark.xfail(
+    strict=True, raises=TimeoutError, reason="the backend is held for ever: a good-bye without Sync gets no answer"
+)
+def test_half_a_pipeline_and_a_good_bye_give_the_backend_back(
+    postgres15: TestServer, raw: Callable[..., RawClient]
+) -> None:
+    """pg_poolers.md 2.2, row 78: without its Sync the request is never answered, and the server rolls it back."""
+    from tests.servers.rawclient import TERMINATE, bind, execute, parse
+
+    with ProxyProcess.for_target(postgres15.target(), "--max-backends", "1") as proxy:
+        leaver, other = raw(proxy.port), raw(proxy.port)
+        leaver.send(parse("", "SELECT 1"), bind(), execute(), TERMINATE)
+        leaver.close()
+        other.send(query("SELECT 2"))
+        assert [tag for tag, _ in other.until_ready(seconds=5)] == ["T", "D", "C", "Z"]

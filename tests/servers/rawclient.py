@@ -75,7 +75,11 @@ class RawClient:
         self.greeting: list[Message] = []
         body = b"".join(name.encode() + b"\0" + value.encode() + b"\0" for name, value in parameters.items())
         self.socket.sendall(struct.pack(">II", len(body) + 9, code) + body + b"\0")
-        self._log_in(password)
+        try:
+            self._log_in(password)
+        except BaseException:
+            self.socket.close()
+            raise
 
     def _log_in(self, password: str) -> None:
         nonce = base64.b64encode(os.urandom(12)).decode()

@@ -1,7 +1,7 @@
 """Clients that leave in every way, and cancels (rows 20, 76 to 78, 81, 82)."""
 
 from tests.compare.runner import Script, drops, is_cancelled, leaves, says
-from tests.servers.rawclient import SYNC, TERMINATE, bind, describe, execute, parse, query
+from tests.servers.rawclient import SYNC, bind, describe, execute, parse, query
 
 BEFORE = ("DROP TABLE IF EXISTS parted", "CREATE TABLE parted (a int)")
 INSERT = parse("", "INSERT INTO parted VALUES (1)") + bind() + describe("P") + execute()
@@ -67,12 +67,6 @@ ENDINGS = (
             drops("A", query("BEGIN"), INSERT, SYNC, query("COMMIT")[:-1]),
             says("B", COUNT),
         ),
-        before=BEFORE,
-    ),
-    Script(
-        "half a pipeline and a good-bye",
-        (78,),
-        (drops("A", INSERT, INSERT, TERMINATE), says("B", COUNT), says("A", INSERT, SYNC), says("B", COUNT)),
         before=BEFORE,
     ),
     Script(
