@@ -229,8 +229,10 @@ PREPARED = (
         (2,),
         before=(
             "DROP SCHEMA IF EXISTS first_schema, second_schema CASCADE",
-            "CREATE SCHEMA first_schema CREATE TABLE named_alike AS SELECT 1 AS one",
-            "CREATE SCHEMA second_schema CREATE TABLE named_alike AS SELECT 'two' AS two, 3 AS three",
+            "CREATE SCHEMA first_schema",
+            "CREATE SCHEMA second_schema",
+            "CREATE TABLE first_schema.named_alike AS SELECT 1 AS one",
+            "CREATE TABLE second_schema.named_alike AS SELECT 'two' AS two, 3 AS three",
         ),
     ),
     Script(
