@@ -19,12 +19,9 @@ from array import array
 import attrs
 import trio
 
-from rdsp.demo.limits import allow_files
+from rdsp.demo.limits import allow_files, mean_pause
 from rdsp.demo.wire import Connection, Login, ServerError, prepare, query, run_prepared
 from rdsp_codecs.errors import CodecError
-
-PAUSE = 0.4
-"""Longest pause of a client between two transactions, in seconds; half of it on average."""
 
 _LOGINS_AT_ONCE = 16
 _LOGIN_SECONDS = 60.0
@@ -90,13 +87,11 @@ class Crowd:
 
     Args:
         login: through the proxy. direct: to the database itself, for counting; None: nobody counts.
-        pause: see `PAUSE`.
+        pause: seconds; a client rests up to so long between two transactions, half of it on average.
         parting: seconds that a client may need to finish its transaction when the load ends.
     """
 
-    def __init__(
-        self, login: Login, direct: Login | None, *, pause: float = PAUSE, parting: float = _PARTING_SECONDS
-    ) -> None:
+    def __init__(self, login: Login, direct: Login | None, *, pause: float, parting: float = _PARTING_SECONDS) -> None:
         self.tally = Tally()
         self._login = login
         self._direct = direct
@@ -237,7 +232,7 @@ async def _stop_with_stdin(crowd: Crowd) -> None:
 
 
 async def _run(login: Login, direct: Login, clients: int, seconds: float) -> None:
-    crowd = Crowd(login, direct)
+    crowd = Crowd(login, direct, pause=2 * mean_pause(clients))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_report, crowd.tally)
         nursery.start_soon(_stop_with_stdin, crowd)

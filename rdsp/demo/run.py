@@ -21,7 +21,7 @@ import trio
 
 from rdsp.app import App, open_app
 from rdsp.config.load import from_target
-from rdsp.demo.limits import allow_files
+from rdsp.demo.limits import allow_files, mean_pause
 from rdsp.demo.postgres import NotInstalled, Postgres, embedded
 from rdsp.demo.show import Moment, Screen, summary
 from rdsp.errors import ConfigError, RdspError
@@ -150,7 +150,8 @@ async def _demo(server: Postgres, duration: float | None, clients: int, backends
             async with open_app(config, [troubles]) as app:
                 ((_, real_port),) = app.addresses["default"]
                 print(
-                    f"PostgreSQL on 127.0.0.1:{server.port}, the proxy on 127.0.0.1:{real_port}; {clients} clients",
+                    f"PostgreSQL on 127.0.0.1:{server.port}, the proxy on 127.0.0.1:{real_port}\n"
+                    f"{clients} clients; each rests {mean_pause(clients):.2f} s between two transactions, on average",
                     flush=True,
                 )
                 load = _Load(app, real_port, server.port, password, hurry)

@@ -5,6 +5,7 @@ Only `rdsp.demo.load` uses it. The login is the engine's own conversation, found
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import socket
@@ -17,7 +18,7 @@ import trio
 from rdsp.converse import converse, receive, send_all
 from rdsp.net.transport import SocketTransport
 from rdsp.pool.opening import adopt
-from rdsp_codecs.api import BackendLogin
+from rdsp_codecs.api import BackendLogin, Codec
 from rdsp_codecs.questions import Derive
 from rdsp_codecs.registry import find
 
@@ -48,6 +49,12 @@ def run_prepared(name: str, value: str) -> bytes:
     text = value.encode()
     bind = b"\0" + name.encode() + b"\0" + struct.pack(">HHi", 0, 1, len(text)) + text + b"\0\0"
     return message(b"B", bind) + message(b"E", b"\0\0\0\0\0") + message(b"S")
+
+
+@functools.cache
+def _engine() -> Codec:
+    """Found once: looking through all installed packages costs milliseconds."""
+    return find("postgres")
 
 
 @attrs.frozen
@@ -94,7 +101,7 @@ class Connection:
             login.user, login.password, login.database, {"application_name": "demo"}, "disable", os.urandom
         )
         try:
-            await converse(find("postgres").login(how), transport, answer=login.answer)
+            await converse(_engine().login(how), transport, answer=login.answer)
         except BaseException:
             transport.close()
             raise

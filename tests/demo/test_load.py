@@ -77,7 +77,7 @@ async def test_a_server_that_is_not_there_is_an_error_for_every_client() -> None
         server = FakeServer()
         async with serving(server) as login:
             pass
-        crowd = Crowd(login, None)
+        crowd = Crowd(login, None, pause=0.01)
         await crowd.run(4, 60)
     assert (crowd.tally.connected, crowd.tally.errors) == (0, 4)
 
@@ -96,7 +96,7 @@ async def test_a_load_that_is_stopped_early_ends_its_transactions_and_is_no_erro
 
 async def test_a_load_that_is_stopped_before_all_are_in_is_no_error() -> None:
     async with serving(FakeServer()) as login:
-        crowd = Crowd(login, None)
+        crowd = Crowd(login, None, pause=0.01)
         crowd.stop()
         with trio.fail_after(20):
             await crowd.run(100, 3600)
