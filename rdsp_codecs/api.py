@@ -201,7 +201,17 @@ class Relay(Protocol):
         """
 
     def in_request(self) -> bool:
-        """Whether replies are owed to the client or half a frame was forwarded in either direction."""
+        """Whether a request is under way: replies are owed, half a frame was forwarded in either direction, or the
+        client has not ended what it began (PostgreSQL: no Sync yet). Such a backend cannot be another's.
+        """
+
+    def owes(self) -> bool:
+        """Whether the server will say more without a word of the client's: what a client that said good-bye still
+        gets done. Turning false behind a good-bye is signalled as `BYE`.
+        """
+
+    def holds_goodbye(self) -> bool:
+        """No backend: whether the client's good-bye is held behind its request."""
 
     def may_speak(self) -> bool:
         """Whether words of the proxy's own may follow what the client was sent: no message to it is half sent."""

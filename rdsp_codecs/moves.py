@@ -19,6 +19,6 @@ PINNED: Final = 4
 UNPINNED: Final = 8
 """A pin was lifted."""
 BYE: Final = 16
-"""The client said good-bye; whatever it sent afterwards is ignored."""
+"""The client said good-bye; whatever it sent afterwards is ignored. Again when nothing is owed to it any more."""
 FATAL: Final = 32
 """The server ended the connection in its own words, which are in `to_client`: hand them over, then close both."""

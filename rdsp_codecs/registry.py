@@ -17,20 +17,7 @@ from rdsp_codecs.api import API_VERSION, Codec, Features
 from rdsp_codecs.errors import PluginError
 
 GROUP: Final = "rdsp.codecs"
-_CALLABLE: Final = (
-    "greet",
-    "login",
-    "startup",
-    "pool_key",
-    "relay",
-    "shared",
-    "reset",
-    "prepare",
-    "max_connections",
-    "cancel",
-    "refuse",
-    "goodbye",
-)
+_CALLABLE: Final = tuple(name for name, member in vars(Codec).items() if name[0] != "_" and callable(member))
 _PLAIN: Final[dict[str, type]] = {
     "name": str,
     "engine_family": str,

@@ -249,7 +249,7 @@ class Session:
         if call & calls.BYE or splice.leaving:
             # What it asked for before the good-bye is still done, as a server would.
             splice.leaving = True
-            if not splice.relay.in_request() and not splice.server_rest:
+            if not splice.relay.owes() and not splice.server_rest:
                 return SessionEnd("the client requested that the connection close", "client", "")
         if call & calls.SERVER_GONE:
             return await self._server_gone()

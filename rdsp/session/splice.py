@@ -43,7 +43,7 @@ CANCEL: Final = 1024
 ENDING: Final = 2048
 """The task is ending the session: steps that still come find nothing to do."""
 
-_HALTING: Final = CLIENT_GONE | FAULT | BYE | SERVER_GONE | ENDING
+_HALTING: Final = CLIENT_GONE | FAULT | SERVER_GONE | ENDING
 _INPUT: Final = READABLE | LEAVING
 
 
@@ -156,7 +156,7 @@ class Splice:
         if self._deaf():
             self._client_again |= mask & _INPUT
             if mask & LEAVING and self.state is State.WAITING:
-                self.summon(CLIENT_GONE)
+                self._left_the_queue()
             return
         for _ in range(READS):
             try:
@@ -173,10 +173,32 @@ class Splice:
             self._take(data)
             if self._deaf() or (len(data) == CHUNK and self.relay.holds_too_much):
                 self._client_again |= mask & _INPUT
+                if mask & LEAVING and self.state is State.WAITING:
+                    self._left_the_queue()
                 return
             if len(data) < self._client_full and not mask & LEAVING:
                 return
         self._board.again(self.client_event, mask & ~WRITABLE)
+
+    def _left_the_queue(self) -> None:
+        """The client closed its side while its request waits. Behind a good-bye the request is still done, as at a
+        server; who just vanished must not take a backend from those who are still there.
+        """
+        while not self.relay.holds_too_much:
+            try:
+                data = self._client_recv(CHUNK)
+            except WOULD_BLOCK:
+                return
+            except OSError as error:
+                if not is_peer_loss(error):
+                    raise
+                break
+            if not data:
+                if self.relay.holds_goodbye():
+                    return
+                break
+            self.relay.from_client(data)
+        self.summon(CLIENT_GONE)
 
     def _deaf(self) -> bool:
         """Whether the client must not be read now: it waits, the server does not take its bytes, or the task is due."""
@@ -380,8 +402,8 @@ class Splice:
                     return
                 if signals & moves.OVER:
                     self._request_over(mask & LEAVING)
-                if signals & moves.PINNED:
-                    self.summon(PINNED)
+                if signals & (moves.PINNED | moves.BYE):
+                    self.summon(PINNED if signals & moves.PINNED else BYE)
             if len(data) < backend.full and not mask & LEAVING:
                 return
         if self.backend is not None:

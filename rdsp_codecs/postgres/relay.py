@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _LENGTH = struct.Struct(">I").unpack_from
 _QUERY: Final = ord("Q")
+_TERMINATE: Final = ord("X")
 _COMPLETE: Final = ord("C")
 _DATA_ROW: Final = ord("D")
 _ROW_DESCRIPTION: Final = ord("T")
@@ -255,6 +256,8 @@ class PostgresRelay:
             self._server.interest = SERVER_SIMPLE
             self.transaction = d.transaction
             signals |= moves.OVER
+        if self._requests.bye and not self.owes():
+            signals |= moves.BYE
         if d.fatal:
             signals |= moves.FATAL
         return signals
@@ -324,7 +327,23 @@ class PostgresRelay:
     def in_request(self) -> bool:
         """See `Relay`."""
         d = self._d
-        return not (d.ledger.empty and self._client.between_frames and self._server.between_frames) or d.skipping
+        between = d.ledger.empty and self._client.between_frames and self._server.between_frames
+        return not between or d.skipping or d.extended
+
+    def owes(self) -> bool:
+        """See `Relay`. A server that waits for COPY data waits for the client."""
+        d = self._d
+        return not ((d.ledger.empty or d.copying) and self._server.between_frames)
+
+    def holds_goodbye(self) -> bool:
+        """See `Relay`."""
+        held = b"".join(self._held)
+        at = 0
+        while len(held) - at >= 5:
+            if held[at] == _TERMINATE:
+                return True
+            at += _LENGTH(held, at + 1)[0] + 1
+        return False
 
     def may_speak(self) -> bool:
         """See `Relay`."""

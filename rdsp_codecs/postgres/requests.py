@@ -79,6 +79,8 @@ class Requests:
         if method is None:
             msg = f"invalid frontend message type {tag}"
             raise WireError(msg)
+        if self.bye:
+            return DROP
         if self._d.uncertain and tag in _NAMING and self._settles_first():
             return STOP
         if self._undescribed is None:
@@ -470,7 +472,8 @@ class Requests:
 
     def _terminate(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         self.bye = True
-        return DROP
+        # The server carries out what stands in front of a good-bye, synced or not; Flush has it tell us when.
+        return FLUSH if self._d.extended and not self._d.ledger.empty else DROP
 
     def _backend(self) -> PostgresState:
         state = self._d.state

@@ -61,6 +61,9 @@ class Running:
         status = self.process.wait(LIMIT)
         for thread in self._threads:
             thread.join(LIMIT)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
         return status, "".join(self._lines["stdout"]), "".join(self._lines["stderr"])
 
 

@@ -8,6 +8,7 @@ are interleaved as the steps say. What is compared: every message in its order, 
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable
 
 import attrs
@@ -91,8 +92,11 @@ def _messages(parts: tuple[bytes | str, ...]) -> tuple[bytes, ...]:
     return tuple(query(part) if isinstance(part, str) else part for part in parts)
 
 
-def run(script: Script, connect: Connect) -> list[str]:
-    """Run a script on connections made by `connect`. Returns one line per message."""
+def run(script: Script, connect: Connect, asleep: Callable[[], bool] = lambda: True) -> list[str]:
+    """Run a script on connections made by `connect`. Returns one line per message.
+
+    `asleep`: whether a backend of the server is in pg_sleep, where a cancel finds every run of a script alike.
+    """
     clients: dict[str, RawClient] = {}
     pids: dict[int, str] = {}
     lines: list[str] = []
@@ -112,13 +116,23 @@ def run(script: Script, connect: Connect) -> list[str]:
                 continue
             if step.ready < 0:
                 continue
-            first = client.cancel_until_answered() if step.cancelled else []
+            first: list[Message] = []
+            if step.cancelled:
+                _await(asleep)
+                first = client.cancel_until_answered()
             received = first + (client.until_ready(step.ready) if step.ready else client.until_quiet())
             lines += [f"{step.who} {line}" for line in shown(received)]
     finally:
         for client in clients.values():
             client.close()
     return lines
+
+
+def _await(claim: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)
 
 
 def shown(messages: list[Message]) -> list[str]:

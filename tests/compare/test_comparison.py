@@ -41,10 +41,16 @@ CASES = [
 def test_the_proxy_answers_as_the_server_does(
     script: Script, pool: int, postgres: TestServer, proxies: Callable[[int], ProxyProcess]
 ) -> None:
+    watcher = connector(postgres.port)()
+
+    def asleep() -> bool:
+        return watcher.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == b"1"
+
     prepare(script, postgres)
-    direct = run(script, connector(postgres.port))
+    direct = run(script, connector(postgres.port), asleep)
     prepare(script, postgres)
-    proxied = run(script, connector(proxies(pool).port))
+    proxied = run(script, connector(proxies(pool).port), asleep)
+    watcher.close()
 
     difference = "\n".join(difflib.unified_diff(direct, proxied, "direct", "proxied", lineterm="", n=2))
     assert proxied == direct, "\n" + difference

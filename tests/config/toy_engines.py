@@ -25,7 +25,7 @@ class ToyEngine:
     def _cannot(self, *_: Any) -> Any:
         raise NotImplementedError
 
-    greet = login = startup = pool_key = relay = reset = prepare = max_connections = cancel = settled = _cannot
+    greet = login = startup = pool_key = shared = relay = reset = prepare = max_connections = cancel = _cannot
     refuse = goodbye = _cannot
 
 

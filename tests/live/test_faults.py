@@ -16,7 +16,7 @@ import pytest
 from tests.live.conftest import connect, eventually
 from tests.servers.postgres import TestServer
 from tests.servers.proxy import ProxyProcess
-from tests.servers.rawclient import RawClient, fields, query
+from tests.servers.rawclient import FLUSH, SYNC, TERMINATE, RawClient, bind, copy_data, execute, fields, parse, query
 
 pytestmark = pytest.mark.live
 
@@ -285,8 +285,6 @@ def _memory(pid: int) -> int:
 
 def test_a_statement_in_front_of_a_good_bye_is_done(postgres: TestServer, raw: Callable[..., RawClient]) -> None:
     """Query and Terminate in one write, then close: a server runs the query first, so it runs here too."""
-    from tests.servers.rawclient import TERMINATE
-
     with ProxyProcess.for_target(postgres.target(), "--max-backends", "1") as proxy:
         reader = raw(proxy.port)
         reader.value("DROP TABLE IF EXISTS parting; CREATE TABLE parting (a int); SELECT 1")
@@ -297,18 +295,55 @@ def test_a_statement_in_front_of_a_good_bye_is_done(postgres: TestServer, raw: C
         eventually(lambda: reader.value("SELECT count(*) FROM parting") == b"10")
 
 
-@pytest.mark.xfail(
-    strict=True, raises=TimeoutError, reason="the backend is held for ever: a good-bye without Sync gets no answer"
-)
 def test_half_a_pipeline_and_a_good_bye_give_the_backend_back(
     postgres15: TestServer, raw: Callable[..., RawClient]
 ) -> None:
     """pg_poolers.md 2.2, row 78: without its Sync the request is never answered, and the server rolls it back."""
-    from tests.servers.rawclient import TERMINATE, bind, execute, parse
-
     with ProxyProcess.for_target(postgres15.target(), "--max-backends", "1") as proxy:
         leaver, other = raw(proxy.port), raw(proxy.port)
         leaver.send(parse("", "SELECT 1"), bind(), execute(), TERMINATE)
         leaver.close()
         other.send(query("SELECT 2"))
         assert [tag for tag, _ in other.until_ready(seconds=5)] == ["T", "D", "C", "Z"]
+
+
+def test_what_was_never_synced_is_rolled_back(postgres15: TestServer, raw: Callable[..., RawClient]) -> None:
+    """Answered by Flush, but its implicit transaction still open: the next client must not commit it."""
+    with ProxyProcess.for_target(postgres15.target(), "--max-backends", "1") as proxy:
+        other = raw(proxy.port)
+        other.value("DROP TABLE IF EXISTS unsynced; CREATE TABLE unsynced (a int); SELECT 1")
+        for ending in ((), (TERMINATE,)):
+            leaver = raw(proxy.port)
+            leaver.send(parse("", "INSERT INTO unsynced VALUES (1)"), bind(), execute(), FLUSH)
+            assert [tag for tag, _ in leaver.until_quiet()] == ["1", "2", "C"]
+            leaver.send(*ending)
+            leaver.close()
+            assert other.value("SELECT 1") == b"1"
+            assert other.value("SELECT count(*) FROM unsynced") == b"0"
+
+
+def test_a_good_bye_in_the_middle_of_a_copy_rolls_it_back(
+    postgres15: TestServer, raw: Callable[..., RawClient]
+) -> None:
+    with ProxyProcess.for_target(postgres15.target(), "--max-backends", "1") as proxy:
+        other = raw(proxy.port)
+        other.value("DROP TABLE IF EXISTS halved; CREATE TABLE halved (a int); SELECT 1")
+        for begin in (
+            (query("COPY halved FROM STDIN"),),
+            (parse("", "COPY halved FROM STDIN"), bind(), execute()),
+            (parse("", "COPY halved FROM STDIN"), bind(), execute(), SYNC),
+        ):
+            leaver = raw(proxy.port)
+            leaver.send(*begin, copy_data(b"1\n"), TERMINATE)
+            leaver.close()
+            assert other.value("SELECT count(*) FROM halved") == b"0"
+
+
+def test_nothing_behind_a_good_bye_is_done(postgres15: TestServer, raw: Callable[..., RawClient]) -> None:
+    with ProxyProcess.for_target(postgres15.target(), "--max-backends", "1") as proxy:
+        other = raw(proxy.port)
+        other.value("DROP TABLE IF EXISTS late; CREATE TABLE late (a int); SELECT 1")
+        leaver = raw(proxy.port)
+        leaver.send(query("INSERT INTO late VALUES (1)"), TERMINATE, query("INSERT INTO late VALUES (2)"))
+        leaver.until_quiet()
+        assert other.value("SELECT string_agg(a::text, ',') FROM late") == b"1"

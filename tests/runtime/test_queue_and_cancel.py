@@ -51,7 +51,7 @@ async def test_waiters_are_served_in_the_order_in_which_they_came(clock: MockClo
         await _end(w, holder, *waiters)
 
 
-@pytest.mark.parametrize("how", ["close", "reset", "terminate", "half close"])
+@pytest.mark.parametrize("how", ["close", "reset", "half close"])
 async def test_a_waiter_that_leaves_is_skipped_and_its_request_never_runs(clock: MockClock, how: str) -> None:
     async with world(proxy(ONE)) as w:
         holder = await _hold(w)
@@ -61,10 +61,8 @@ async def test_a_waiter_that_leaves_is_skipped_and_its_request_never_runs(clock:
             leaver.transport.close()
         elif how == "reset":
             leaver.transport.reset()
-        elif how == "half close":
-            leaver.transport.shutdown()
         else:
-            await leaver.leave()
+            leaver.transport.shutdown()
         await w.until(lambda: w.statistics().waiting == 3, 1)
         await holder.query("COMMIT")
         for waiter in waiters:
@@ -72,6 +70,22 @@ async def test_a_waiter_that_leaves_is_skipped_and_its_request_never_runs(clock:
         assert _order(w) == [waiter.name for waiter in waiters]
         leaver.transport.close()
         await _end(w, holder, *waiters)
+
+
+async def test_what_a_waiter_asked_for_before_its_good_bye_is_done(clock: MockClock) -> None:
+    """As at a server, which reads the good-bye behind the request."""
+    async with world(proxy(ONE)) as w:
+        holder = await _hold(w)
+        waiters = await _queue(w, 3)
+        await waiters[1].leave()
+        waiters[1].transport.close()
+        await trio.sleep(1)
+        assert w.statistics().waiting == 3
+        await holder.query("COMMIT")
+        for waiter in (waiters[0], waiters[2]):
+            assert (await waiter.reply()).rows == ["7"]
+        assert _order(w) == [waiter.name for waiter in waiters]
+        await _end(w, holder, waiters[0], waiters[2])
 
 
 async def test_a_cancel_while_waiting_is_answered_and_the_session_lives_on(clock: MockClock) -> None:

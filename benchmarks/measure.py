@@ -1,0 +1,161 @@
+"""One measurement: pgbench against one target, with the CPU of the target's process over the same stretch of time.
+
+The stretch begins `WARM_UP` after pgbench's first transaction, so that neither the logins of the clients nor those of
+the backends count, and ends with its last but one reading of the CPU clock. `benchmarks.__main__` calls it.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import attrs
+
+from benchmarks.cells import SCRIPTS, Cell
+from benchmarks.machine import cpu_seconds, family
+from benchmarks.stage import Stage, Target
+
+WARM_UP = 0.5
+"""Seconds."""
+_READ_EVERY = 0.025
+_SAMPLED = 0.2
+"""Part of the transactions whose times pgbench writes down. Writing all of them costs pgbench several percent."""
+_MOST_SECONDS = 120
+Reading = tuple[float, float]
+"""When (seconds since the epoch, as pgbench's log has them) and the CPU used up to then (seconds)."""
+
+
+@attrs.frozen
+class Measurement:
+    """One run against one target.
+
+    Attributes:
+        rate: transactions per second.
+        p50, p99: latency in milliseconds.
+        cpu: microseconds of the target's CPU per transaction; None for the server itself, which has many processes.
+    """
+
+    rate: float
+    p50: float
+    p99: float
+    cpu: float | None
+
+
+class PgbenchFailed(Exception):
+    """pgbench could not connect, or a transaction failed. The text has what it said."""
+
+
+def measure(stage: Stage, target: Target, cell: Cell, seconds: int) -> Measurement:
+    """Run a cell. Raises `PgbenchFailed`."""
+    with tempfile.TemporaryDirectory(prefix="log-", dir=stage.folder) as folder:
+        process = stage.pgbench(
+            target,
+            *("-n", "-M", cell.mode, "-c", str(cell.clients), "-j", "1", "-T", str(seconds)),
+            *("-f", str(stage.script(SCRIPTS[cell.script])), "-D", f"scale={stage.scale}"),
+            *("-l", f"--sampling-rate={_SAMPLED}", f"--log-prefix={folder}/log"),
+            tls=cell.tls,
+        )
+        readings = _watch(process, family(target.pid) if target.pid else [])
+        said, complaints = process.communicate()
+        if process.returncode:
+            raise PgbenchFailed(f"{target.name} {cell}: {complaints[-500:]}")
+        log = _log(Path(folder))
+    failed = int(_number(r"number of failed transactions: (\d+)", said))
+    if failed or not log:
+        raise PgbenchFailed(f"{target.name} {cell}: {failed} failed transactions, {len(log)} in the log")
+    done = int(_number(r"number of transactions actually processed: (\d+)", said))
+    return _evaluate(log, done, readings, bool(target.pid))
+
+
+def _watch(process: subprocess.Popen[str], pids: list[int]) -> list[Reading]:
+    """Read the CPU clock until the process ends, which takes `_MOST_SECONDS` at most."""
+    readings = []
+    deadline = time.monotonic() + _MOST_SECONDS
+    while process.poll() is None:
+        readings.append((time.time(), cpu_seconds(pids)))
+        if time.monotonic() > deadline:
+            process.kill()
+        time.sleep(_READ_EVERY)
+    return readings
+
+
+def _log(folder: Path) -> list[tuple[float, float]]:
+    """Of every transaction in pgbench's log: when it ended, and its latency in milliseconds."""
+    found = []
+    for path in folder.iterdir():
+        for line in path.read_text().splitlines():
+            # client_id transaction_no time script_no time_epoch time_us
+            fields = line.split()
+            found.append((int(fields[4]) + int(fields[5]) / 1e6, int(fields[2]) / 1000))
+    return sorted(found)
+
+
+def _evaluate(log: list[tuple[float, float]], done: int, readings: list[Reading], counts_cpu: bool) -> Measurement:
+    """Cut out the stretch that counts. pgbench's own number of transactions is shared out by the sampled log."""
+    begun, ended = log[0][0] - log[0][1] / 1000, log[-1][0]
+    inside = [reading for reading in readings if begun + WARM_UP <= reading[0] <= ended]
+    if len(inside) < 2:
+        raise PgbenchFailed("the measurement was too short for its warm-up")
+    (start, cpu_before), (end, cpu_after) = inside[0], inside[-1]
+    latencies = sorted(latency for when, latency in log if start < when <= end)
+    if not latencies:
+        raise PgbenchFailed("no transaction was logged in the stretch that counts")
+    count = done * len(latencies) / len(log)
+    return Measurement(
+        rate=count / (end - start),
+        p50=_quantile(latencies, 0.5),
+        p99=_quantile(latencies, 0.99),
+        cpu=(cpu_after - cpu_before) * 1e6 / count if counts_cpu else None,
+    )
+
+
+def _quantile(ordered: list[float], part: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
+
+
+def _number(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    if found is None:
+        raise PgbenchFailed(f"no {pattern!r} in what pgbench said: {text[-500:]}")
+    return float(found.group(1))
+
+
+Round = dict[str, Measurement]
+"""One round of a cell: the measurements of the targets that could do it, by name."""
+
+
+def median(rounds: list[Round], name: str) -> Measurement | None:
+    """A target's medians over the rounds, field by field; None when it was never measured."""
+    found = [one[name] for one in rounds if name in one]
+    if not found:
+        return None
+    cpus = [one.cpu for one in found if one.cpu is not None]
+    return Measurement(
+        rate=statistics.median(one.rate for one in found),
+        p50=statistics.median(one.p50 for one in found),
+        p99=statistics.median(one.p99 for one in found),
+        cpu=statistics.median(cpus) if cpus else None,
+    )
+
+
+@attrs.frozen
+class Ratio:
+    """CPU per transaction of the proxy over PgBouncer's: the median of the rounds' ratios, and their extremes."""
+
+    median: float
+    least: float
+    most: float
+
+
+def ratio(rounds: list[Round]) -> Ratio | None:
+    """Round by round, because both sides of one round saw the same machine. None when one side was never measured."""
+    values = []
+    for one in rounds:
+        ours, theirs = one.get("rdsp"), one.get("pgbouncer")
+        if ours and theirs and ours.cpu and theirs.cpu:
+            values.append(ours.cpu / theirs.cpu)
+    return Ratio(statistics.median(values), min(values), max(values)) if values else None
