@@ -86,7 +86,8 @@ class App:
     async def _drain_one(self, proxy: RunningProxy) -> None:
         self.observers.draining(proxy.context.settings.name)
         proxy.endpoint.stop_accepting()
-        while len(proxy.context.registry):
+        # Who is in the middle of its login comes in first, and is then told like the others.
+        while len(proxy.context.registry) or proxy.context.counters.logins:
             for session in proxy.context.registry:
                 session.stop()
             await trio.sleep(0.05)
@@ -116,6 +117,8 @@ class App:
         context.policy = relay_policy(settings)
         context.credentials.update(settings)
         running.pool.reconfigure(settings.target_group)
+        for session in context.registry:
+            session.settings_changed()
 
 
 def relay_policy(settings: Proxy) -> RelayPolicy:

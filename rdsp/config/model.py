@@ -310,7 +310,7 @@ class Limits:
         Duration(0, DAY), 30.0, "How long sessions may go on after the proxy was asked to stop."
     )
     abandoned_query_timeout: float = _setting(
-        Duration(0, 3600),
+        Duration(1, 3600),
         10.0,
         "A client left in the middle of a query: how long the cancelled query may take to end before its database "
         "connection is closed.",
@@ -331,12 +331,6 @@ class Limits:
         Size(1 << 10, 1 << 31),
         16 << 20,
         "The most of one session's bytes that the proxy keeps in memory while they wait or must be seen whole.",
-        Reload.NEW_SESSIONS,
-    )
-    write_buffer_bytes: int = _setting(
-        Size(1 << 10, 1 << 30),
-        1 << 18,
-        "How much may wait to be sent to one side before the other side is no longer read.",
         Reload.NEW_SESSIONS,
     )
 

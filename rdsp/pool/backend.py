@@ -39,6 +39,7 @@ class Backend:
         "requests",
         "send",
         "state",
+        "suspect",
         "transport",
     )
 
@@ -55,6 +56,8 @@ class Backend:
         self.borrower: Borrower | None = None
         self.cancelling = 0
         """Cancels on their way to the server that may still hit whatever runs here."""
+        self.suspect = False
+        """A cancel was sent and never settled: it may come at any time, so nobody else may borrow this."""
         self.on_settled: Callable[[], None] | None = None
         """Called when `cancelling` falls to 0."""
         self.requests = 0

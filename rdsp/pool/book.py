@@ -124,7 +124,7 @@ class Book:
         member = self.take(key, now)
         if member is not None:
             return [Grant(waiter, member)]
-        if not self.limits.grows_when_waiting and self._members:
+        if not self.limits.grows_when_waiting and any(member.key == key for member in self._members.values()):
             return [Fail(waiter, WaitFailure.NOTHING_IDLE)]
         if len(self._queue) >= self.limits.max_waiters:
             return [Fail(waiter, WaitFailure.TOO_MANY_WAITERS)]

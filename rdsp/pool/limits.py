@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rdsp.config.model import TargetGroup
 from rdsp.pool.book import BookLimits
 
@@ -14,14 +16,23 @@ def quota(allowed: int, settings: TargetGroup) -> int:
     return max(1, share)
 
 
+UNTOLD: Final = -1
+"""In the place of a number: the server was asked, and does not say."""
+
+
 def book_limits(settings: TargetGroup, allowed: int | None) -> BookLimits:
     """The book's limits.
 
     Arguments:
-        allowed: connections that the server allows to ordinary users; None while it was not asked: then one backend
-            may be opened, to ask it.
+        allowed: connections that the server allows to ordinary users. None while it was not asked: then one backend
+            may be opened, to ask it. `UNTOLD`: then `max_backends` alone counts, and without it there is one.
     """
-    limit = 1 if allowed is None else quota(allowed, settings)
+    if allowed is None:
+        limit = 1
+    elif allowed == UNTOLD:
+        limit = settings.max_backends or 1
+    else:
+        limit = quota(allowed, settings)
     return BookLimits(
         limit=limit,
         max_idle=max(1, limit * settings.idle_percent // settings.max_connections_percent),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Hashable, Iterable
+import traceback
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ from rdsp.observe.statistics import Counters
 from rdsp.pool.backend import Backend
 from rdsp.pool.book import Book, Close, Decision, Fail, Grant, Member, Open, OpenFailure, WaitFailure
 from rdsp.pool.facts import KeyFacts
-from rdsp.pool.limits import book_limits
+from rdsp.pool.limits import UNTOLD, book_limits
 from rdsp.pool.member import MemberState
 from rdsp.pool.opening import Opener
 from rdsp.pool.retiring import ask_limit, cancel_quietly, say_goodbye
@@ -126,9 +127,12 @@ class Pool:
     def give_back(self, backend: Backend) -> None:
         """The borrower is through with it, at a boundary. Hot path."""
         backend.borrower = None
-        if backend.cancelling:
+        if backend.cancelling or backend.suspect:
             self.book.resetting(backend.member, self.board.now)
-            backend.on_settled = partial(self._returned, backend)
+            if backend.suspect:
+                self._returned(backend)
+            else:
+                backend.on_settled = partial(self._returned, backend)
             return
         decisions = self.book.give_back(backend.member, self.board.now)
         if decisions:
@@ -144,6 +148,9 @@ class Pool:
             self.give_back(backend)
 
     def _returned(self, backend: Backend) -> None:
+        if backend.suspect:
+            self._retire(backend, "a cancel of its query is on its way, nobody knows for how long")
+            return
         self._carry_out(self.book.give_back(backend.member, self.board.now))
 
     def wait(self, key: Hashable, waiter: Waiter) -> None:
@@ -177,7 +184,7 @@ class Pool:
         """
         backend.borrower = None
         backend.on_settled = None
-        if in_request or not clean or backend.cancelling:
+        if in_request or not clean or backend.cancelling or backend.suspect:
             self._retire(
                 backend,
                 "its client left in the middle of a request" if in_request else "pinned client left",
@@ -214,14 +221,18 @@ class Pool:
         may_be_hit: Callable[[], bool],
         done: Callable[[], None],
     ) -> None:
+        sent = dealt_with = False
         try:
             with trio.move_on_after(self._connect_timeout):
                 while still_wanted() and not may_be_hit():
                     await trio.sleep(_PROLOGUE_LOOK)
                 if still_wanted():
-                    await cancel_quietly(self._opener, backend, self._observers)
+                    sent = True
+                    dealt_with = await cancel_quietly(self._opener, backend, self._observers)
         finally:
             backend.cancelling -= 1
+            # A cancel that may still come must not find the next borrower's query.
+            backend.suspect = backend.suspect or sent is not dealt_with
             done()
             if not backend.cancelling and backend.on_settled is not None:
                 settled, backend.on_settled = backend.on_settled, None
@@ -304,6 +315,9 @@ class Pool:
             self._observers.backend_opened(self.name, member.number, transport.peer, trio.current_time() - started)
             backend = Backend(member, transport, state, self.idle_event)
             if allowed is not None:
+                if allowed == UNTOLD and self._allowed != UNTOLD:
+                    text = "the server does not say how many connections it allows; max_backends alone counts"
+                    self._observers.trouble(self.name, text)
                 self._allowed = allowed
                 self._carry_out(self.book.reconfigure(book_limits(self._settings, allowed), self.board.refresh()))
             self.board.watch(transport, backend.event)
@@ -355,10 +369,22 @@ class Pool:
             return why
         return Problem(_FAILURES[why], fatal=False)
 
-    def _start(self, task: Any, *args: Any) -> None:
+    def _start(self, task: Callable[..., Awaitable[None]], subject: Backend | Member, *args: Any) -> None:
         if self._nursery is not None:
-            self._nursery.start_soon(task, *args)
+            self._nursery.start_soon(self._fenced, task, subject, *args)
             self.board.leave = True
+
+    async def _fenced(self, task: Callable[..., Awaitable[None]], subject: Backend | Member, *args: Any) -> None:
+        """Run a task about one member. A fault of the program costs that member, and not the pool."""
+        try:
+            await task(subject, *args)
+        except Exception as error:  # noqa: BLE001 - the fence around a task; what it was about is closed and reported
+            self._observers.trouble(self.name, "".join(traceback.format_exception(error)))
+            member = subject.member if isinstance(subject, Backend) else subject
+            if isinstance(subject, Backend):
+                self.board.forget(subject.transport)
+                subject.transport.close()
+            self._carry_out(self.book.gone(member, self.board.refresh()))
 
     async def _keep(self) -> None:
         """Call the book's `tick` when it asks for it."""

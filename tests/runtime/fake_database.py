@@ -281,6 +281,8 @@ class Connection:
         """Run one statement: its rows and its tag."""
         if "max_connections" in text:
             await trio.sleep(self.database.service_time)
+            if self.database.keeps_its_limit:
+                raise ServerError("42501", "permission denied")
             if self.database.quitters:
                 self.database.quitters -= 1
                 self.last_words = columns("x") + row(str(self.database.max_connections)) + complete("SELECT 1")
@@ -420,6 +422,7 @@ class FakeDatabase:
         self.login_delay = 0.0
         self.cancel_delay = 0.0
         self.quitters = 0
+        self.keeps_its_limit = False
         self.scripts: Callable[[], tuple[Script, Script]] = lambda: (Script(), Script())
         self.all: list[Connection] = []
         self.live: set[Connection] = set()

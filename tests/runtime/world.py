@@ -153,6 +153,7 @@ class Witness(Observer):
     def __init__(self) -> None:
         self.ends: list[SessionEnd] = []
         self.pool: list[str] = []
+        self.troubles: list[str] = []
 
     def session_ended(self, session: int, end: SessionEnd) -> None:
         self.ends.append(end)
@@ -162,6 +163,9 @@ class Witness(Observer):
 
     def backend_open_failed(self, proxy: str, number: int, text: str, transient: bool) -> None:
         self.pool.append(f"{number} failed: {text}")
+
+    def trouble(self, proxy: str, text: str) -> None:
+        self.troubles.append(text)
 
     @property
     def internal(self) -> list[str]:
