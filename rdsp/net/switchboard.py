@@ -64,6 +64,9 @@ class Switchboard:
     """
 
     def __init__(self) -> None:
+        """Raises `OSError` where the system has no epoll."""
+        if not hasattr(select, "epoll"):
+            raise OSError("this system has no epoll(7): rdsp runs on Linux")
         self._epoll = select.epoll()
         self._steps: dict[int, Step] = {}
         self._again: deque[tuple[Step, int]] = deque()
