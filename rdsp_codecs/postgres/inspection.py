@@ -282,8 +282,12 @@ class Look:
         names_setting = words[1] in (b".", b"=", b"to")  # as in SET local.x = 1
         if words[0] in (b"local", b"transaction", b"constraints") and not names_setting:
             following = self._ahead(at, 2)
-            if len(following) > 1 and self._name(following[1][0]) == b"seed":
+            name = self._name(following[1][0]) if len(following) > 1 else b""
+            if name == b"seed":
                 self._pin(PinReason.RANDOM_SEED)  # which no rollback takes back
+            elif words[0] == b"local" and (words[2] == b"." or b"." in name or not name):
+                # A custom variable is not taken away at the end of the transaction: it stays behind, empty.
+                self._pin(PinReason.SESSION_SETTING)
             return
         if words[0] == b"session" and not names_setting:
             del words[0]
@@ -406,9 +410,18 @@ class Look:
             self.memory = self.memory or name in _SEQUENCE_MEMORY
             self._runs_text = self._runs_text or name in _TEXT_RUNNERS
         elif name == b"set_config" and self._is_local(arguments):
-            first = self._next(arguments)
-            if first is not None and first[0] == Kind.LITERAL and literal_value(self._low, first) == b"seed":
+            first, comma = self._next(arguments), None
+            if first is not None and first[0] == Kind.LITERAL:
+                comma = self._next(first[2])
+            value = (
+                literal_value(self._low, first, escapes=self._escapes)
+                if first is not None and comma is not None
+                else None
+            )
+            if value == b"seed":
                 self._pin(PinReason.RANDOM_SEED)
+            elif value is None or comma is None or self._text[comma[1]] not in b"," or b"." in value:
+                self._pin(PinReason.SESSION_SETTING)  # a custom variable stays behind, empty: see `_set`
         else:
             self._pin(reason)
 

@@ -95,6 +95,18 @@ STATE = (
         ),
     ),
     Script(
+        "a custom variable of one transaction leaves nothing to others",
+        (11, 14),
+        (
+            says("A", "BEGIN", "SET LOCAL app.tenant = '7'", "SHOW app.tenant", "COMMIT", ready=4),
+            says("B", "SELECT current_setting('app.tenant', true) IS NULL"),
+            says("A", "SELECT current_setting('app.tenant', true) IS NULL"),
+            says("B", "SELECT set_config('app.other', '8', true)", "SELECT 1", ready=2),
+            says("A", "SELECT current_setting('app.other', true) IS NULL"),
+        ),
+        TWO,
+    ),
+    Script(
         "a role is its owner's alone",
         (15,),
         (says("A", "SET ROLE bob"), says("B", "SELECT current_user"), says("A", "SELECT current_user")),
