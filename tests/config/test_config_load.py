@@ -402,6 +402,13 @@ def test_a_faulty_password_is_not_shown(faults_of: Faults, value: str) -> None:
         assert not any(part in line for part in ("hunter2", "12345678", "true", "1979"))
 
 
+@pytest.mark.parametrize("key", ["target", "target.host", "target.username", "listen", "auth", "name", "engine", "odd"])
+def test_a_url_in_the_wrong_place_shows_no_password(read: Load, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(f"[[proxies]]\n{key} = 'postgresql://u:hunter2@h/d'\n")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_no_text_of_a_configuration_has_its_secrets(read: Load) -> None:
     config = read(f"{BASE}\n[[proxies.auth]]\nusername = 'b'\npassword = '{PASSWORD}'\n")
     for text in (repr(config), str(config), f"{config}", repr(config.proxies[0].target.password)):
