@@ -246,6 +246,9 @@ class Replies:
         if head is not None and head.kind == Kind.EXECUTE:
             d.copy_syncs += ledger.remove(Kind.SYNC, before=Kind.COPY_END)
         d.copying = not ledger.has(Kind.COPY_END)
+        if d.copying and d.settling:
+            # What the client's messages wait for does not come before they do.
+            d.paused = d.settling = False
         return KEEP
 
     def _parameter(self, buffer: bytes, start: int, end: int) -> bytes | None:

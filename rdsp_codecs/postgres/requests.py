@@ -93,8 +93,10 @@ class Requests:
         return prefix + (buffer[start : start + shown] if verdict is KEEP else verdict)
 
     def _settles_first(self) -> bool:
-        """Have the client's messages wait until nothing is owed. Returns False when nothing is."""
+        """Have the client's messages wait until nothing is owed. Returns False when nothing is, or nothing comes."""
         d = self._d
+        if d.copying:
+            return False  # the server waits for COPY data: whatever this message is, it will refuse it
         if d.ledger.empty:
             d.uncertain = 0
             return False
@@ -154,7 +156,7 @@ class Requests:
             d.pin(PinReason.SESSION_SETTING, "reset of what init_query set")
         if verdict.needs_native_names and not d.native:
             d.pin(PinReason.SQL_PREPARED_STATEMENT, "")
-            if d.transaction is not Transaction.FAILED:
+            if d.transaction is not Transaction.FAILED and not d.copying:
                 return self._settles_first() or self._go_native()
         return False
 

@@ -149,7 +149,7 @@ def _make_table(server: TestServer) -> bool:
 
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
-LONG = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+LONG = settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @QUICK

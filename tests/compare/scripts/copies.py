@@ -124,6 +124,16 @@ COPIES = (
         before=BEFORE,
     ),
     Script(
+        "a statement that must wait stands where the data should",
+        (75,),
+        (
+            says("A", parse("", "COPY copied FROM STDIN"), SYNC),
+            says("A", bind(), execute(), SYNC, query("DEALLOCATE s1"), SYNC, ready=3),
+            says("B", COUNT),
+        ),
+        before=BEFORE,
+    ),
+    Script(
         "of a table that is not there",
         (75,),
         (says("A", "COPY nowhere FROM STDIN"), whispers("A", copy_data(b"1\n"), COPY_DONE), says("A", "SELECT 1")),

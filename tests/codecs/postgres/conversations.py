@@ -1,0 +1,143 @@
+"""What clients say to a PostgreSQL server, as Hypothesis strategies."""
+
+from __future__ import annotations
+
+import struct
+
+import attrs
+from hypothesis import strategies as st
+
+from tests.servers import rawclient as w
+
+DDL = b"DDL"
+
+
+@attrs.frozen
+class Step:
+    """A client's turn. `data` None: it vanishes, and a new client takes its letter; DDL: somebody changes a table."""
+
+    who: str
+    data: bytes | None
+    waits: bool
+
+
+NAMES = st.sampled_from(["", "", "s1", "s2"])
+PLAIN = [
+    "SELECT 1",
+    "SELECT 2 AS b",
+    "SELECT 'two'::text, 2",
+    "SELECT generate_series(1, 3)",
+    "SELECT 1/(2 - generate_series(1, 3)) AS q",
+    "SELECT 1/0",
+    "SELEC",
+    "",
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "INSERT INTO t VALUES (1)",
+    "DROP TABLE IF EXISTS nothing",
+    "COPY t TO STDOUT",
+    "SET LOCAL work_mem = '3MB'",
+    "SHOW work_mem",
+    "TABLE changes",
+]
+SETTING = ["SET work_mem = '5MB'", "SET TimeZone = 'Japan'", "RESET work_mem"]
+NAMING = [
+    "PREPARE s1 AS SELECT 1",
+    "EXECUTE s1",
+    "EXECUTE s2",
+    "DEALLOCATE s1",
+    "DEALLOCATE ALL",
+]
+TEXTS = st.sampled_from(PLAIN)
+QUERIES = st.one_of(
+    TEXTS, TEXTS, st.lists(TEXTS, min_size=2, max_size=3).map("; ".join), st.sampled_from(SETTING + NAMING)
+)
+PORTALS = st.sampled_from(["", "p"])
+VALUES = st.sampled_from([(), (), (b"v",)])
+LIMITS = st.sampled_from([0, 0, 1, 2])
+COPIED = st.sampled_from([b"1\n2\n", b"x\n", b""])
+
+
+def parse_and_run(name: str, text: str, limit: int) -> bytes:
+    values = (b"v",) if "$" in text else ()
+    return w.parse(name, text) + w.bind("", name, values) + w.describe("P") + w.execute("", limit)
+
+
+PARTS = st.one_of(
+    st.builds(w.parse, NAMES, st.one_of(TEXTS, st.sampled_from([*SETTING, "SELECT $1::text", "SELECT 1; SELECT 1"]))),
+    st.builds(w.parse, st.just(""), st.sampled_from(NAMING)),
+    st.builds(parse_and_run, NAMES, st.sampled_from([*PLAIN, "SELECT $1::text"]), LIMITS),
+    st.builds(lambda name: w.bind("", name) + w.execute(), NAMES),
+    st.builds(w.bind, PORTALS, NAMES, VALUES),
+    st.builds(w.describe, st.sampled_from("SP"), NAMES),
+    st.builds(w.execute, PORTALS, LIMITS),
+    st.builds(w.close, st.sampled_from("SP"), NAMES),
+    st.just(w.FLUSH),
+)
+FUNCTIONS = st.sampled_from([764, 767, 1598]).map(lambda oid: w.message("F", struct.pack(">IHHH", oid, 0, 0, 1)))
+SIMPLE_BATCHES = st.lists(st.builds(parse_and_run, st.just(""), TEXTS, LIMITS), max_size=3).map(b"".join)
+BATCHES = st.lists(PARTS, max_size=5).map(b"".join)
+
+
+def copy_in(data: bytes, end: bytes) -> bytes:
+    return w.copy_data(data) + w.copy_data(b"3\n") + end
+
+
+FORGET = w.close("S", "") + w.SYNC
+COPY_INS = st.builds(copy_in, COPIED, st.sampled_from([w.COPY_DONE, w.message("f", b"no\0")]))
+COPY_TEXTS = st.sampled_from(["COPY t FROM STDIN", "COPY t FROM STDIN", "COPY nothing FROM STDIN"])
+COPIES = st.one_of(
+    st.builds(lambda text, data: w.query(text) + data, COPY_TEXTS, COPY_INS),
+    st.builds(lambda text, data: parse_and_run("", text, 0) + data + w.SYNC + FORGET, COPY_TEXTS, COPY_INS),
+)
+ONE = st.one_of(
+    QUERIES.map(w.query), QUERIES.map(w.query), BATCHES.map(lambda data: data + w.SYNC), COPIES, FUNCTIONS,
+    st.builds(lambda batch, text: batch + w.query(text) + w.SYNC, SIMPLE_BATCHES, QUERIES),
+)  # fmt: skip
+FEW = st.sampled_from(["", "s1"])
+PREPARED = st.builds(
+    lambda close, name, text: close + w.parse(name, text) + w.SYNC,
+    st.sampled_from([b"", w.close("S", "s1")]),
+    FEW,
+    st.sampled_from(["SELECT 1", "TABLE changes", "TABLE changes", "SELEC"]),
+)
+USED = st.builds(
+    lambda first, name, again, last: first + w.bind("", name) + w.execute() + again + last,
+    st.sampled_from([b"", parse_and_run("", "SELECT 1", 0), w.parse("s2", "SELECT 1"), w.close("S", "")]),
+    FEW,
+    st.sampled_from([b"", w.bind("", "s2"), w.describe("S", "s1"), w.parse("s1", "SELECT 1")]),
+    st.just(w.SYNC),
+)
+STEPS = st.one_of(
+    st.tuples(ONE),
+    st.tuples(ONE),
+    st.tuples(PREPARED),
+    st.tuples(USED),
+    st.tuples(USED),
+    st.tuples(BATCHES.filter(bool), BATCHES.map(lambda data: data + w.SYNC)),
+    st.tuples(
+        COPY_TEXTS.map(lambda text: parse_and_run("", text, 0) + w.SYNC),
+        COPY_INS.map(lambda data: data + w.SYNC),
+        st.just(FORGET),
+    ),
+)
+
+
+@st.composite
+def conversations(draw: st.DrawFn, who: str = "AB", length: int = 12) -> list[Step]:
+    steps: list[Step] = []
+    for _ in range(draw(st.integers(3, length))):
+        name = draw(st.sampled_from(who))
+        parts = draw(STEPS)
+        waits = len(parts) > 1 or draw(st.booleans())
+        steps += [Step(name, data, waits) for data in parts]
+        if draw(st.integers(0, 5)) == 5:
+            steps.append(Step(name, draw(st.sampled_from([None, DDL, DDL])), waits=True))
+    if any(word in (step.data or b"") for step in steps for word in (b"PREPARE", b"EXECUTE", b"DEALLOCATE")):
+        # What goes wrong together stands in `test_relay_faults`.
+        steps = [step for step in steps if step.data != DDL]
+    return steps
+
+
+SEEDS = st.integers(0, 1 << 16)

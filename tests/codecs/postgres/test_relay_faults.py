@@ -1,0 +1,212 @@
+"""Faults of PostgreSQL's relay that the properties found, each as small as it gets."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from rdsp.session.policy import may_release
+from rdsp_codecs import moves
+from rdsp_codecs.api import RelayPolicy
+from rdsp_codecs.errors import WireError
+from rdsp_codecs.filtering import HEAD_BYTES
+from rdsp_codecs.postgres.relay import PostgresRelay
+from rdsp_codecs.postgres.statements import SharedStatements
+from rdsp_codecs.problems import Problem, ProblemCode
+from tests.codecs.postgres.conversations import parse_and_run
+from tests.codecs.postgres.model_proxy import WHO, Backend, frames
+from tests.codecs.postgres.model_server import ModelServer
+from tests.codecs.postgres.model_words import World
+from tests.servers import rawclient as w
+
+SMALL = RelayPolicy(max_held=100)
+
+
+class Session:
+    """A client through the relay, on the backend that the test says, and the same one directly."""
+
+    def __init__(self, world: World, policy: RelayPolicy | None = None) -> None:
+        self.relay = PostgresRelay(WHO, policy or RelayPolicy(), SharedStatements())
+        self.direct = ModelServer(world)
+
+    def says(self, backend: Backend, *pieces: bytes) -> tuple[bytes, bytes]:
+        """What comes back through the relay, and what comes back directly."""
+        relay, received, signals = self.relay, b"", 0
+        for piece in pieces:
+            signals |= relay.from_client(piece)
+            if signals & moves.WANT_BACKEND and not relay.in_request():
+                signals = (signals | relay.attached(backend.state)) & ~moves.WANT_BACKEND
+        while relay.to_server:
+            data = b"".join(relay.to_server)
+            relay.to_server.clear()
+            backend.run(data)
+            going, backend.going = backend.going, b""
+            signals |= relay.from_server(going) if going else 0
+        received = b"".join(relay.to_client)
+        relay.to_client.clear()
+        if signals & moves.OVER and may_release(relay.transaction, relay.pins, owed=False):
+            relay.detached()
+        self.direct.feed(b"".join(pieces))
+        return received, self.direct.take()
+
+
+def backends(world: World) -> tuple[Backend, Backend]:
+    return Backend(ModelServer(world)), Backend(ModelServer(world))
+
+
+def tags(data: bytes) -> str:
+    return "".join(chr(frame[0]) for frame in frames(data))
+
+
+FAILS = parse_and_run("", "SELECT 1/0", 0)
+
+
+@pytest.mark.xfail(strict=True, reason="_error sets prologue_failed for an error of the client's own")
+def test_a_query_behind_a_failed_batch_is_ignored_although_a_prologue_was_on_its_way() -> None:
+    one, two = backends(world := World())
+    session = Session(world)
+    session.says(one, w.parse("s1", "SELECT 1") + w.SYNC)
+
+    # It needs s1 on its new backend; but the server skips because of the division.
+    received, expected = session.says(two, FAILS + w.bind("", "s1") + w.query("SELECT 1") + w.SYNC)
+
+    assert tags(received) == tags(expected) == "1EZ"
+
+
+@pytest.mark.xfail(strict=True, reason="_error sets prologue_failed for a prologue that failed in a Bind's stead")
+def test_a_query_behind_a_bind_that_is_refused_is_ignored() -> None:
+    one, two = backends(world := World())
+    session = Session(world)
+    session.says(one, w.parse("s1", "TABLE changes") + w.SYNC)
+    world.version += 1
+
+    received, expected = session.says(two, w.bind("", "s1") + w.query("SELECT 1") + w.SYNC)
+
+    assert tags(received) == tags(expected) == "EZ"
+
+
+@pytest.mark.xfail(strict=True, reason="_go_native leaves a stranger's unnamed statement on the backend")
+@pytest.mark.parametrize("own", [b"", w.parse("", "SELECT 1") + w.SYNC], ids=["none of its own", "one of its own"])
+def test_a_session_that_goes_native_does_not_run_a_strangers_unnamed_statement(own: bytes) -> None:
+    one, two = backends(world := World())
+    session = Session(world)
+    session.says(one, own or w.SYNC)
+    Session(world).says(two, w.parse("", "SELECT 'two'::text, 2") + w.SYNC)
+
+    received, expected = session.says(two, w.parse("s1", "EXECUTE a") + w.bind() + w.execute() + w.SYNC)
+
+    assert received == expected
+
+
+@pytest.mark.xfail(strict=True, reason="_go_native parses again without comparing what the statements return")
+def test_a_session_that_goes_native_is_told_that_a_statement_has_changed() -> None:
+    one, _ = backends(world := World())
+    session = Session(world)
+    session.says(one, w.parse("s1", "TABLE changes") + w.SYNC)
+    world.version += 1
+
+    session.says(one, w.query("PREPARE a AS SELECT 1"))
+    received, expected = session.says(one, w.bind("", "s1") + w.execute() + w.SYNC)
+
+    assert tags(received) == tags(expected) == "EZ"
+
+
+def long_frames() -> dict[str, bytes]:
+    """Messages that the relay replaces, longer than it holds, each with a message in its body."""
+    inner = w.query("SET work_mem = '5MB'")
+    text = b"SELECT 1" + b" " * (2 * HEAD_BYTES) + inner
+    return {
+        "a Close": w.message("C", b"Ss" + text),
+        "a Describe": w.message("D", b"S" + b"s" * (2 * HEAD_BYTES) + b"\0" + inner),
+        "a Parse of a name that exists": w.message("P", b"s1\0" + text + b"\0\0\0"),
+    }
+
+
+@pytest.mark.xfail(strict=True, reason="of a frame over max_held that is replaced, the rest passes as frames")
+@pytest.mark.parametrize("name", list(long_frames()))
+def test_nothing_in_the_body_of_a_long_message_becomes_a_message(name: str) -> None:
+    data = long_frames()[name]
+    one, _ = backends(world := World())
+    session = Session(world, SMALL)
+    session.says(one, w.parse("s1", "SELECT 1") + w.SYNC)
+    relay = session.relay
+
+    try:
+        relay.from_client(data[: HEAD_BYTES + 500])
+        relay.attached(one.state)
+        relay.from_client(data[HEAD_BYTES + 500 :])
+    except WireError:
+        return
+
+    sent = frames(b"".join(relay.to_server))
+    assert all(chr(frame[0]) in "PBDCH" for frame in sent)
+
+
+@pytest.mark.xfail(strict=True, raises=IndexError, reason="no look at the size before the first byte")
+@pytest.mark.parametrize("tag", "DC")
+def test_a_message_without_its_first_byte_is_an_error_of_the_server_or_a_wire_error(tag: str) -> None:
+    one, _ = backends(world := World())
+    received, expected = Session(world).says(one, w.message(tag), w.SYNC)
+
+    assert received == expected
+
+
+@pytest.mark.xfail(strict=True, raises=IndexError, reason="no look at the size before the first byte")
+def test_a_ready_for_query_without_its_status_is_a_wire_error() -> None:
+    one, _ = backends(World())
+    relay = Session(World()).relay
+    relay.from_client(w.query("SELECT 1"))
+    relay.attached(one.state)
+
+    with pytest.raises(WireError):
+        relay.from_server(w.message("Z"))
+
+
+@pytest.mark.xfail(strict=True, reason="abort forgets that the rest of the frame is still to come")
+def test_what_is_left_of_a_long_query_that_was_refused_is_dropped() -> None:
+    relay = Session(World(), SMALL).relay
+    data = w.query("SELECT 1" + " " * 5000)
+
+    assert relay.from_client(data[:2000]) == moves.WANT_BACKEND
+    assert relay.abort(Problem(ProblemCode.BORROW_TIMEOUT)) == moves.NOTHING
+    assert relay.from_client(data[2000:]) == moves.NOTHING
+    assert relay.from_client(w.query("SELECT 1")) == moves.WANT_BACKEND
+    assert relay.abort(Problem(ProblemCode.BORROW_TIMEOUT)) == moves.NOTHING
+    assert tags(b"".join(relay.to_client)) == "EZEZ"
+
+
+@pytest.mark.xfail(strict=True, reason="a frame over max_held that will be ignored is held whole first")
+def test_a_long_message_of_a_refused_batch_is_dropped_as_it_comes() -> None:
+    relay = Session(World(), SMALL).relay
+
+    assert relay.from_client(w.parse("", "SELECT 1" + " " * 5000)[:4500]) == moves.WANT_BACKEND
+    assert relay.abort(Problem(ProblemCode.BORROW_TIMEOUT)) == moves.NOTHING
+    assert not relay.holds_too_much, "the runtime would not read the rest"
+
+
+@pytest.mark.xfail(strict=True, reason="texts of a pipeline are forgotten only when nothing is owed")
+def test_texts_of_a_pipeline_that_never_ends_are_not_kept_for_ever() -> None:
+    one, _ = backends(World())
+    relay = Session(World()).relay
+    data = w.query("SELECT 1" + " " * 1000)
+    relay.from_client(data)
+    relay.attached(one.state)
+    for _ in itertools.repeat(None, 200):
+        relay.from_client(data)
+        one.run(relay.to_server.pop(0))
+        going, one.going = one.going, b""
+        relay.from_server(going)
+        relay.to_client.clear()
+
+    assert len(relay._d.ledger) == 1
+    assert sum(map(len, relay._d.texts)) < 100 * 1000
+
+
+def test_a_name_of_ours_never_hits_a_strangers_statement() -> None:
+    one, _ = backends(world := World())
+    Session(world).says(one, w.parse("s1", "SELECT 1") + w.SYNC)
+
+    received, expected = Session(world).says(one, w.bind("", "rdsp_1") + w.describe("S", "rdsp_1") + w.SYNC)
+
+    assert tags(received) == tags(expected) == "EZ"
