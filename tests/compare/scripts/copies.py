@@ -1,7 +1,7 @@
 """COPY (rows 72 to 75)."""
 
 from tests.compare.runner import Script, says, whispers
-from tests.servers.rawclient import COPY_DONE, SYNC, bind, copy_data, execute, message, parse
+from tests.servers.rawclient import COPY_DONE, SYNC, bind, copy_data, execute, message, parse, query
 
 BEFORE = ("DROP TABLE IF EXISTS copied", "CREATE TABLE copied (a int)")
 COUNT = "SELECT count(*) FROM copied"
