@@ -8,9 +8,10 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from typing import Final
 
 import attrs
 import trio
@@ -36,6 +37,11 @@ from rdsp.session.registry import Registry
 from rdsp_codecs.api import Codec, RelayPolicy
 from rdsp_codecs.questions import Derive
 from rdsp_codecs.registry import find
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LOGINS_FINISH: Final = 2.0
+"""Seconds that a drain waits for logins, when no session is left."""
+_LOOK: Final = 0.05
 
 
 @attrs.define(eq=False)
@@ -86,11 +92,14 @@ class App:
     async def _drain_one(self, proxy: RunningProxy) -> None:
         self.observers.draining(proxy.context.settings.name)
         proxy.endpoint.stop_accepting()
-        # Who is in the middle of its login comes in first, and is then told like the others.
-        while len(proxy.context.registry) or proxy.context.counters.logins:
-            for session in proxy.context.registry:
+        # Who is in the middle of its login comes in first, and is then told like the others; but who has not even said
+        # its name, and may never do so, cannot be told from that.
+        patience = trio.current_time() + _LOGINS_FINISH
+        registry, counters = proxy.context.registry, proxy.context.counters
+        while len(registry) or (counters.logins and trio.current_time() < patience):
+            for session in registry:
                 session.stop()
-            await trio.sleep(0.05)
+            await trio.sleep(_LOOK)
         proxy.pool.drain()
 
     def reload(self, config: Config) -> list[Change]:
@@ -211,6 +220,8 @@ async def open_app(config: Config, observers: Sequence[object] = ()) -> AsyncIte
             nursery.start_soon(board.run)
             for proxy in app.proxies.values():
                 await nursery.start(proxy.pool.run)
+                context = proxy.context
+                nursery.start_soon(context.credentials.work_ahead, context.derive, context.mock_salt_key)
                 nursery.start_soon(proxy.endpoint.run)
                 for host, port in proxy.endpoint.addresses:
                     target = proxy.context.settings.target
@@ -234,9 +245,10 @@ async def main(
 ) -> int:
     """Serve until SIGTERM or SIGINT, then drain; SIGHUP reloads. Returns the exit status: 0.
 
-    A second SIGTERM or SIGINT ends the drain. Raises what `open_app` raises.
+    A second SIGTERM or SIGINT ends the drain. Further ones change nothing, also after the return: the process is to
+    end with its exit status. Raises what `open_app` raises.
     """
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with _ignored_at_last(*_SIGNALS), trio.open_signal_receiver(*_SIGNALS) as signals:
         async with open_app(config, [LogObserver(config.logging), *observers]) as app:
             gc.collect()
             gc.freeze()
@@ -250,6 +262,18 @@ async def main(
                     nursery.cancel_scope.cancel()
                 break
     return 0
+
+
+@contextmanager
+def _ignored_at_last(*numbers: signal.Signals) -> Iterator[None]:
+    """A signal that comes when the block is left, or after it, is ignored; not when it is left by an exception."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    except BaseException:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        raise
 
 
 async def _cut_short(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:

@@ -98,6 +98,8 @@ async def send_all(transport: Transport, data: bytes) -> None:
     while view:
         try:
             sent = transport.send(view)  # type: ignore[arg-type]
+        except ssl.SSLWantReadError:
+            await transport.wait_readable()
         except WOULD_BLOCK:
             await transport.wait_writable()
         except OSError as error:
@@ -113,6 +115,8 @@ async def receive(transport: Transport, limit: int) -> bytes:
     while True:
         try:
             data = transport.recv(limit)
+        except ssl.SSLWantWriteError:
+            await transport.wait_writable()
         except WOULD_BLOCK:
             await transport.wait_readable()
         except OSError as error:

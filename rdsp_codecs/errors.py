@@ -30,14 +30,18 @@ class LoginRefused(CodecError):
         code: the engine's own error code (for PostgreSQL the SQLSTATE), or "".
         text: the server's message, safe to show to the client that caused the login.
         transient: the refusal is about capacity or start-up (53300, 57P03...), so a later try may succeed.
+        own_limit: a transient refusal is about a limit of this user's or this database's own: others are let in.
         raw: the server's error as complete wire bytes, to hand on unchanged; b"" when there is none.
     """
 
-    def __init__(self, code: str, text: str, *, transient: bool = False, raw: bytes = b"") -> None:
+    def __init__(
+        self, code: str, text: str, *, transient: bool = False, own_limit: bool = False, raw: bytes = b""
+    ) -> None:
         super().__init__(f"{code} {text}" if code else text)
         self.code = code
         self.text = text
         self.transient = transient
+        self.own_limit = own_limit
         self.raw = raw
 
 

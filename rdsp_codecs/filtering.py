@@ -10,13 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from rdsp_codecs.errors import WireError
 from rdsp_codecs.framing import HEAD, Framing
 from rdsp_codecs.scanning import compile_scanner
 
 KEEP: Final = None
 """The judge's answer: forward the frame as it is."""
 DROP: Final = b""
-"""The judge's answer: forward nothing of the frame (any other bytes replace what was shown)."""
+"""The judge's answer: forward nothing of the frame. Any other bytes go out in its place."""
+
+
+class Head(bytes):
+    """The judge's answer to a frame that is not shown whole: goes out for what was shown, and the rest follows it.
+
+    Bytes of any other kind replace the whole frame, and its rest is dropped: a rest that is let through behind
+    complete frames would be read as frames.
+    """
+
+    __slots__ = ()
+
+
 STOP: Final = b"\xffSTOP"
 """The judge's answer, compared by identity: forward nothing from this frame on, keep it for `resume`."""
 
@@ -27,7 +40,7 @@ Judge = Callable[[int, bytes, int, int, int], bytes | None]
 """`judge(tag, buffer, start, shown, total)`: the frame's first `shown` bytes stand at `buffer[start:start + shown]`.
 
 `shown == total` unless the frame is over the filter's `max_whole` (or its tag's interest is HEAD): then the rest passes
-behind the answer unseen, or is dropped with it when the answer is DROP. A judge may change `interest`.
+unseen behind KEEP or a `Head`, and is dropped behind any other answer. A judge may change `interest`.
 """
 
 
@@ -42,6 +55,7 @@ class ChunkFilter:
         "_dropping",
         "_header",
         "_judge",
+        "_limits",
         "_max_whole",
         "_needed",
         "_owed",
@@ -60,6 +74,7 @@ class ChunkFilter:
         self._judge = judge
         self._scan = compile_scanner(framing)
         self._header = framing.header
+        self._limits = framing.limits()
         self._tag_at = framing.tag_at
         self._max_whole = max_whole
         self._tail: list[bytes] = []
@@ -87,6 +102,13 @@ class ChunkFilter:
         """Drop the next `size` bytes (between frames only)."""
         self._owed = size
         self._dropping = True
+
+    def check(self, tag: int, total: int) -> None:
+        """Raises `WireError` for a frame that may not be: of no known kind, or longer than its kind can be."""
+        limit = self._limits[tag]
+        if total > limit:
+            msg = "invalid message length" if limit else f"invalid frontend message type {tag}"
+            raise WireError(msg)
 
     @property
     def held(self) -> int:
@@ -141,20 +163,22 @@ class ChunkFilter:
     def _walk(self, data: bytes) -> None:
         scan, judge, end, tag_at = self._scan, self._judge, len(data), self._tag_at
         position = kept = 0
-        dropping = False
+        dropping, limits = False, self._limits
         while True:
             position, total = scan(data, position, end, self.interest)
             if not total:
                 break
-            shown = end - position
+            shown, tag = end - position, data[position + tag_at]
+            if total > limits[tag]:
+                self.check(tag, total)
             if shown >= total:
                 shown = total
             else:
-                needed = self._needed_of(data[position + tag_at], total)
+                needed = self._needed_of(tag, total)
                 if shown < needed:
                     self._hold(data, kept, position, needed)
                     return
-            verdict = judge(data[position + tag_at], data, position, shown, total)
+            verdict = judge(tag, data, position, shown, total)
             if verdict is not None:
                 if verdict is STOP:
                     self._hold(data, kept, position, 0)
@@ -163,8 +187,7 @@ class ChunkFilter:
                     self.out.append(data[kept:position])
                 if verdict:
                     self.out.append(verdict)
-                elif shown < total:
-                    dropping = True
+                dropping = shown < total and type(verdict) is not Head
                 kept = position + shown
             position += total
             if position > end:

@@ -39,6 +39,8 @@ class Framing:
         more_at: offset of a flag byte; -1: there is no such rule.
         more_mask: the frame is the last of its message when this bit is set.
         max_frame: bytes; a longer frame is a `WireError`.
+        short_tags: kinds of frames that are never longer than `short_frame` bytes.
+        wrong_tags: kinds of frames that there are not.
     """
 
     header: int = attrs.field(validator=attrs.validators.in_(range(4, 17)))
@@ -51,6 +53,18 @@ class Framing:
     more_at: int = -1
     more_mask: int = 0
     max_frame: int = 1 << 30
+    short_tags: bytes = b""
+    short_frame: int = 0
+    wrong_tags: bytes = b""
+
+    def limits(self) -> list[int]:
+        """The most bytes that a frame of each kind may have, by tag; 0: there is no such kind."""
+        result = [self.max_frame] * 256
+        for tag in self.short_tags:
+            result[tag] = min(self.short_frame, self.max_frame)
+        for tag in self.wrong_tags:
+            result[tag] = 0
+        return result
 
     @property
     def minimum(self) -> int:

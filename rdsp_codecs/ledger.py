@@ -70,6 +70,10 @@ class Ledger:
         """Whether an entry of `kind` is owed."""
         return any(entry.kind == kind for entry in self._entries)
 
+    def only(self, kind: int) -> bool:
+        """Whether nothing but entries of `kind` are owed."""
+        return all(entry.kind == kind for entry in self._entries)
+
     def drop(self, kind: int) -> None:
         """Take away entries of `kind` at the front: messages that never get a reply of their own."""
         while self._entries and self._entries[0].kind == kind:

@@ -63,7 +63,8 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         ("postgres",),
         PinUntil.SESSION,
         "Move the setting to `init_query`, to the role (`ALTER ROLE ... SET`) or to the connection's start-up "
-        "parameters; use `SET LOCAL` for a setting of one transaction (a custom variable, `app.tenant`, pins even then).",
+        "parameters; use `SET LOCAL` for a setting of one transaction (a custom variable like "
+        "`app.tenant` pins even then).",
     ),
     PinReason.TEMPORARY_TABLE: PinFacts(
         "SQL created or used temporary objects.",

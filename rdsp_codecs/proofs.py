@@ -9,10 +9,17 @@ import hashlib
 import hmac
 import stringprep
 import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 ITERATIONS: Final = 4096
 """What our own side asks of clients, as PostgreSQL's default."""
+
+KEY_BYTES: Final = 32
+
+_CANDIDATES: Final = 2
+"""Passwords that a proof is compared with at least: a user has two while one is changed."""
 
 
 def sha256_hmac(key: bytes, data: bytes) -> bytes:
@@ -37,7 +44,7 @@ def client_proof(salted: bytes, auth_message: bytes) -> bytes:
 
 def proof_holds(salted: bytes, auth_message: bytes, proof: bytes) -> bool:
     """Whether a proof was made with the password behind `salted`. In constant time for a proof of the right length."""
-    if len(proof) != hashlib.sha256().digest_size:
+    if len(proof) != KEY_BYTES:
         return False
     key = _xor(proof, sha256_hmac(stored_key(salted), auth_message))
     return hmac.compare_digest(hashlib.sha256(key).digest(), stored_key(salted))
@@ -48,13 +55,42 @@ def server_signature(salted: bytes, auth_message: bytes) -> bytes:
     return sha256_hmac(sha256_hmac(salted, b"Server Key"), auth_message)
 
 
+def scram_salt(key: bytes, user: str) -> bytes:
+    """The salt that our own side shows a user, whether it is known or not: always the same one while `key` is."""
+    return sha256_hmac(key, user.encode("utf-8", "surrogateescape"))[:16]
+
+
+def candidates(key: bytes, user: str, passwords: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    """Prepared passwords and salts to compare a user's proof with: its own ones, then nobody's, two at least."""
+    salt = scram_salt(key, user)
+    found = [(prepare_password(password), salt) for password in passwords]
+    return found + [_nobodys(key)] * (_CANDIDATES - len(found))
+
+
+def _nobodys(key: bytes) -> tuple[bytes, bytes]:
+    """The same for all users: what was worked out for one that is not known is remembered for the next."""
+    return key.hex().encode(), key[:16]
+
+
+def keys_of(key: bytes, users: Iterable[tuple[str, Sequence[str]]]) -> Iterator[tuple[bytes, bytes]]:
+    """The passwords and salts of all candidates of all these users: to be derived before anybody proves one.
+
+    Whoever waits for a derivation before he is refused, or does not, learns which users there are.
+    """
+    for user, passwords in users:
+        salt = scram_salt(key, user)
+        for password in passwords:
+            yield prepare_password(password), salt
+    yield _nobodys(key)
+
+
 def _xor(a: bytes, b: bytes) -> bytes:
     return bytes(x ^ y for x, y in zip(a, b, strict=True))
 
 
 def md5_response(user: str, password: str, salt: bytes) -> bytes:
     """What answers AuthenticationMD5Password."""
-    inner = hashlib.md5(password.encode() + user.encode(), usedforsecurity=False).hexdigest()
+    inner = hashlib.md5(password.encode() + user.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
     return b"md5" + hashlib.md5(inner.encode() + salt, usedforsecurity=False).hexdigest().encode()
 
 
@@ -62,13 +98,21 @@ def prepare_password(password: str) -> bytes:
     """SASLprep (RFC 4013) of a password; one that it prohibits is used as it is, as PostgreSQL does."""
     if password.isascii():
         return password.encode()
-    mapped = "".join(" " if stringprep.in_table_c12(c) else c for c in password if not stringprep.in_table_b1(c))
-    prepared = unicodedata.normalize("NFKC", mapped)
-    if not prepared or any(_prohibited(c) for c in prepared) or not _bidi_is_fine(prepared):
+    prepared = unicodedata.normalize("NFKC", "".join(map(_mapped, password)))
+    if not prepared or any(map(_prohibited, prepared)) or not _bidi_is_fine(prepared):
         return password.encode()
     return prepared.encode()
 
 
+# Verdicts on single characters are remembered, so that a password beyond ASCII takes hardly longer than any other one.
+
+
+@lru_cache(maxsize=4096)
+def _mapped(c: str) -> str:
+    return " " if stringprep.in_table_c12(c) else "" if stringprep.in_table_b1(c) else c
+
+
+@lru_cache(maxsize=4096)
 def _prohibited(c: str) -> bool:
     return (
         stringprep.in_table_c12(c)
@@ -84,8 +128,11 @@ def _prohibited(c: str) -> bool:
     )
 
 
+_in_table_d1 = lru_cache(maxsize=4096)(stringprep.in_table_d1)
+
+
 def _bidi_is_fine(text: str) -> bool:
-    if not any(stringprep.in_table_d1(c) for c in text):
+    if not any(map(_in_table_d1, text)):
         return True
     if any(stringprep.in_table_d2(c) for c in text):
         return False

@@ -7,10 +7,13 @@ and never says whether it is the user or the password that is unknown: an unknow
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+
+import trio
 
 from rdsp.auth.folder import Report, SecretsFolder
 from rdsp.config.model import Proxy
+from rdsp_codecs import proofs
 
 
 def _no_report(text: str) -> None:
@@ -37,6 +40,10 @@ class Credentials:
         self._fixed: dict[str, tuple[str, ...]] = {}
         self._folders: dict[str, SecretsFolder] = {}
         self.open_to_local = False
+        self._updates = 0
+        self._ahead: tuple[object, ...] = ()
+        """What the passwords were when their keys were worked out."""
+        self._at_work = trio.Lock()
         self.update(settings)
 
     def __repr__(self) -> str:
@@ -54,6 +61,7 @@ class Credentials:
         self._fixed = {user: tuple(passwords) for user, passwords in fixed.items()}
         paths = [entry.secrets_folder for entry in settings.auth if entry.secrets_folder is not None]
         self._folders = {path: self._folders.get(path) or SecretsFolder(path, self._report) for path in paths}
+        self._updates += 1
         # A folder without a file in it is still a source: its owner wants passwords to be asked for.
         self.open_to_local = not settings.has_passwords
 
@@ -68,6 +76,36 @@ class Credentials:
             found += folder.passwords(user, now)
         found += self._fixed.get(user, ())
         return tuple(dict.fromkeys(found))
+
+    async def work_ahead(self, derive: Callable[[bytes, bytes, int], Awaitable[bytes]], salt_key: bytes) -> None:
+        """Have the keys of all users worked out and remembered, before any client proves one.
+
+        To be called for every client, before it has said who it is: so a login never waits for a key of its own, and
+        the time of a refusal does not say whether the user is known, nor whether it has been here. Returns at once
+        when no password has changed.
+
+        Args:
+            derive: remembers what it gives.
+            salt_key: the key of clients' salts.
+
+        Cancellation: what was worked out stays so; the next caller does the rest.
+        """
+        if self._version() == self._ahead:
+            return
+        async with self._at_work:
+            while (version := self._version()) != self._ahead:
+                users = set(self._fixed).union(*(folder.users() for folder in self._folders.values()))
+                if users:
+                    known = [(user, self.passwords(user)) for user in sorted(users)]
+                    for password, salt in proofs.keys_of(salt_key, known):
+                        await derive(password, salt, proofs.ITERATIONS)
+                self._ahead = version
+
+    def _version(self) -> tuple[object, ...]:
+        now = self._clock()
+        for folder in self._folders.values():
+            folder.look(now)
+        return (self._updates, *(folder.version for folder in self._folders.values()))
 
     def backend_password(self, user: str) -> str | None:
         """What the proxy logs in to the database with; None: it has none, and the server must not ask for one."""

@@ -25,18 +25,19 @@ class KeyDeriver:
     `remembered` results are kept.
 
     Args:
-        remembered: 0 or more.
+        remembered: 0 or more; more than all users have passwords, or time tells who is known (`Credentials`).
         threads: 1 or more. The hash lets other threads run, so two keep a small machine's other core busy at most.
     """
 
-    def __init__(self, *, remembered: int = 4096, threads: int = 2) -> None:
+    def __init__(self, *, remembered: int = 1 << 16, threads: int = 2) -> None:
         self._most = remembered
         self._limiter = trio.CapacityLimiter(threads)
         self._digest_key = os.urandom(64)
         self._known: OrderedDict[bytes, bytes] = OrderedDict()
         self._running: dict[bytes, trio.Event] = {}
         self.derived = 0
-        """How many were worked out, for statistics and tests."""
+        """How many were worked out, for statistics and tests; `recalled`: how many were remembered."""
+        self.recalled = 0
 
     def __repr__(self) -> str:
         return f"KeyDeriver(remembered={len(self._known)}, running={len(self._running)})"
@@ -58,6 +59,7 @@ class KeyDeriver:
         while True:
             found = self._known.get(key)
             if found is not None:
+                self.recalled += 1
                 self._known.move_to_end(key)
                 await trio.lowlevel.checkpoint()
                 return found

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 import attrs
+
+from rdsp.config.secret import is_text
 
 Report = Callable[[str], None]
 """Told once about each thing that is wrong: one line, no secrets."""
@@ -45,7 +47,11 @@ class SecretsFolder:
 
     path: str
     report: Report
+    version: int = attrs.field(default=0, init=False)
+    """Another one whenever the passwords may be others."""
     _files: dict[str, _File] = attrs.field(factory=dict, init=False)
+    _by_user: dict[str, tuple[str, ...]] = attrs.field(factory=dict, init=False)
+    _changed: bool = attrs.field(default=False, init=False)
     _looked: float | None = attrs.field(default=None, init=False)
     _trouble: str = attrs.field(default="", init=False)
 
@@ -59,12 +65,15 @@ class SecretsFolder:
             user: compared exactly.
             now: seconds of a clock that never goes back. The disk is looked at once in `LOOK_EVERY`.
         """
-        self._look(now)
-        found = [file for file in self._files.values() if file.user == user and file.password is not None]
-        found.sort(key=lambda file: file.signature[0], reverse=True)
-        return tuple(file.password for file in found if file.password is not None)
+        self.look(now)
+        return self._by_user.get(user, ())
 
-    def _look(self, now: float) -> None:
+    def users(self) -> Iterable[str]:
+        """All users that have a password here, as far as the last look showed."""
+        return self._by_user.keys()
+
+    def look(self, now: float) -> None:
+        """Look at the disk, unless that was done just now."""
         if self._looked is not None and now - self._looked < LOOK_EVERY:
             return
         self._looked = now
@@ -80,6 +89,18 @@ class SecretsFolder:
                 seen.add(name)
         for name in self._files.keys() - seen:
             del self._files[name]
+            self._changed = True
+        if self._changed:
+            self._changed = False
+            self._sort()
+
+    def _sort(self) -> None:
+        by_user: dict[str, list[str]] = {}
+        for file in sorted(self._files.values(), key=lambda file: file.signature[0], reverse=True):
+            if file.user is not None and file.password is not None:
+                by_user.setdefault(file.user, []).append(file.password)
+        self._by_user = {user: tuple(passwords) for user, passwords in by_user.items()}
+        self.version += 1
 
     def _complain(self, text: str) -> None:
         if text != self._trouble:
@@ -118,6 +139,7 @@ class SecretsFolder:
             self._broken(name, signature, str(error))
         else:
             self._files[name] = _File(signature, user, password)
+            self._changed = True
 
     def _broken(self, name: str, signature: Signature, text: str) -> None:
         known = self._files.get(name)
@@ -127,6 +149,7 @@ class SecretsFolder:
             return
         else:
             known.signature = signature
+            self._changed = True
         kept = "; its last good value stays valid" if self._files[name].password is not None else ""
         self.report(f"the secret {os.path.join(self.path, name)} {text}{kept}")
 
@@ -152,4 +175,7 @@ def parse_secret(data: bytes) -> tuple[str, str]:
         raise BadSecret('has no text under "username"')
     if not isinstance(password, str) or not password:
         raise BadSecret('has no text under "password"')
+    for key, text in (("username", user), ("password", password)):
+        if not is_text(text):  # JSON has escapes for halves of characters
+            raise BadSecret(f'has no text under "{key}" that UTF-8 could hold')
     return user, password

@@ -15,6 +15,7 @@ EVERYWHERE: Final = "0.0.0.0"
 """What a bare port means, as RDS Proxy's IPV4 endpoint does."""
 
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})", re.ASCII)
+_MAX_LABEL: Final = 63
 FORM: Final = 'expected "HOST:PORT", "[IPV6]:PORT" or a port'
 
 
@@ -57,7 +58,8 @@ def check_host(host: str) -> str:
             return str(ipaddress.IPv6Address(host))
         except ValueError:
             raise BadValue(f"{json.dumps(host[:80])} is not an IPv6 address") from None
-    if not _HOST.fullmatch(host):
+    labels = host.removesuffix(".").split(".")
+    if not _HOST.fullmatch(host) or not all(1 <= len(label) <= _MAX_LABEL for label in labels):
         raise BadValue(f"{json.dumps(host[:80])} is not a host name or address")
     return host
 

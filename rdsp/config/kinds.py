@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import attrs
 
 from rdsp.config.addresses import check_host, parse_address
-from rdsp.config.secret import Secret, expand, mentions_variable
+from rdsp.config.secret import Secret, expand, is_text, mentions_variable
 from rdsp.config.units import DURATION_FORM, SIZE_FORM, BadValue, parse_duration, parse_size, show_duration, show_size
 
 JsonSchema = dict[str, Any]
@@ -322,6 +322,8 @@ class Hidden:
             raise BadValue("is empty; leave it out when there is no password")
         if "\0" in value.value:
             raise BadValue("has a zero character")
+        if not is_text(value.value):
+            raise BadValue("is not UTF-8 text")
 
     def limits(self) -> str:
         return "not empty; `${NAME}` takes an environment variable"
@@ -343,6 +345,8 @@ class HiddenUrl:
     def parse(self, raw: object, environ: Mapping[str, str]) -> Secret:
         if not isinstance(raw, str) or not raw:
             raise BadValue("expected a URL of the form SCHEME://USER:PASSWORD@HOST:PORT/DATABASE")
+        if not is_text(raw):  # of the command line
+            raise BadValue("is not UTF-8 text")
         return Secret(raw)
 
     def check(self, value: Secret) -> None:

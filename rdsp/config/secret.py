@@ -26,6 +26,11 @@ class Secret:
         return "Secret(***)"
 
 
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can hold `value`. What came from bytes that are not UTF-8 (an environment variable) it cannot."""
+    return not any("\ud800" <= c <= "\udfff" for c in value)
+
+
 def mentions_variable(text: str) -> bool:
     """Whether `text` has a `${NAME}` that would be replaced."""
     return any(not found[0].startswith("$$") for found in _VARIABLE.finditer(text))
@@ -39,7 +44,7 @@ def expand(text: str, environ: Mapping[str, str], literal: Callable[[str], str] 
         environ: where variables come from; their values are taken as they are.
         literal: applied to what stands between them (percent-decoding, in a URL).
 
-    Raises `BadValue` naming the variable that is not set.
+    Raises `BadValue` naming the variable that is not set, or not UTF-8.
     """
     out: list[str] = []
     position = 0
@@ -52,6 +57,8 @@ def expand(text: str, environ: Mapping[str, str], literal: Callable[[str], str] 
         value = environ.get(found[1])
         if value is None:
             raise BadValue(f"the environment variable {found[1]} is not set")
+        if not is_text(value):
+            raise BadValue(f"the environment variable {found[1]} is not UTF-8 text")
         out.append(value)
     out.append(literal(text[position:]))
     return "".join(out)

@@ -64,19 +64,20 @@ class Endpoint:
     async def run(self) -> None:
         """Accept until `stop_accepting`, then serve those who are here to their ends. Cancellation ends all of them."""
         async with trio.open_nursery() as clients:
-            with self._accepting:
-                async with trio.open_nursery() as acceptors:
-                    for listener in self._listeners:
-                        acceptors.start_soon(self._accept, listener, clients)
-            for listener in self._listeners:
-                listener.socket.close()
+            try:
+                with self._accepting:
+                    async with trio.open_nursery() as acceptors:
+                        for listener in self._listeners:
+                            acceptors.start_soon(self._accept, listener, clients)
+            finally:
+                for listener in self._listeners:
+                    listener.socket.close()
 
     def stop_accepting(self) -> None:
         """Close the listening sockets; clients that are in stay."""
         self._accepting.cancel()
 
     async def _accept(self, listener: trio.SocketListener, clients: trio.Nursery) -> None:
-        limit = self._context.settings.limits.max_client_connections + _HEADROOM
         while True:
             try:
                 stream = await listener.accept()
@@ -87,7 +88,8 @@ class Endpoint:
                 await trio.sleep(_RETRY)
                 continue
             sock = socket.socket(fileno=stream.socket.detach())
-            if self._connected >= limit:
+            # Read anew each time: a reload may have changed it.
+            if self._connected >= self._context.settings.limits.max_client_connections + _HEADROOM:
                 sock.close()
                 continue
             self._connected += 1

@@ -34,11 +34,17 @@ class Transport(Protocol):
 
     tls: TlsFacts | None
 
+    in_handshake: bool
+    """A TLS handshake was begun and has not succeeded: nothing can be said, nor read."""
+
     def recv(self, limit: int, /) -> bytes:
         """At most `limit` bytes; b"" at end of file. Raises one of WOULD_BLOCK or GONE."""
 
     def send(self, data: bytes, /) -> int:
-        """Hand over a prefix of `data`, return its length. After WOULD_BLOCK offer the very same bytes again."""
+        """Hand over a prefix of `data`, return its length. After WOULD_BLOCK offer the very same bytes again.
+
+        TLS may have to read before it writes, and the other way round: `ssl.SSLWantReadError` says which it is.
+        """
 
     def fileno(self) -> int:
         """A number that names the stream to its switchboard until it is closed."""
@@ -69,13 +75,14 @@ class SocketTransport:
     that the steady state pays for no wrapper.
     """
 
-    __slots__ = ("_sock", "fileno", "local", "peer", "recv", "send", "tls")
+    __slots__ = ("_sock", "fileno", "in_handshake", "local", "peer", "recv", "send", "tls")
 
     def __init__(self, sock: socket.socket, peer: str, *, local: bool) -> None:
         sock.setblocking(False)
         self.peer = peer
         self.local = local
         self.tls: TlsFacts | None = None
+        self.in_handshake = False
         self._use(sock)
 
     def _use(self, sock: socket.socket) -> None:
@@ -109,6 +116,7 @@ class SocketTransport:
 
     async def start_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> TlsFacts:
         """See `Transport`."""
+        self.in_handshake = True
         wrapped = context.wrap_socket(
             self._sock,
             server_side=side is TlsSide.SERVER,
@@ -125,6 +133,7 @@ class SocketTransport:
                 await trio.lowlevel.wait_readable(wrapped)
             except ssl.SSLWantWriteError:
                 await trio.lowlevel.wait_writable(wrapped)
+        self.in_handshake = False
         self.tls = TlsFacts(
             version=wrapped.version() or "",
             alpn=wrapped.selected_alpn_protocol() or "",

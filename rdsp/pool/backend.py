@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rdsp.net.switchboard import LEAVING, READABLE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -77,6 +79,15 @@ class Backend:
         else:
             self._idle_event(self, mask)
 
+    def break_off(self) -> None:
+        """Where it stands, nobody knows: from now on it reads as closed, and its borrower is told so."""
+        self.recv = _end_of_file
+        self.event(READABLE | LEAVING)
+
     def __repr__(self) -> str:
         held = "borrowed" if self.borrower else self.member.state.name.lower()
         return f"<Backend {self.number} {held} {self.transport.peer}>"
+
+
+def _end_of_file(_limit: int, /) -> bytes:
+    return b""

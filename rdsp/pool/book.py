@@ -6,7 +6,6 @@ The book never waits and never touches a socket.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from rdsp.pool.member import (
     OpenFailure,
     WaitFailure,
 )
+from rdsp.pool.waiting import Queue, Waiting
 
 __all__ = [
     "Book",
@@ -46,17 +46,6 @@ __all__ = [
 _NOTHING: tuple[Decision, ...] = ()
 
 
-class _Waiting:
-    """A waiter's place in the queue."""
-
-    __slots__ = ("key", "since", "waiter")
-
-    def __init__(self, key: Hashable, waiter: Any, since: float) -> None:
-        self.key = key
-        self.waiter = waiter
-        self.since = since
-
-
 class Book:
     """One quota over all pools (keys) of a target group.
 
@@ -73,8 +62,10 @@ class Book:
         self._opening: dict[Hashable, int] = {}
         self._opening_count = 0
         self._closing_count = 0
-        self._queue: OrderedDict[int, _Waiting] = OrderedDict()
-        self._waiting: dict[Hashable, OrderedDict[int, _Waiting]] = {}
+        self._counts: dict[Hashable, int] = {}
+        self._waiters = Queue()
+        self._queue = self._waiters.all
+        self._waiting = self._waiters.of_key
         self._numbers = 0
         self._limit = limits.limit
         self._shrunk_until = 0.0
@@ -117,38 +108,35 @@ class Book:
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
-    def wait(self, key: Hashable, waiter: Any, now: float) -> Sequence[Decision]:
-        """Queue. The answer, `Grant` or `Fail`, comes from this or a later call, unless the waiter `left` before."""
+    def wait(self, key: Hashable, waiter: Any, now: float, at_least: float = 0.0) -> Sequence[Decision]:
+        """Queue. The answer, `Grant` or `Fail`, comes from this or a later call, unless the waiter `left` before.
+
+        Arguments:
+            at_least: seconds that it may wait in any case, for who needs a key's first member: no `max_waiters`, no
+                `wait_timeout` and no `grows_when_waiting` stand against it. 0: they hold. Who may not wait then has
+                one more member opened nevertheless, so that the next one finds it idle.
+        """
         if self._draining:
             return [Fail(waiter, WaitFailure.CLOSED)]
         member = self.take(key, now)
         if member is not None:
             return [Grant(waiter, member)]
-        if not self.limits.grows_when_waiting and any(member.key == key for member in self._members.values()):
-            return [Fail(waiter, WaitFailure.NOTHING_IDLE)]
-        if len(self._queue) >= self.limits.max_waiters:
-            return [Fail(waiter, WaitFailure.TOO_MANY_WAITERS)]
-        entry = _Waiting(key, waiter, now)
-        self._queue[id(waiter)] = entry
-        self._waiting.setdefault(key, OrderedDict())[id(waiter)] = entry
+        if not at_least and not self.limits.grows_when_waiting:
+            return [Fail(waiter, WaitFailure.NOTHING_IDLE), *self._open_unasked(key, now)]
+        if not at_least and len(self._queue) >= self.limits.max_waiters:
+            return [Fail(waiter, WaitFailure.TOO_MANY_WAITERS), *self._open_unasked(key, now)]
+        self._waiters.add(key, waiter, now, at_least)
         return self._grow(now)
 
     def left(self, waiter: Any, now: float) -> Sequence[Decision]:
         """The waiter waits no longer. One that was answered already is not known any more, and nothing happens."""
         entry = self._queue.get(id(waiter))
         if entry is not None:
-            self._unqueue(entry)
+            self._waiters.remove(entry)
         return _NOTHING
 
-    def _unqueue(self, entry: _Waiting) -> None:
-        del self._queue[id(entry.waiter)]
-        same = self._waiting[entry.key]
-        del same[id(entry.waiter)]
-        if not same:
-            del self._waiting[entry.key]
-
-    def _grant(self, entry: _Waiting, member: Member) -> Grant:
-        self._unqueue(entry)
+    def _grant(self, entry: Waiting, member: Member) -> Grant:
+        self._waiters.remove(entry)
         member.state = MemberState.BORROWED
         return Grant(entry.waiter, member)
 
@@ -160,6 +148,7 @@ class Book:
         self._failures = 0
         self._retry_at = 0.0
         self._not_opening(member)
+        self._waiters.forgive(member.key)
         member.payload = payload
         member.opened_at = now
         member.expires_at = self._expiry(member, now)
@@ -174,21 +163,26 @@ class Book:
 
     def open_failed(self, member: Member, now: float, why: OpenFailure, refusal: Any = None) -> Sequence[Decision]:
         """An `Open` failed; the member is out of the book. `refusal` is what waiters are told when it was DENIED."""
+        key = member.key
         self._open_failures += 1
         self._not_opening(member)
-        del self._members[member.number]
+        self._remove(member)
         if why is OpenFailure.DENIED:
-            entries = list(self._waiting.get(member.key, {}).values())
+            entries = list(self._waiting.get(key, {}).values())
             for entry in entries:
-                self._unqueue(entry)
+                self._waiters.remove(entry)
+            self._waiters.forgive(key)
             return [*(Fail(entry.waiter, refusal) for entry in entries), *self._grow(now)]
-        self._failures += 1
-        pause = min(self.limits.backoff_max, self.limits.backoff_first * 2.0 ** min(self._failures - 1, 16))
-        self._retry_at = now + pause
         if why is OpenFailure.REFUSED_BUSY:
+            self._waiters.forgive(key)
+            self._failures += 1
+            pause = min(self.limits.backoff_max, self.limits.backoff_first * 2.0 ** min(self._failures - 1, 16))
+            self._retry_at = now + pause
             self._limit = max(1, min(self._limit, len(self._members)))
             self._shrunk_until = now + max(pause, self.limits.recover_after)
-        return _NOTHING
+            return _NOTHING
+        self._waiters.fails(key, now, self.limits)
+        return self._grow(now)
 
     def resetting(self, member: Member, now: float) -> Sequence[Decision]:
         """A BORROWED member is being cleaned; then `give_back`, `closing` or `gone`."""
@@ -209,24 +203,33 @@ class Book:
 
     def gone(self, member: Member, now: float) -> Sequence[Decision]:
         """A member's connection is closed. One that is out of the book already is ignored."""
-        if self._members.pop(member.number, None) is None:
+        if member.number not in self._members:
             return _NOTHING
         self._closed += 1
         if member.state is MemberState.IDLE:
             self._not_idle(member)
         elif member.state is MemberState.OPENING:
             self._not_opening(member)
+            self._waiters.forgive(member.key)
         elif member.state is MemberState.CLOSING:
             self._closing_count -= 1
-        member.state = MemberState.CLOSING
+        self._remove(member)
         return self._grow(now)
 
+    def _remove(self, member: Member) -> None:
+        """Out of the book; with a key's last member goes all that is kept by the key."""
+        member.state = MemberState.CLOSING
+        del self._members[member.number]
+        left = self._counts[member.key] - 1
+        if left:
+            self._counts[member.key] = left
+        else:
+            del self._counts[member.key]
+            self._idle.pop(member.key, None)
+
     def _not_idle(self, member: Member) -> None:
-        idle = self._idle[member.key]
-        idle.remove(member)
+        self._idle[member.key].remove(member)
         self._idle_count -= 1
-        if not idle:
-            del self._idle[member.key]
 
     def _not_opening(self, member: Member) -> None:
         left = self._opening[member.key] - 1
@@ -244,10 +247,11 @@ class Book:
         if why is not None:
             return self._close(member, why)
         if self._queue:
-            oldest = next(iter(self._queue.values()))
-            if oldest.key == member.key:
-                return (self._grant(oldest, member),)
-            if self._owed_a_turn(oldest, now):
+            if self._waiters.failing:
+                oldest = self._waiters.first(now, self._opening, self._tries_at_once())
+            else:
+                oldest = next(iter(self._queue.values()))
+            if oldest is not None and oldest.key != member.key and self._owed_a_turn(oldest, now):
                 return [*self._close(member, CloseReason.MAKE_ROOM), *self._grow(now)]
             same = self._waiting.get(member.key)
             if same:
@@ -255,11 +259,15 @@ class Book:
         self._to_idle(member, now)
         return self._grow(now)
 
-    def _owed_a_turn(self, oldest: _Waiting, now: float) -> bool:
+    def _owed_a_turn(self, oldest: Waiting, now: float) -> bool:
         """The oldest waiter has waited long, its server is not failing, and no place is on its way to it."""
         if now - oldest.since < self.limits.turn_after or now < self._retry_at:
             return False
         return self._opening.get(oldest.key, 0) == 0 and self._room() <= 0 and self._closing_count == 0
+
+    def _tries_at_once(self) -> int:
+        """How many failing keys may be tried at once: half of what may be opened, so that others are not locked out."""
+        return max(1, min(self.limits.max_simultaneous_opens, self._limit) // 2)
 
     def _why_close(self, member: Member, now: float) -> CloseReason | None:
         if self._draining:
@@ -284,27 +292,40 @@ class Book:
         decisions: list[Decision] = []
         coming = dict(self._opening)
         leaving = self._closing_count
-        for entry in self._queue.values():
+        for key in self._waiters.in_turn(now, self._opening, self._tries_at_once()):
             if self._opening_count >= self.limits.max_simultaneous_opens:
                 break
-            if coming.get(entry.key, 0) > 0:
-                coming[entry.key] -= 1
+            if coming.get(key, 0) > 0:
+                coming[key] -= 1
                 continue
             if self._room() > 0:
-                decisions.append(Open(self._open(entry.key)))
+                decisions.append(Open(self._open(key)))
             elif leaving > 0:
                 leaving -= 1  # a place is on its way
             else:
-                victim = self._least_needed(entry.key)
+                victim = self._least_needed(key)
                 if victim is None:
                     break
                 decisions += self._close(victim, CloseReason.MAKE_ROOM)
         return decisions
 
+    def _open_unasked(self, key: Hashable, now: float) -> Sequence[Decision]:
+        """Open one member, or make room for it, although nobody will wait for it; not before those who do wait."""
+        if now < self._retry_at or key in self._opening or self._opening_count >= self.limits.max_simultaneous_opens:
+            return _NOTHING
+        if len(self._waiters.line) > self._opening_count or now < self._waiters.failing.not_before(key):
+            return _NOTHING
+        if self._room() > 0:
+            return [Open(self._open(key))]
+        victim = self._least_needed(key) if self._closing_count == 0 else None
+        return self._close(victim, CloseReason.MAKE_ROOM) if victim is not None else _NOTHING
+
     def _open(self, key: Hashable) -> Member:
         self._numbers += 1
         member = Member(key, self._numbers)
         self._members[member.number] = member
+        self._counts[key] = self._counts.get(key, 0) + 1
+        self._waiters.failing.tries(key)
         self._opening[key] = self._opening.get(key, 0) + 1
         self._opening_count += 1
         return member
@@ -341,12 +362,10 @@ class Book:
     def tick(self, now: float) -> Sequence[Decision]:
         """Time has passed: waiters, lifetimes, idle limits, backoff, a quota that recovers."""
         decisions: list[Decision] = []
-        while self._queue:
-            oldest = next(iter(self._queue.values()))
-            if now - oldest.since < self.limits.wait_timeout:
-                break
-            self._unqueue(oldest)
-            decisions.append(Fail(oldest.waiter, WaitFailure.TIMED_OUT))
+        for entry in self._waiters.overdue(now, self.limits.wait_timeout):
+            self._waiters.remove(entry)
+            decisions.append(Fail(entry.waiter, WaitFailure.TIMED_OUT))
+        self._waiters.forgive_past(now)
         if self._limit < self.limits.limit and now >= self._shrunk_until:
             self._limit += 1
             self._shrunk_until = now + self.limits.recover_after
@@ -354,7 +373,7 @@ class Book:
             for member in list(idle):
                 if now >= member.expires_at:
                     decisions += self._close(member, CloseReason.LIFETIME)
-                elif self.limits.idle_timeout and now - member.idle_since >= self.limits.idle_timeout:
+                elif self.limits.idle_timeout and now >= member.idle_since + self.limits.idle_timeout:
                     decisions += self._close(member, CloseReason.IDLE)
         decisions += self._surplus(now)
         return [*decisions, *self._grow(now)]
@@ -377,13 +396,12 @@ class Book:
 
     def next_deadline(self, now: float) -> float | None:
         """When `tick` has something to do next; None: nothing until something else happens."""
-        times: list[float] = []
+        times = list(self._waiters.next_overdue(self.limits.wait_timeout))
         if self._queue:
-            times.append(next(iter(self._queue.values())).since + self.limits.wait_timeout)
+            tries = (self._retry_at, self._waiters.next_try(self._retry_at))
+            times += [at for at in tries if at is not None and at > now]
         if self._limit < self.limits.limit:
             times.append(self._shrunk_until)
-        if self._queue and now < self._retry_at:
-            times.append(self._retry_at)
         if self._idle_count > self.limits.max_idle and not self._queue:
             since = now if self._surplus_since is None else self._surplus_since + self.limits.surplus_after
             times.append(since)
@@ -397,12 +415,15 @@ class Book:
         """No more grants: waiters fail, idle members close, others when they are given back."""
         self._draining = True
         decisions: list[Decision] = [Fail(entry.waiter, WaitFailure.CLOSED) for entry in self._queue.values()]
-        self._queue.clear()
-        self._waiting.clear()
+        self._waiters.clear()
         for idle in list(self._idle.values()):
             for member in list(idle):
                 decisions += self._close(member, CloseReason.DRAINING)
         return decisions
+
+    def knows(self, key: Hashable) -> bool:
+        """Whether there is a member or a waiter of the key."""
+        return key in self._counts or key in self._waiting
 
     @property
     def waiting(self) -> int:

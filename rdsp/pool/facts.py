@@ -17,6 +17,7 @@ class KeyFacts:
         startup: start-up parameters of every backend in it.
         shared: what the codec's relays of this pool share.
         parameters: what the server reported at the latest login; None before the first.
+        clients: how many have entered the pool and not left it.
     """
 
     user: str
@@ -24,3 +25,4 @@ class KeyFacts:
     startup: Mapping[str, str]
     shared: Any = None
     parameters: Mapping[str, str] | None = None
+    clients: int = 0

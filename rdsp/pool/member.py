@@ -25,8 +25,10 @@ class OpenFailure(Enum):
 
     REFUSED_BUSY = "refused_busy"
     """The server is at its own limit, or not up yet: try again later, with fewer."""
+    REFUSED_KEY = "refused_key"
+    """This user or database is at a limit of its own: try again later; others are let in."""
     UNREACHABLE = "unreachable"
-    """It does not answer: try again later."""
+    """It does not answer, or breaks off: try this user and database again later. Others may be let in."""
     DENIED = "denied"
     """It refuses this login for good."""
 
@@ -107,13 +109,14 @@ class BookLimits:
     Attributes:
         limit: members at most, >= 1.
         max_idle: idle members at most that are kept beyond a short while, >= 0.
-        max_waiters: waiters at most, >= 0.
-        wait_timeout: seconds that a waiter waits at most.
+        max_waiters: waiters at most, >= 0; those who need a key's first member come on top. 0: nobody else waits.
+        wait_timeout: seconds that a waiter waits at most; 0 goes with `grows_when_waiting` False.
         max_simultaneous_opens: members in OPENING at most, >= 1.
         idle_timeout, lifetime: seconds; 0 means without end.
         lifetime_jitter: 0..1, the part of the lifetime by which members of one hour differ.
         backoff_first, backoff_max: seconds between tries to open after a failure.
-        grows_when_waiting: False: who finds nothing idle fails at once (`connection_borrow_timeout` 0).
+        grows_when_waiting: False (`connection_borrow_timeout` 0): who finds nothing idle fails at once, and a member
+            is opened for those who come after; only who needs a key's first member waits for it.
         turn_after: seconds after which the oldest waiter of another pool has the next free place.
         surplus_after: seconds that surplus idle members are kept.
         recover_after: seconds until a quota that the server's refusals shrank grows by one.

@@ -55,7 +55,8 @@ class Pool:
     """All backends of one target group.
 
     Invariant: every member of the book that is not OPENING has exactly one `Backend` as its payload, and the other
-    way round; every `Decision` of the book is carried out once, in order.
+    way round; every `Decision` of the book is carried out once, in order. There are facts of exactly those keys that a
+    client, a member or a waiter has.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._abandon_timeout = abandon_timeout
         self._facts: dict[Hashable, KeyFacts] = {}
+        self._clients: dict[object, Hashable] = {}
         self._nursery: trio.Nursery | None = None
         self._changed = trio.Event()
         self._limit_asked = -math.inf
@@ -95,34 +97,60 @@ class Pool:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._keep)
+                nursery.start_soon(self._stop_starting)
                 task_status.started()
         finally:
-            self._nursery = None
             for member in self.book.members():
                 if isinstance(member.payload, Backend):
                     self.board.forget(member.payload.transport)
                     member.payload.transport.close()
 
+    async def _stop_starting(self) -> None:
+        """A nursery whose tasks have all ended takes no new ones: from its cancellation on nothing is begun."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._nursery = None
+
     # -- sessions -------------------------------------------------------------------------------------------------
 
-    def facts(self, key: Hashable, make: Callable[[], KeyFacts]) -> KeyFacts:
-        """The facts of a pool, made on first use."""
+    def enter(self, client: object, key: Hashable, make: Callable[[], KeyFacts]) -> KeyFacts:
+        """A client belongs to the pool `key` until it leaves. Returns the pool's facts, made for its first client."""
         facts = self._facts.get(key)
         if facts is None:
             facts = self._facts[key] = make()
+        facts.clients += 1
+        self._clients[client] = key
         return facts
+
+    def leave(self, client: object) -> None:
+        """The client is gone. Any number of times, also for one that never entered."""
+        if client in self._clients:
+            key = self._clients.pop(client)
+            self._facts[key].clients -= 1
+            self._forget_unused(key)
+
+    def facts(self, key: Hashable) -> KeyFacts:
+        """The facts of a pool that a client has entered."""
+        return self._facts[key]
+
+    def _forget_unused(self, key: Hashable) -> None:
+        """Keep nothing of a pool that has neither clients nor backends."""
+        facts = self._facts.get(key)
+        if facts is not None and not facts.clients and not self.book.knows(key):
+            del self._facts[key]
 
     def take(self, key: Hashable) -> Backend | None:
         """An idle backend, or None: then `wait`. Hot path."""
-        member = self.book.take(key, self.board.now)
-        if member is None:
-            return None
-        backend: Backend = member.payload
-        if self.board.now - member.idle_since > _LOOK_AFTER and backend.transport.has_unread():
+        while True:
+            member = self.book.take(key, self.board.now)
+            if member is None:
+                return None
+            backend: Backend = member.payload
+            if self.board.now - member.idle_since <= _LOOK_AFTER or not backend.transport.has_unread():
+                return backend
             # It was closed, or spoke unasked, and the switchboard has not told yet.
             self.idle_event(backend, 0)
-            return self.take(key)
-        return backend
 
     def give_back(self, backend: Backend) -> None:
         """The borrower is through with it, at a boundary. Hot path."""
@@ -145,17 +173,22 @@ class Pool:
     def give_back_unused(self, backend: Backend) -> None:
         """The borrower never took its events: the server may have closed it meanwhile, and then it is gone already."""
         if backend.member.state is MemberState.BORROWED:
+            self.board.refresh()
             self.give_back(backend)
 
     def _returned(self, backend: Backend) -> None:
         if backend.suspect:
             self._retire(backend, "a cancel of its query is on its way, nobody knows for how long")
             return
-        self._carry_out(self.book.give_back(backend.member, self.board.now))
+        self._carry_out(self.book.give_back(backend.member, self.board.refresh()))
 
-    def wait(self, key: Hashable, waiter: Waiter) -> None:
-        """Queue for a backend of the pool `key`. The waiter may be answered before this returns. Hot path when full."""
-        decisions = self.book.wait(key, waiter, self.board.now)
+    def wait(self, key: Hashable, waiter: Waiter, at_least: float = 0.0) -> None:
+        """Queue for a backend of the pool `key`. The waiter may be answered before this returns. Hot path when full.
+
+        `board.now` must be of this moment: outside of steps `board.refresh` comes first. For `at_least` see
+        `Book.wait`.
+        """
+        decisions = self.book.wait(key, waiter, self.board.now, at_least)
         if decisions:
             self._carry_out(decisions)
         if not self._timing:
@@ -252,8 +285,12 @@ class Pool:
         backend.on_settled = None
         self.board.forget(backend.transport)
         backend.transport.close()
+        self._gone(backend, why)
+
+    def _gone(self, backend: Backend, why: str) -> None:
         self._observers.backend_closed(self.name, backend.number, why)
         self._carry_out(self.book.gone(backend.member, self.board.refresh()))
+        self._forget_unused(backend.member.key)
 
     def _retire(self, backend: Backend, why: str, *, cancel: bool = False, cut: bool = False) -> None:
         """Close with a good-bye; the backend counts until the server has let go of it, or the time for that is over.
@@ -273,8 +310,7 @@ class Pool:
                     await say_goodbye(backend, self._opener.codec.goodbye())
         finally:
             backend.transport.close()
-            self._observers.backend_closed(self.name, backend.number, why)
-            self._carry_out(self.book.gone(backend.member, self.board.refresh()))
+            self._gone(backend, why)
 
     async def _reset(self, backend: Backend, transaction: Transaction) -> None:
         """End the transaction that a client left open."""
@@ -286,7 +322,7 @@ class Pool:
                 pass  # what could not be reset is retired below
             else:
                 self.board.watch(backend.transport, backend.event)
-                self._carry_out(self.book.give_back(backend.member, self.board.now))
+                self._carry_out(self.book.give_back(backend.member, self.board.refresh()))
                 return
         self._retire(backend, "it could not be reset")
 
@@ -301,8 +337,7 @@ class Pool:
         except trio.TooSlowError:
             self._open_failed(member, OpenFailure.UNREACHABLE, "it took too long", None)
         except LoginRefused as refused:
-            kind = OpenFailure.REFUSED_BUSY if refused.transient else OpenFailure.DENIED
-            self._open_failed(member, kind, str(refused), refused.raw or None)
+            self._open_failed(member, _kind(refused), str(refused), refused.raw or None)
         except CodecError as error:
             self._open_failed(member, OpenFailure.UNREACHABLE, str(error), None)
         except OSError as error:
@@ -314,13 +349,17 @@ class Pool:
             facts.parameters = dict(state.server_parameters)
             self._observers.backend_opened(self.name, member.number, transport.peer, trio.current_time() - started)
             backend = Backend(member, transport, state, self.idle_event)
+            try:
+                self.board.watch(transport, backend.event)
+            except BaseException:
+                transport.close()
+                raise
             if allowed is not None:
                 if allowed == UNTOLD and self._allowed != UNTOLD:
                     text = "the server does not say how many connections it allows; max_backends alone counts"
                     self._observers.trouble(self.name, text)
                 self._allowed = allowed
                 self._carry_out(self.book.reconfigure(book_limits(self._settings, allowed), self.board.refresh()))
-            self.board.watch(transport, backend.event)
             self._carry_out(self.book.opened(member, backend, self.board.refresh()))
 
     def _open_failed(self, member: Member, kind: OpenFailure, text: str, raw: bytes | None) -> None:
@@ -333,6 +372,7 @@ class Pool:
         else:
             refusal = Problem(ProblemCode.SERVER_UNREACHABLE, text)
         self._carry_out(self.book.open_failed(member, self.board.refresh(), kind, refusal))
+        self._forget_unused(member.key)
 
     async def _follow_limit(self, transport: Transport, state: Any) -> int | None:
         """Ask the server how many connections it allows, at the first login and now and then.
@@ -380,17 +420,26 @@ class Pool:
             await task(subject, *args)
         except Exception as error:  # noqa: BLE001 - the fence around a task; what it was about is closed and reported
             self._observers.trouble(self.name, "".join(traceback.format_exception(error)))
-            member = subject.member if isinstance(subject, Backend) else subject
-            if isinstance(subject, Backend):
-                self.board.forget(subject.transport)
-                subject.transport.close()
-            self._carry_out(self.book.gone(member, self.board.refresh()))
+            if isinstance(subject, Member) and subject.state is MemberState.OPENING:
+                self._open_failed(subject, OpenFailure.UNREACHABLE, f"a fault of the program: {error!r}", None)
+                return
+            backend = subject.payload if isinstance(subject, Member) else subject
+            if isinstance(backend, Backend):
+                self._broken(backend)
+
+    def _broken(self, backend: Backend) -> None:
+        """A task about the backend failed."""
+        if backend.borrower is not None:
+            backend.break_off()  # its borrower ends what it does with it, and gives it up as lost
+        elif backend.member.state is not MemberState.CLOSING:
+            self._close_now(backend, "a fault of the program")
+        # Otherwise its last task is under way, or over: that one closes in any case.
 
     async def _keep(self) -> None:
         """Call the book's `tick` when it asks for it."""
         while True:
             self._changed = trio.Event()
-            self._carry_out(self.book.tick(trio.current_time()))
+            self._carry_out(self.book.tick(self.board.refresh()))
             self._changed = trio.Event()
             now = trio.current_time()
             deadline = self.book.next_deadline(now)
@@ -408,6 +457,12 @@ class Pool:
         """No new grants; idle backends close now, borrowed ones when they are given back."""
         self._closed = True
         self._carry_out(self.book.drain(self.board.refresh()))
+
+
+def _kind(refused: LoginRefused) -> OpenFailure:
+    if not refused.transient:
+        return OpenFailure.DENIED
+    return OpenFailure.REFUSED_KEY if refused.own_limit else OpenFailure.REFUSED_BUSY
 
 
 _LOOK_AFTER = 0.05

@@ -25,6 +25,8 @@ async def greet(context: SessionContext, transport: Transport, number: int, secr
     Arguments:
         number, secret: the connection id and cancel secret it will be told.
 
+    The client may have entered its pool: at its end, the caller has it `leave`.
+
     Raises `CodecError` when the client breaks off or breaks its protocol. Deadlines are the caller's.
     """
     settings = context.settings
@@ -47,19 +49,25 @@ async def greet(context: SessionContext, transport: Transport, number: int, secr
             case Derive(password, salt, iterations):
                 return await context.derive(password, salt, iterations)
             case Admit(login):
-                return await _admit(context, login, number, secret)
+                return await _admit(context, transport, login, number, secret)
         msg = f"an engine asked {question!r}"
         raise TypeError(msg)
 
     return await converse(context.codec.greet(offer), transport, answer=answer, server_context=context.tls)
 
 
-async def _admit(context: SessionContext, login: Any, number: int, secret: bytes) -> Welcome | Problem | bytes:
+async def _admit(
+    context: SessionContext, transport: Transport, login: Any, number: int, secret: bytes
+) -> Welcome | Problem | bytes:
     assert isinstance(login, ClientLogin)
     limit = context.settings.limits.max_client_connections
     if len(context.registry) >= limit:
         return Problem(ProblemCode.TOO_MANY_CLIENTS, str(limit))
-    facts = facts_of(context, login)
+
+    def make() -> KeyFacts:
+        return KeyFacts(login.user, login.database, dict(context.codec.startup(login)), context.codec.shared())
+
+    facts = context.pool.enter(transport, context.codec.pool_key(login), make)
     if facts.parameters is None:
         refusal = await _first_backend(context, login)
         if refusal is not None:
@@ -69,12 +77,8 @@ async def _admit(context: SessionContext, login: Any, number: int, secret: bytes
 
 
 def facts_of(context: SessionContext, login: ClientLogin) -> KeyFacts:
-    """The pool of this client."""
-
-    def make() -> KeyFacts:
-        return KeyFacts(login.user, login.database, dict(context.codec.startup(login)), context.codec.shared())
-
-    return context.pool.facts(context.codec.pool_key(login), make)
+    """The pool of a client that was let in."""
+    return context.pool.facts(context.codec.pool_key(login))
 
 
 @attrs.define(eq=False)
@@ -95,13 +99,14 @@ class _FirstBackend:
 
 
 async def _first_backend(context: SessionContext, login: ClientLogin) -> Problem | bytes | None:
-    """Have a first backend opened. Returns the refusal when there is none within the borrow timeout.
+    """Have a first backend opened. Returns the refusal when there is none within the borrow timeout, or `_AT_LEAST`.
 
     A cancellation leaves the queue.
     """
     waiter = _FirstBackend(Bell())
     key = context.codec.pool_key(login)
-    context.pool.wait(key, waiter)
+    context.board.refresh()
+    context.pool.wait(key, waiter, _AT_LEAST)
     try:
         with trio.move_on_after(max(context.settings.target_group.connection_borrow_timeout, _AT_LEAST)):
             await waiter.bell.wait()
@@ -117,4 +122,5 @@ async def _first_backend(context: SessionContext, login: ClientLogin) -> Problem
 
 
 _AT_LEAST = 1.0
-"""Even with a borrow timeout of 0, the very first database connection may be opened."""
+"""Seconds that a login waits for its pool's first database connection also where nobody may wait: with a borrow timeout
+of 0, or `max_waiters` 0."""

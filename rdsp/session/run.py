@@ -46,6 +46,7 @@ async def serve_client(context: SessionContext, transport: Transport) -> None:
         end = SessionEnd("internal error", "proxy", "".join(traceback.format_exception(error)))
     finally:
         transport.close()
+        context.pool.leave(transport)
         observers.session_ended(number, end)
 
 
@@ -55,11 +56,13 @@ async def _serve(context: SessionContext, transport: Transport, number: int) -> 
     with trio.move_on_after(context.settings.limits.login_timeout) as scope:
         context.counters.logins += 1
         try:
+            await context.credentials.work_ahead(context.derive, context.mock_salt_key)
             greeting = await greet(context, transport, number, secret)
         except (WireError, UnicodeError) as error:
-            problem = Problem(ProblemCode.PROTOCOL_VIOLATION, str(error))
-            await _say(transport, context.codec.refuse(problem))
-            return SessionEnd("login failed", "client", str(error))
+            # An error about a text shows a piece of it, and it may be a password.
+            told = "a text of the login is not UTF-8" if isinstance(error, UnicodeError) else str(error)
+            await _say(transport, context.codec.refuse(Problem(ProblemCode.PROTOCOL_VIOLATION, told)))
+            return SessionEnd("login failed", "client", told)
         finally:
             context.counters.logins -= 1
     if scope.cancelled_caught or greeting is None:
@@ -71,10 +74,10 @@ async def _serve(context: SessionContext, transport: Transport, number: int) -> 
         case CancelAsked(wanted, key):
             await _pass_cancel(context, wanted, key)
             return SessionEnd("cancel request", "client", "")
-        case Turned(told, user):
-            if told is not None:
-                context.observers.refused(context.settings.name, transport.peer, told, user)
-            return SessionEnd("turned away" if told else "left during login", "client", "")
+        case Turned(refusal, user):
+            if refusal is not None:
+                context.observers.refused(context.settings.name, transport.peer, refusal, user)
+            return SessionEnd("turned away" if refusal else "left during login", "client", "")
     assert isinstance(greeting, ClientLogin)
     session = Session(context, transport, number, greeting)
     context.registry.add(number, secret, session)
@@ -98,6 +101,8 @@ async def _pass_cancel(context: SessionContext, wanted: int, key: bytes) -> None
 
 
 async def _say(transport: Transport, words: bytes) -> None:
+    if transport.in_handshake:
+        return
     with trio.move_on_after(_LAST_WORDS_TIMEOUT):
         try:
             await send_all(transport, words)
@@ -228,13 +233,30 @@ class Session:
         idle_since = splice.last_active
         deadline = min(deadline, idle_since + settings.idle_client_timeout)
         limit = settings.limits.idle_in_transaction_timeout
-        if limit and splice.state is State.HOLDING and splice.relay.transaction is not Transaction.NONE:
+        waits = self._waits_for_client()
+        if limit and waits and not self._free():
             deadline = min(deadline, idle_since + limit)
         elif limit:
             # Nobody wakes this task when a transaction is left alone; so it comes to see, late by a quarter at most.
             deadline = min(deadline, now + limit / 4)
         # A session that waits (the pool keeps that time) or is busy is not idle, whatever its last message was.
-        return max(deadline, now + _LOOK_AGAIN) if splice.state in (State.BUSY, State.WAITING) else deadline
+        return deadline if waits or splice.state is State.QUIET else max(deadline, now + _LOOK_AGAIN)
+
+    def _waits_for_client(self) -> bool:
+        """Whether a backend is held and nothing happens until the client says more: in a transaction, in half a
+        message, in COPY data, or in a pipeline that it has not synced.
+        """
+        splice = self._splice
+        if splice.state is State.HOLDING:
+            return True
+        return splice.state is State.BUSY and (splice.relay.cut_short() or not splice.relay.owes())
+
+    def _free(self) -> bool:
+        """Whether the session could end here and nothing would be lost."""
+        splice = self._splice
+        if splice.state is State.HOLDING:
+            return splice.relay.transaction is Transaction.NONE
+        return splice.state is State.QUIET
 
     async def _answer_call(self) -> SessionEnd | None:
         """One turn: what the steps left to do."""
@@ -280,15 +302,13 @@ class Session:
     async def _look_at_clock(self) -> SessionEnd | None:
         splice, settings = self._splice, self._context.settings
         now = trio.current_time()
-        free = splice.state is State.QUIET or (
-            splice.state is State.HOLDING and splice.relay.transaction is Transaction.NONE
-        )
+        free = self._free()
         if now >= self._lifetime_end and not splice.stopping:
             splice.stopping = True
             self._stop_problem = Problem(ProblemCode.LIFETIME_OVER)
         if splice.stopping and free and not splice.relay.in_request():
             return await self._part(self._stop_problem, "proxy")
-        if splice.state is State.BUSY:
+        if splice.state is State.BUSY and not self._waits_for_client():
             return None
         # Sums as in `_deadline`: a difference may be rounded to just less, and the task would not sleep.
         since = splice.last_active

@@ -171,7 +171,7 @@ class Splice:
                 self.summon(CLIENT_GONE)
                 return
             self._take(data)
-            if self._deaf() or (len(data) == CHUNK and self.relay.holds_too_much):
+            if self._deaf() or self.relay.holds_too_much:
                 self._client_again |= mask & _INPUT
                 if mask & LEAVING and self.state is State.WAITING:
                     self._left_the_queue()
@@ -488,8 +488,9 @@ class Splice:
             self.state = State.QUIET
             relay.detached()
             self.backend = None
+            self.settling = False  # the pool waits for the cancel now
             self._pool.give_back(backend)
-            if self.stopping:
+            if self.stopping or self.leaving:
                 self.summon(FREE)
 
     def __repr__(self) -> str:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
@@ -12,12 +14,18 @@ import attrs
 
 from rdsp_codecs.ledger import Ledger, Owed
 from rdsp_codecs.pins import PinBoard, PinReason
-from rdsp_codecs.postgres.statements import SharedStatements, StatementBook
+from rdsp_codecs.postgres.session_state import HARMLESS, Verdict
+from rdsp_codecs.postgres.statements import SharedStatements, Statement, StatementBook
+from rdsp_codecs.postgres.unnamed import Put
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
     from rdsp_codecs.api import RelayPolicy
     from rdsp_codecs.postgres.state import PostgresState
+
+
+RECENT: Final = 3
+SHOWN: Final = 4096
 
 
 class Kind(IntEnum):
@@ -65,11 +73,13 @@ class Learn:
         statement: the statement described.
         resumes: the client's messages wait for this reply (a prologue).
         types: the ParameterDescription that came first.
+        name: under which it stands on the backend, where that is the client's own.
     """
 
     statement: object
     resumes: bool = False
     types: bytes = b""
+    name: bytes = b""
 
 
 @attrs.define(eq=False)
@@ -85,7 +95,10 @@ class Dialogue:
         transaction: the status of the last ReadyForQuery.
         state: the backend attached, None when there is none.
         token: stands for the session on its backends.
-        texts: SQL of the statements sent since the last end of a request.
+        recent: the beginnings of the last statements sent since the last end of a request, for logs.
+        heads, reasons: what inspection found in all of them together.
+        kept: bytes of statements whose Parse is not answered: they are kept in case it fails.
+        told: the parameters as the client was told them; a backend's own mapping while they are the same.
         injected: bytes for the server that go out behind what was forwarded so far.
         paused: client messages wait for the replies of a prologue.
         skipping: the server ignores everything up to a Sync that the client has not sent yet.
@@ -93,7 +106,9 @@ class Dialogue:
         copy_syncs: Syncs that the server ignored if it was in COPY when it read them.
         probe_due: a COPY failed with `copy_syncs` in doubt: the client's next Sync is followed by a probe.
         settling: the client's messages wait until nothing is owed, because what they mean depends on the answers.
+        naming: the batch that goes out now gives names to statements, takes them, or hides a stranger's unnamed one.
         uncertain: batches under way that name or close statements, and may fail.
+        query_waits: what waits for the prologue is a query (or function call), which no error makes the server skip.
         prologue_failed: the server skips because of an error in messages of ours.
         native: statements have the client's own names on the (pinned) backend.
         extended: messages of the extended protocol are owed.
@@ -110,7 +125,11 @@ class Dialogue:
     transaction: Transaction = Transaction.NONE
     state: PostgresState | None = None
     token: object = attrs.field(factory=object)
-    texts: list[bytes] = attrs.field(factory=list)
+    recent: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=RECENT))
+    heads: set[bytes] = attrs.field(factory=set)
+    reasons: dict[PinReason, None] = attrs.field(factory=dict)
+    kept: int = 0
+    told: Mapping[str, str] = attrs.field(factory=dict)
     injected: list[bytes] = attrs.field(factory=list)
     paused: bool = False
     skipping: bool = False
@@ -118,13 +137,53 @@ class Dialogue:
     copy_syncs: int = 0
     probe_due: bool = False
     settling: bool = False
+    naming: bool = False
     uncertain: int = 0
+    query_waits: bool = False
     prologue_failed: bool = False
     native: bool = False
     extended: bool = False
     over: bool = False
     fatal: bool = False
     reported: set[str] = attrs.field(factory=set)
+
+    def saw(self, text: bytes, verdict: Verdict) -> None:
+        """A statement goes out for execution."""
+        self.recent.append(text[:SHOWN])
+        if verdict is not HARMLESS:
+            self.heads |= verdict.heads
+            self.reasons |= dict.fromkeys(reason for reason, _ in verdict.pins)
+
+    def forget_texts(self) -> None:
+        """The request is over."""
+        self.recent.clear()
+        if self.heads:
+            self.heads.clear()
+        if self.reasons:
+            self.reasons.clear()
+
+    def put(self, statement: Statement | None, *, hidden: bool = False) -> Put:
+        """A message that sets or drops the unnamed statement goes out. `hidden`: it is ours, not for the client to see.
+
+        Where it takes the place of another's statement, what comes behind has to be sure of that.
+        """
+        book, state = self.statements, self.state
+        assert state is not None
+        if book.last is not state.last and book.unnamed is not state.unnamed:
+            self.naming = True
+        made = Put(statement)
+        made.on_backend, state.last = state.last, made
+        if not hidden:
+            made.in_session, book.last = book.last, made
+        return made
+
+    def settled(self) -> None:
+        """A request is over and nothing is owed."""
+        self.kept = 0
+        book, state = self.statements, self.state
+        if state is not None and (book.last.in_session is not None or state.last.on_backend is not None):
+            book.trim()
+            state.trim()
 
     def pin(self, reason: PinReason, detail: str) -> None:
         """Pin the session; the caller of the relay learns of it by the flag `PINNED`."""

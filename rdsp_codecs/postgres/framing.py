@@ -9,11 +9,32 @@ from typing import Final
 
 from rdsp_codecs.framing import Framing, interest
 
+_KNOWN: Final = b"QFXBPCDEHSdcf"
+_SHORT_FRAME: Final = 10001
+"""The type byte and PQ_SMALL_MESSAGE_LIMIT (libpq.h)."""
 
-def framing(max_frame: int) -> Framing:
-    """Both directions after start-up: one type byte, then a length that counts itself but not the type byte."""
-    return Framing(header=5, length_at=1, length_size=4, little=False, length_adds=1, tag_at=0, max_frame=max_frame)
 
+def client_framing(max_frame: int) -> Framing:
+    """After start-up: one type byte, then a length that counts itself but not the type byte.
+
+    Which messages there are and which are short is PostgreSQL's own rule (postgres.c, SocketBackend).
+    """
+    return Framing(
+        header=5,
+        length_at=1,
+        length_size=4,
+        little=False,
+        length_adds=1,
+        tag_at=0,
+        max_frame=max_frame,
+        short_tags=b"XCDEHScf",
+        short_frame=_SHORT_FRAME,
+        wrong_tags=bytes(tag for tag in range(256) if tag not in _KNOWN),
+    )
+
+
+SERVER_FRAMING: Final = Framing(header=5, length_at=1, length_size=4, little=False, length_adds=1, tag_at=0)
+"""The same from the server, which is believed in how long its messages are, up to 1 GiB."""
 
 CLIENT_INTEREST: Final = interest(whole=bytes(tag for tag in range(256) if tag != ord("d")))
 """From the client every message owes something or is an error; only CopyData streams through."""

@@ -1,125 +1,60 @@
-"""The look into one SQL text for what it does to its session: a prefilter, and an exact look for texts that it hits.
+"""The exact look into one SQL text for what it does to its session.
 
-`session_state` calls both. Works on tokens and a little of the grammar, never on the text of literals or comments; it
-must find whatever of its lists a text runs, and may find more than that. Time is linear in the text, and for the
-greater part spent in one pattern that skips what cannot matter.
+`session_state` calls it for texts that `notable.may_matter` lets through. It works on tokens and a little of the
+grammar, never on the text of literals or comments; it must find whatever of its lists a text runs, and may find more
+than that. What cannot matter is skipped by patterns in linear time; all else has a budget, and what is left of a text
+when that is used up is not trusted.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from rdsp_codecs.pins import PinReason
-from rdsp_codecs.postgres.lexer import Kind, Token, literal_pattern, literal_value, tokens
-
-_CALLS: Final = {
-    b"set_config": PinReason.SESSION_SETTING,
-    b"set_limit": PinReason.SESSION_SETTING,  # pg_trgm
-    b"set_user": PinReason.SESSION_SETTING,  # the extension of that name
-    b"sepgsql_setcon": PinReason.SESSION_SETTING,
-    b"setseed": PinReason.RANDOM_SEED,
-    b"pg_advisory_lock": PinReason.ADVISORY_LOCK,
-    b"pg_advisory_lock_shared": PinReason.ADVISORY_LOCK,
-    b"pg_try_advisory_lock": PinReason.ADVISORY_LOCK,
-    b"pg_try_advisory_lock_shared": PinReason.ADVISORY_LOCK,
-    b"dblink_connect": PinReason.FOREIGN_SESSION,
-    b"dblink_connect_u": PinReason.FOREIGN_SESSION,
-    b"pg_create_logical_replication_slot": PinReason.REPLICATION,
-    b"pg_create_physical_replication_slot": PinReason.REPLICATION,
-    b"pg_copy_logical_replication_slot": PinReason.REPLICATION,
-    b"pg_copy_physical_replication_slot": PinReason.REPLICATION,
-    b"pg_replication_origin_session_setup": PinReason.REPLICATION,
-    b"pg_backup_start": PinReason.UNRECOGNISED_STATE,  # a base backup ends with its session
-    b"pg_start_backup": PinReason.UNRECOGNISED_STATE,  # its name before 15
-    b"hypopg_create_index": PinReason.UNRECOGNISED_STATE,  # extension: indexes that only one backend knows
-}
-"""Functions that change their session when they are called."""
-
-_SEQUENCE_MEMORY: Final = frozenset({b"currval", b"lastval"})
-_TEXT_RUNNERS: Final = frozenset(
-    b"query_to_xml query_to_xmlschema query_to_xml_and_xmlschema ts_stat ts_rewrite"  # core
-    b" crosstab crosstab2 crosstab3 crosstab4 connectby xpath_table".split()  # tablefunc, xml2
+from rdsp_codecs.postgres.lexer import Kind, Token, literal_value, token_at, tokens
+from rdsp_codecs.postgres.notable import (
+    CALLS,
+    CREATES_NO_TABLE,
+    FILLER,
+    GAP,
+    HIT,
+    ITEMS,
+    SEQUENCE_MEMORY,
+    TEMPORARY_FOLLOWS,
+    TEXT_RUNNERS,
 )
-"""Functions that run a query they get as text: for them literals count."""
 
-_HEADS: Final = b"set|reset|listen|load|declare|prepare|execute|deallocate|discard|do"
-_WORD_ENDS: Final = rb"(?![a-z0-9_$\x80-\xff])"
-
-_HIT: Final = re.compile(
-    rb"_(?:config(?<=set_config)|setcon|limit(?<=set_limit)|user(?<=set_user)|settings(?<=pg_settings)"
-    rb"|lock(?<=advisory_lock)|connect(?<=dblink_connect)|replication_|backup(?:_start|(?<=pg_start_backup))"
-    rb"|create_index(?<=hypopg_create_index))"
-    rb"|val(?<=(?:rr|st)val)"
-    rb"|d(?<=setseed)"
-    rb"|mp(?<=temp)(?:orary)?(?![a-z0-9$\x80-\xff])"
-    rb"|xecute"
-    rb'|&"'
-    rb"|;\s*+(?:%b)%b|\*/\s*+(?:%b)%b" % (_HEADS, _WORD_ENDS, _HEADS, _WORD_ENDS)
-).search
-"""For b";" and a lower-cased text without line comments. Each branch begins with its rarest byte: sre tries all of them
-wherever one could begin.
-"""
-_HIT_BEHIND_LINE_COMMENT: Final = re.compile(rb"\s(?:%b)%b" % (_HEADS, _WORD_ENDS)).search
-
-
-def may_matter(text: bytes) -> bool:
-    """The prefilter: false when `Look` would surely find nothing. Costs about 1 us for 60 bytes, 7 ns for each more."""
-    lowered = (b";" + text).lower()
-    if _HIT(lowered) is not None:
-        return True
-    return b"--" in lowered and _HIT_BEHIND_LINE_COMMENT(lowered) is not None
-
-
-_NOTABLE_NAMES: Final = b"|".join((*_CALLS, *_SEQUENCE_MEMORY, *_TEXT_RUNNERS))
-_NOTABLE: Final = b"|".join(
-    (
-        rb"(?:execute|pg_settings|%b)%b" % (_NOTABLE_NAMES, _WORD_ENDS),
-        rb"into%b\s*+(?:temp|local|global|--|/\*)" % _WORD_ENDS,
-        rb"create%b\s*+(?:temp|local|global|or|--|/\*)" % _WORD_ENDS,
-        rb"pg_temp",
-    )
-)
 _TEMPORARY_SCHEMA: Final = re.compile(rb"pg_temp(?:_[0-9]+)?").fullmatch
-_NATIVE: Final = re.compile(rb"prepare|execute|deallocate|discard").search
-_MEMORY: Final = re.compile(rb"currval|lastval").search
+_NATIVE: Final = (b"prepare", b"execute", b"deallocate", b"discard")
 _TRUE: Final = frozenset({b"t", b"true", b"y", b"yes", b"on", b"1"})
 _BLOCK_STARTS: Final = frozenset({b"begin", b"then", b"else", b"loop"})
 _SKIPPED: Final = frozenset({Kind.BLANK, Kind.COMMENT})
 _MAX_BLOCKS: Final = 8
 _MAX_CURSOR_WORDS: Final = 64
 _NAMES: Final = frozenset({Kind.WORD, Kind.QUOTED, Kind.UNICODE_QUOTED})
+_PLAIN_VALUES: Final = frozenset({Kind.WORD, Kind.QUOTED, Kind.NUMBER})
+_PATHS: Final = frozenset({b"search_path", b"schema"})
+"""Names under which SET LOCAL can make pg_temp the schema that tables are created in."""
 _SEMICOLON: Final = b";"
 _UP_TO_SET: Final = 5
 """How many tokens can stand from a table of an UPDATE to SET, SET included: ) * AS alias SET."""
 _IS_LOCAL: Final = 3
 """Which of its arguments makes set_config end with the transaction."""
 
-
-def _filler(*, escapes: bool, ends: bool) -> re.Pattern[bytes]:
-    """Whole tokens of lower-cased text that cannot matter: skipped without a look.
-
-    With `ends` also ends of statements, where the next one begins with no word that matters.
-    """
-    parts = [
-        rb"""[^'"$/\-;a-z_\x80-\xff]++""",
-        rb"""(?!%b|[ebx]'|u&['"])[a-z_\x80-\xff][a-z0-9_$\x80-\xff]*+""" % _NOTABLE,
-        literal_pattern(escapes=escapes),
-        rb'"(?!(?:%b)"|pg_temp|pg_settings)(?:[^"]++|"")*+"' % _NOTABLE_NAMES,
-        rb"\$[0-9]++",
-        rb"-(?!-)|/(?!\*)",
-        rb"--[^\n\r]*+",
-    ]
-    if ends:
-        parts.append(rb";\s*+(?!(?:%b|explain|create)%b|--|/\*)" % (_HEADS, _WORD_ENDS))
-    return re.compile(rb"(?:%b)*+" % b"|".join(parts), re.DOTALL)
+_BUDGET: Final = 1_000_000
+"""What one look may cost, DO blocks included, in units of about 0.1 us. A literal or comment may use it up alone."""
+_TOKEN: Final = 15
+_BLOCK: Final = 40
+_SKIP: Final = 10
 
 
-_GAP: Final = re.compile(rb"[\s;]*+").match
-_FILLER: Final = {
-    (escapes, ends): _filler(escapes=escapes, ends=ends).match for escapes in (False, True) for ends in (False, True)
-}
+class _SpentError(Exception):
+    """The budget is used up."""
+
+
 _EXECUTING: Final = frozenset({b"explain", b"create"})
 """First words of statements in which EXECUTE may stand: their ends are not skipped."""
 
@@ -136,8 +71,9 @@ class Look:
         doubtful: not all of it could be read surely.
     """
 
-    def __init__(self, text: bytes, *, escapes: bool, blocks: int = 0) -> None:
+    def __init__(self, text: bytes, *, escapes: bool, blocks: int = 0, budget: int = _BUDGET) -> None:
         """`blocks` counts the DO blocks around the text, which is then PL/pgSQL."""
+        self.left = budget
         self.heads: set[bytes] = set()
         self.reasons: dict[PinReason, int] = {}
         self.native = self.memory = self.resets = self.doubtful = False
@@ -150,36 +86,70 @@ class Look:
         self._head = b""
 
     def run(self) -> None:
-        """Walk over the whole text."""
-        if self._blocks:
-            self._walk_block()
-        else:
-            self._walk()
-        if self._runs_text and self._has_hit_in_literal():
-            self._pin(PinReason.UNRECOGNISED_STATE)
+        """Walk over the whole text, or as far as the budget goes."""
+        try:
+            if self._blocks:
+                self._walk_block()
+            else:
+                self._walk()
+            if self._runs_text and self._has_hit_in_literal():
+                self._pin(PinReason.UNRECOGNISED_STATE)
+        except _SpentError:
+            self.distrust(self._statement)
 
     def _has_hit_in_literal(self) -> bool:
-        return any(
-            kind in (Kind.LITERAL, Kind.DOLLAR) and _HIT(self._low, start, end) is not None
-            for kind, start, end in tokens(self._text, escapes=self._escapes)
-        )
+        for kind, start, end in self._draw(0):
+            if kind in (Kind.LITERAL, Kind.DOLLAR):
+                self._pay((end - start) >> 2)
+                if HIT(self._low, start, end) is not None:
+                    return True
+        return False
 
     def distrust(self, start: int) -> None:
         """From `start` the text may mean something else than it seems: assume the worst of what its words could be."""
         self.doubtful = True
         self._pin(PinReason.UNRECOGNISED_STATE)
-        if _NATIVE(self._low, start) is not None:
+        if any(self._low.find(word, start) >= 0 for word in _NATIVE):
             self._names_statements()
-        self.memory = self.memory or _MEMORY(self._low, start) is not None
+        self.memory = self.memory or any(self._low.find(word, start) >= 0 for word in SEQUENCE_MEMORY)
+
+    # -- what everything is paid from
+
+    def _pay(self, cost: int) -> None:
+        self.left -= cost
+        if self.left < 0:
+            raise _SpentError
+
+    def _pay_for(self, token: Token) -> None:
+        kind, start, end = token
+        # A comment may be full of others that are nested in it.
+        self._pay(_TOKEN + ((end - start) >> (1 if kind == Kind.COMMENT else 4)))
+
+    def _draw(self, at: int) -> Iterator[Token]:
+        """The tokens from `at`: nothing but this and `_next` asks for them."""
+        self._pay(_TOKEN)
+        for token in tokens(self._text, at, escapes=self._escapes):
+            self._pay_for(token)
+            yield token
+
+    def _skip(self, at: int, *, at_head: bool) -> int:
+        """Where what cannot matter ends, from a start of a token to another."""
+        pattern = GAP if at_head else FILLER[self._escapes, self._head not in _EXECUTING]
+        while (skipped := pattern(self._low, at)) is not None:
+            start, at = skipped.span()
+            size = at - start
+            if size < ITEMS:
+                self._pay(_SKIP + (size >> 2))
+                break
+            self._pay(_SKIP + max(0, (ITEMS >> 1) - (size >> 3)))
+        return at
 
     # -- walking
 
     def _walk(self) -> None:
         at, at_head = 0, True
         while True:
-            skip = _GAP if at_head else _FILLER[self._escapes, self._head not in _EXECUTING]
-            skipped = skip(self._low, at)
-            token = self._next(skipped.end() if skipped is not None else at)
+            token = self._next(self._skip(at, at_head=at_head))
             if token is None:
                 return
             kind, start, at = token
@@ -193,7 +163,7 @@ class Look:
     def _walk_block(self) -> None:
         """PL/pgSQL: statements also begin behind some words, and behind a label's >>."""
         at_head = True
-        for kind, start, end in tokens(self._text, escapes=self._escapes):
+        for kind, start, end in self._draw(0):
             if kind in _SKIPPED:
                 continue
             if kind == Kind.FAULT:
@@ -208,25 +178,29 @@ class Look:
 
     def _next(self, at: int) -> Token | None:
         """The next token that is neither blank nor comment; None at the end, also at one that comes too early."""
-        for token in tokens(self._text, at, escapes=self._escapes):
-            if token[0] == Kind.FAULT:
-                self.distrust(token[1])
+        while (token := token_at(self._text, at, escapes=self._escapes)) is not None:
+            self._pay_for(token)
+            kind, start, at = token
+            if kind == Kind.FAULT:
+                self.distrust(start)
                 return None
-            if token[0] not in _SKIPPED:
+            if kind not in _SKIPPED:
                 return token
         return None
 
     def _ahead(self, at: int, count: int) -> list[tuple[Token, bytes]]:
         """Up to `count` tokens of this statement from `at`, words and marks with what they say (lower case)."""
         result: list[tuple[Token, bytes]] = []
-        for token in tokens(self._text, at, escapes=self._escapes):
+        for token in self._draw(at):
             kind, start, end = token
             if kind in _SKIPPED:
                 continue
             said = self._low[start:end] if kind in (Kind.WORD, Kind.MARK) else b""
-            if said == b";" or len(result) == count:
+            if said == b";":
                 break
             result.append((token, said))
+            if len(result) == count:
+                break
         return result
 
     def _words(self, at: int, count: int) -> list[bytes]:
@@ -244,7 +218,7 @@ class Look:
     # -- statements by their first word
 
     def _begin(self, head: bytes, at: int) -> None:
-        self._head = head
+        self._head = b"" if head == b"create" and CREATES_NO_TABLE(self._low, at) is not None else head
         if head == b"set":
             self.heads.add(head)
             self._set(at)
@@ -278,16 +252,18 @@ class Look:
                 self._names_statements()
 
     def _set(self, at: int) -> None:
-        words = self._words(at, 10)
+        following = self._ahead(at, 10)
+        words = [word for _, word in following] + [b""] * (10 - len(following))
         names_setting = words[1] in (b".", b"=", b"to")  # as in SET local.x = 1
         if words[0] in (b"local", b"transaction", b"constraints") and not names_setting:
-            following = self._ahead(at, 2)
             name = self._name(following[1][0]) if len(following) > 1 else b""
             if name == b"seed":
                 self._pin(PinReason.RANDOM_SEED)  # which no rollback takes back
             elif words[0] == b"local" and (words[2] == b"." or b"." in name or not name):
                 # A custom variable is not taken away at the end of the transaction: it stays behind, empty.
                 self._pin(PinReason.SESSION_SETTING)
+            elif words[0] == b"local" and name in _PATHS:
+                self._set_path(following[1][0][2])
             return
         if words[0] == b"session" and not names_setting:
             del words[0]
@@ -300,6 +276,19 @@ class Look:
             self.resets = True
             return
         self._pin(PinReason.SESSION_SETTING)
+
+    def _set_path(self, at: int) -> None:
+        """SET LOCAL search_path or SCHEMA, from behind the name: tables that are made in pg_temp are temporary ones."""
+        for kind, start, end in self._draw(at):
+            said = self._low[start:end]
+            if kind in _SKIPPED:
+                continue
+            if said == b";":
+                return
+            is_plain = kind in _PLAIN_VALUES or said in (b"=", b",") or self._plain([(kind, start, end)]) is not None
+            if not is_plain or b"pg_temp" in said:
+                self._pin(PinReason.TEMPORARY_TABLE)
+                return
 
     def _declare(self, at: int) -> None:
         if self._blocks:
@@ -330,8 +319,10 @@ class Look:
         if body is None or self._blocks == _MAX_BLOCKS:
             self._pin(PinReason.UNRECOGNISED_STATE)
             return
-        block = Look(body, escapes=self._escapes, blocks=self._blocks + 1)
+        self._pay(_BLOCK)
+        block = Look(body, escapes=self._escapes, blocks=self._blocks + 1, budget=self.left)
         block.run()
+        self.left = block.left
         for reason in block.reasons:
             self._pin(reason)
         self.native = self.native or block.native
@@ -356,7 +347,7 @@ class Look:
         return self._low[start:end] if kind == Kind.WORD else b""
 
     def _see_word(self, word: bytes, end: int) -> None:
-        if word == b"create":
+        if word == b"create" and TEMPORARY_FOLLOWS(self._low, end) is not None:
             words = self._words(end, 4)
             if words[:2] == [b"or", b"replace"]:
                 del words[:2]
@@ -395,8 +386,8 @@ class Look:
             self._names_statements()
 
     def _see_name(self, name: bytes, end: int) -> None:
-        reason = _CALLS.get(name)
-        if reason is not None or name in _SEQUENCE_MEMORY or name in _TEXT_RUNNERS:
+        reason = CALLS.get(name)
+        if reason is not None or name in SEQUENCE_MEMORY or name in TEXT_RUNNERS:
             opening = self._next(end)
             if opening is not None and self._text[opening[1]] in b"(":
                 self._see_call(name, reason, opening[2])
@@ -407,43 +398,48 @@ class Look:
 
     def _see_call(self, name: bytes, reason: PinReason | None, arguments: int) -> None:
         if reason is None:
-            self.memory = self.memory or name in _SEQUENCE_MEMORY
-            self._runs_text = self._runs_text or name in _TEXT_RUNNERS
-        elif name == b"set_config" and self._is_local(arguments):
-            first, comma = self._next(arguments), None
-            if first is not None and first[0] == Kind.LITERAL:
-                comma = self._next(first[2])
-            value = (
-                literal_value(self._low, first, escapes=self._escapes)
-                if first is not None and comma is not None
-                else None
-            )
-            if value == b"seed":
-                self._pin(PinReason.RANDOM_SEED)
-            elif value is None or comma is None or self._text[comma[1]] not in b"," or b"." in value:
-                self._pin(PinReason.SESSION_SETTING)  # a custom variable stays behind, empty: see `_set`
+            self.memory = self.memory or name in SEQUENCE_MEMORY
+            self._runs_text = self._runs_text or name in TEXT_RUNNERS
+        elif name == b"set_config":
+            self._see_set_config(self._arguments(arguments))
         else:
             self._pin(reason)
 
-    def _is_local(self, at: int) -> bool:
-        """Whether the third argument of the call whose arguments begin at `at` is literally true."""
+    def _see_set_config(self, arguments: list[list[Token]]) -> None:
+        name = self._plain(arguments[0]) if len(arguments) == _IS_LOCAL and self._is_true(arguments[-1]) else None
+        if name is None or b"." in name:
+            self._pin(PinReason.SESSION_SETTING)  # a custom variable stays behind, empty: see `_set`
+        elif name == b"seed":
+            self._pin(PinReason.RANDOM_SEED)
+        elif name == b"search_path":
+            path = self._plain(arguments[1])
+            if path is None or b"pg_temp" in path:
+                self._pin(PinReason.TEMPORARY_TABLE)
+
+    def _plain(self, argument: list[Token]) -> bytes | None:
+        """What an argument says that is nothing but one literal, in lower case."""
+        if len(argument) != 1 or argument[0][0] != Kind.LITERAL:
+            return None
+        return literal_value(self._low, argument[0], escapes=self._escapes)
+
+    def _arguments(self, at: int) -> list[list[Token]]:
+        """The tokens of the three arguments of the set_config whose arguments begin at `at`; none where in doubt."""
         depth, arguments = 0, [list[Token]()]
-        for token in tokens(self._text, at, escapes=self._escapes):
+        for token in self._draw(at):
             kind, start, _ = token
             if kind in _SKIPPED:
                 continue
             mark = self._text[start : start + 1] if kind == Kind.MARK else b""
             if depth == 0 and mark in (b",", b")", b"]"):
                 if mark != b"," or len(arguments) == _IS_LOCAL:
-                    return mark == b")" and len(arguments) == _IS_LOCAL and self._is_true(arguments[-1])
+                    return arguments if mark == b")" else []
                 arguments.append([])
                 continue
             if self._leaves_doubt(token):
-                return False
+                return []
             depth += (mark in (b"(", b"[")) - (mark in (b")", b"]"))
-            if len(arguments) == _IS_LOCAL:
-                arguments[-1].append(token)
-        return False
+            arguments[-1].append(token)
+        return []
 
     def _leaves_doubt(self, token: Token) -> bool:
         """Among arguments: arguments by name, which may come in any order; a call in a call; an end."""

@@ -7,6 +7,7 @@ takes linear time: no pattern here gives back what it has taken.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from enum import IntEnum
@@ -34,7 +35,7 @@ class Kind(IntEnum):
     COMMENT = 9
     """A line comment without its end of line, or a block comment with all that is nested in it."""
     FAULT = 11
-    """From here on the text cannot be read: an end is missing. The last token, if it comes."""
+    """From here on the text cannot be read: an end is missing or too hard to find. The last token, if it comes."""
     MARK = 12
     """A single byte: punctuation, or one of the bytes of an operator."""
 
@@ -56,7 +57,7 @@ def literal_pattern(*, escapes: bool) -> bytes:
     """A pattern (with DOTALL) for whole literals in single quotes: for skipping them in bulk."""
 
     def quoted(prefix: bytes, body: bytes) -> bytes:
-        return rb"%b'%b(?:'%b'%b)*+'" % (prefix, body, _GOES_ON, body)
+        return rb"%b'%b(?:'(?=[\s\-])%b'%b)*+'" % (prefix, body, _GOES_ON, body)
 
     plain = quoted(b"", _ESCAPED if escapes else _PLAIN)
     return b"|".join((plain, quoted(b"[eE]", _ESCAPED), quoted(b"(?:[bBxX]|[uU]&)", _PLAIN)))
@@ -85,6 +86,8 @@ _BLOCK_COMMENT: Final = 10
 _LONGER: Final = frozenset({Kind.DOLLAR, _BLOCK_COMMENT, Kind.FAULT})
 """Groups that match only the beginning of their token."""
 _COMMENT_MARKS: Final = re.compile(rb"/\*|\*/")
+_MAX_COMMENT_MARKS: Final = 10_000
+"""How many beginnings and ends of comments one comment may have in it; with more it is a FAULT."""
 _KINDS: Final = (Kind.FAULT, *(Kind(n if n != _BLOCK_COMMENT else Kind.COMMENT) for n in range(1, 13)))
 
 
@@ -111,6 +114,20 @@ def tokens(text: bytes, start: int = 0, *, escapes: bool = False) -> Iterator[To
             return
 
 
+def token_at(text: bytes, start: int, *, escapes: bool = False) -> Token | None:
+    """The first of what `tokens` yields."""
+    match = _PATTERN[escapes].match(text, start)
+    if match is None:
+        return None
+    group = match.lastindex or 0
+    begin, end = match.span()
+    if group in _LONGER:
+        end = _end_of(text, group, begin, end)
+        if end < 0:
+            return Kind.FAULT, begin, len(text)
+    return _KINDS[group], begin, end
+
+
 def _end_of(text: bytes, group: int, begin: int, opened: int) -> int:
     """Where a token ends whose opening stands at `text[begin:opened]`; negative when its end is missing."""
     if group == Kind.DOLLAR:
@@ -118,7 +135,7 @@ def _end_of(text: bytes, group: int, begin: int, opened: int) -> int:
         return found + opened - begin if found >= 0 else -1
     if group == _BLOCK_COMMENT:
         depth = 1
-        for mark in _COMMENT_MARKS.finditer(text, opened):
+        for mark in itertools.islice(_COMMENT_MARKS.finditer(text, opened), _MAX_COMMENT_MARKS):
             depth += 1 if mark.group() == b"/*" else -1
             if depth == 0:
                 return mark.end()

@@ -23,6 +23,9 @@ from rdsp_codecs.steps import Ask, Conversation, Send, StartTls, TlsSide
 TRANSIENT: Final = frozenset({"53300", "57P03", "57P01", "57P02", "08004", "53200", "55006"})
 """SQLSTATEs of refusals about capacity or start-up: a later try may succeed."""
 
+_OWN_LIMIT: Final = frozenset({"InitializeSessionUserId", "CheckMyDatabase"})
+"""Where the server says 53300 for the CONNECTION LIMIT of one role or one database, and not for its own."""
+
 _MAX_MESSAGE: Final = 1 << 20
 _MAX_NONCE: Final = 1024
 
@@ -95,7 +98,11 @@ def refusal(body: bytes) -> LoginRefused:
     fields = m.read_fields(body)
     code = fields.get("C", "")
     return LoginRefused(
-        code, fields.get("M", "the server refused the login"), transient=code in TRANSIENT, raw=m.message(b"E", body)
+        code,
+        fields.get("M", "the server refused the login"),
+        transient=code in TRANSIENT,
+        own_limit=code == "53300" and fields.get("R") in _OWN_LIMIT,
+        raw=m.message(b"E", body),
     )
 
 

@@ -82,7 +82,7 @@ def read_startup(body: bytes) -> dict[str, str]:
 def error(severity: str, code: str, text: str, **more: str) -> bytes:
     """ErrorResponse. `more` are further fields by their one-letter names (D, H, F, R...)."""
     fields = {"S": severity, "V": severity, "C": code, "M": text, **more}
-    body = b"".join(name.encode() + value.encode("utf-8", "replace") + b"\0" for name, value in fields.items())
+    body = b"".join(name.encode() + value.encode("utf-8", "surrogateescape") + b"\0" for name, value in fields.items())
     return message(b"E", body + b"\0")
 
 

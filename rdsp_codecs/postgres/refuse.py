@@ -48,7 +48,8 @@ def refuse(problem: Problem) -> bytes:
 
 def duplicate_statement(name: bytes) -> bytes:
     """The server's error for a Parse of a name that exists (prepare.c, StorePreparedStatement)."""
-    text = f'prepared statement "{name.decode("utf-8", "replace")}" already exists'
+    # The name goes back in the client's encoding, whatever that is.
+    text = f'prepared statement "{name.decode("utf-8", "surrogateescape")}" already exists'
     return messages.error("ERROR", "42P05", text, F="prepare.c", R="StorePreparedStatement")
 
 

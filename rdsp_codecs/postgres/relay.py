@@ -12,13 +12,16 @@ from rdsp_codecs import moves
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.filtering import ChunkFilter
 from rdsp_codecs.postgres import dialogue as owed
-from rdsp_codecs.postgres.dialogue import Dialogue
-from rdsp_codecs.postgres.framing import CLIENT_INTEREST, SERVER_EXTENDED, SERVER_SIMPLE, framing
+from rdsp_codecs.postgres.dialogue import SHOWN, Dialogue, Kind
+from rdsp_codecs.postgres.framing import CLIENT_INTEREST, SERVER_EXTENDED, SERVER_FRAMING, SERVER_SIMPLE, client_framing
+from rdsp_codecs.postgres.messages import parameter_status
 from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.replies import Replies
 from rdsp_codecs.postgres.requests import Requests
+from rdsp_codecs.postgres.resolving import FLUSH
 from rdsp_codecs.postgres.session_state import HARMLESS, HARMLESS_TAG_HEADS
 from rdsp_codecs.postgres.statements import SharedStatements, close_frame, evict, frame, parsed_alone
+from rdsp_codecs.postgres.unnamed import NOTHING
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ _READY: Final = b"Z\0\0\0\5"
 _STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
 _READY_IDLE: Final = b"Z\0\0\0\5I"
 _FORGET_SEQUENCES: Final = frame(b"Q", b"DISCARD SEQUENCES\0")
+_MAX_REPLY: Final = 1 << 20
 _PARSED: Final = b"1\0\0\0\4"
 _COPY_TAGS: Final = b"dcf"
 _ANSWERED_ALONE: Final = b"QF"
@@ -84,15 +88,18 @@ class PostgresRelay:
         self._requests = Requests(dialogue)
         self._inspect = self._requests.texts.inspect
         self._replies = Replies(dialogue, self._requests)
-        wire = framing(policy.max_frame)
+        wire = client_framing(policy.max_frame)
         self._client = ChunkFilter(wire, CLIENT_INTEREST, self._requests.judge, self.to_server, policy.max_held)
-        self._server = ChunkFilter(wire, SERVER_SIMPLE, self._replies.judge, self.to_client, policy.max_held)
+        # What is looked at of the server's messages is short, or its beginning is enough.
+        most = max(policy.max_held, _MAX_REPLY)
+        self._server = ChunkFilter(SERVER_FRAMING, SERVER_SIMPLE, self._replies.judge, self.to_client, most)
         self._max_frame, self._max_held = policy.max_frame, policy.max_held
         self._held: list[bytes] = []
         self._held_size = 0
         self._held_needed = 0
         self._skip_to_sync = False
-        for name, value in (who.welcome.parameters if who.welcome else {}).items():
+        dialogue.told = who.welcome.parameters if who.welcome else {}
+        for name, value in dialogue.told.items():
             self._requests.texts.parameter(name, value)
 
     # -- the client's bytes ---------------------------------------------------------------------------------------
@@ -101,7 +108,8 @@ class PostgresRelay:
         """See `Relay`."""
         d = self._d
         if d.state is None:
-            if not self._held and self._client.empty and data[0] == _QUERY and _is_one_message(data):
+            whole = not self._held and self._client.empty and not self._skip_to_sync and _is_one_message(data)
+            if whole and data[0] == _QUERY:
                 # Most requests: one whole query. It needs a backend, and nothing else is to be found out.
                 self._held.append(data)
                 self._held_size = len(data)
@@ -119,8 +127,8 @@ class PostgresRelay:
         if data[0] == _QUERY and not d.skipping and not d.extended and self._client.empty and _is_one_message(data):
             text = data[5:-1]
             if len(data) <= self._max_held and self._inspect(text) is HARMLESS:
-                d.texts.append(text)
-                d.statements.unnamed = d.state.unnamed = None  # type: ignore[union-attr]
+                d.recent.append(text[:SHOWN])
+                d.statements.last = d.state.last = NOTHING  # type: ignore[union-attr]
                 self._owe(owed.QUERY)
                 self.to_server.append(data)
                 return
@@ -156,17 +164,17 @@ class PostgresRelay:
         signals = moves.NOTHING
         while size - at >= 5:
             total = _LENGTH(held, at + 1)[0] + 1
-            if total < 5 or total > self._max_frame:
-                msg = f"frame length {total} is not in 5..{self._max_frame}"
-                raise WireError(msg)
+            if total < 5:
+                raise WireError("invalid message length")
             tag = held[at]
-            if not self._is_ignored(tag):
+            self._client.check(tag, total)
+            if not self._is_ignored(tag, total):
                 if size - at >= total or total > self._max_held:
-                    signals = moves.BYE if tag == ord("X") else moves.WANT_BACKEND
+                    signals = moves.BYE if tag == _TERMINATE else moves.WANT_BACKEND
                 else:
                     self._held_needed = total
                 break
-            if size - at < total and tag != ord("d"):
+            if size - at < total and tag == ord("S"):
                 self._held_needed = total
                 break
             if size - at < total:
@@ -180,9 +188,11 @@ class PostgresRelay:
             self._held_size = size - at
         return signals
 
-    def _is_ignored(self, tag: int) -> bool:
+    def _is_ignored(self, tag: int, total: int) -> bool:
         """Between requests a server ignores what is left of a COPY that failed, and, after an error, all up to Sync."""
-        return self._skip_to_sync or tag in _COPY_TAGS or tag == ord("H")
+        if self._skip_to_sync:
+            return tag != _TERMINATE
+        return tag in _COPY_TAGS or (tag == ord("H") and total == len(FLUSH))
 
     def _keep(self, data: bytes) -> None:
         if self._client.owes and self._d.state is None:
@@ -202,6 +212,8 @@ class PostgresRelay:
         d = self._d
         d.state = state
         d.over = False
+        if d.told is not state.server_parameters:
+            self._tell_parameters(state)
         if state.last_user is not d.token or (state.sequences_mixed and d.shared.sequence_minded):
             self._take_over(state)
         if state.garbage or len(state.statements) > d.policy.max_prepared_statements:
@@ -211,13 +223,25 @@ class PostgresRelay:
                 d.extended = True
         return self._release_held()
 
+    def _tell_parameters(self, state: PostgresState) -> None:
+        """What this backend reports otherwise than the client was told, of another one or at login: say so now."""
+        d = self._d
+        parameters = state.server_parameters = d.shared.reported(state.server_parameters)
+        if d.told is parameters:
+            return
+        for name, value in parameters.items():
+            if d.told.get(name, value) != value:
+                self.to_client.append(parameter_status(name, value))
+                self._requests.texts.parameter(name, value)
+        d.told = parameters
+
     def _take_over(self, state: PostgresState) -> None:
         """The backend changes hands: what its former user left for currval and lastval is not ours."""
         d = self._d
         if state.last_user is not None:
             state.sequences_mixed = not d.shared.sequence_minded
             if d.shared.sequence_minded:
-                state.unnamed = None
+                state.last = NOTHING
                 self.to_server.append(_FORGET_SEQUENCES)
                 self._owe(owed.SWALLOWED_QUERY)
         state.last_user = d.token
@@ -287,13 +311,16 @@ class PostgresRelay:
         if transaction is None:
             return False
         d.ledger.settle()
-        d.texts.clear()
+        d.forget_texts()
         d.transaction = self.transaction = transaction
         return True
 
     def _resume(self) -> int:
         """The prologue is through: the client's messages go on."""
         d = self._d
+        # Ours that are owed already stand in front of the client's.
+        self.to_server += d.injected
+        d.injected.clear()
         self._client.resume()
         while self._held and not d.paused:
             data = self._held.pop(0)
@@ -333,7 +360,7 @@ class PostgresRelay:
     def owes(self) -> bool:
         """See `Relay`. A server that waits for COPY data waits for the client."""
         d = self._d
-        return not ((d.ledger.empty or d.copying) and self._server.between_frames)
+        return not ((d.ledger.only(Kind.COPY_END) or d.copying) and self._server.between_frames)
 
     def holds_goodbye(self) -> bool:
         """See `Relay`."""
@@ -356,14 +383,18 @@ class PostgresRelay:
     def cancellable(self) -> bool:
         """See `Relay`."""
         d = self._d
-        return d.state is not None and not d.paused and not d.ledger.empty
+        head = d.ledger.head
+        return d.state is not None and head is not None and head is not owed.SWALLOWED_QUERY
 
     def abort(self, problem: Problem) -> int:
         """See `Relay`."""
         self.to_client.append(refuse(problem))
         held = b"".join(self._held)
         if held[:1] and held[0] in _ANSWERED_ALONE:
-            held = held[_LENGTH(held, 1)[0] + 1 :]
+            total = _LENGTH(held, 1)[0] + 1
+            if total > len(held):
+                self._client.skip(total - len(held))
+            held = held[total:]
             self.to_client.append(_READY_IDLE)
         else:
             self._skip_to_sync = True

@@ -6,6 +6,7 @@ protocol is in use it sees every message but rows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -16,12 +17,19 @@ from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import Dialogue, Kind, Learn, Replace
 from rdsp_codecs.postgres.refuse import shape_changed
-from rdsp_codecs.postgres.requests import FLUSH, Requests
+from rdsp_codecs.postgres.requests import Requests
+from rdsp_codecs.postgres.resolving import FLUSH
 from rdsp_codecs.postgres.session_state import HARMLESS_TAG_HEADS, tag_pins
-from rdsp_codecs.postgres.statements import NO_ROWS, Statement, failing_frame, shape_of
+from rdsp_codecs.postgres.statements import NO_ROWS, PREFIX, Statement, close_frame, failing_frame, shape_of
+from rdsp_codecs.postgres.unnamed import NOTHING, Put
 from rdsp_codecs.transaction import Transaction
 
 _STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
+_ERROR: Final = ord("E")
+_FATAL: Final = re.compile(rb"S[^\0]*\0V(?:FATAL|PANIC)\0").match
+"""The first two fields of an ErrorResponse: severity as shown, and as it is."""
+_GONE: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C26000\0M[^\0]*" + PREFIX + rb"[0-9]+(?![0-9?])").match
+"""Error 26000 about a statement of ours (and not about `NOBODY`)."""
 _ENDS: Final = frozenset({Kind.QUERY, Kind.FUNCTION, Kind.SYNC})
 _SERVER_WIDE: Final = frozenset({"in_hot_standby", "is_superuser"})
 """Reported parameters that change without the session having set anything that another could inherit."""
@@ -59,10 +67,10 @@ class Replies:
         method = self._by_tag.get(tag)
         if method is None:
             return KEEP
-        if shown < total:
+        if shown < total and tag != _ERROR:
             msg = f"a server message of {total} bytes that should be short"
             raise WireError(msg)
-        verdict = method(buffer, start + 5, start + total)
+        verdict = method(buffer, start + 5, start + shown)
         if self._d.settling and self._ledger.empty:
             self._d.paused = self._d.settling = False
         return verdict
@@ -71,7 +79,7 @@ class Replies:
 
     def _ready(self, buffer: bytes, start: int, end: int) -> bytes | None:
         d, ledger = self._d, self._ledger
-        transaction = _STATUS.get(buffer[start])
+        transaction = _STATUS.get(buffer[start]) if end > start else None
         if transaction is None:
             msg = "ReadyForQuery with an unknown status"
             raise WireError(msg)
@@ -88,11 +96,14 @@ class Replies:
             raise WireError(msg)
         if entry is owed.UNCERTAIN_SYNC:
             d.uncertain -= 1
+        elif isinstance(entry.note, Put):
+            entry.note.done()
         d.copying = False
         d.copy_syncs = 0
         ledger.drop(Kind.COPY_END)
         if ledger.empty:
-            d.texts.clear()
+            d.forget_texts()
+            d.settled()
             d.extended = False
             d.over = True
             if d.reported and transaction is Transaction.NONE:
@@ -102,9 +113,9 @@ class Replies:
     def _complete(self, buffer: bytes, start: int, end: int) -> bytes | None:
         d = self._d
         if buffer[start : start + 6] not in HARMLESS_TAG_HEADS:
-            reason = tag_pins(buffer[start : end - 1], d.texts, escapes=self._requests.texts.escapes)
-            if reason is not None:
-                d.pin(reason, "; ".join(self._requests.texts.detail(text) for text in d.texts[-3:]))
+            reason = tag_pins(buffer[start : end - 1], d.heads, d.reasons)
+            if reason is not None and reason not in self._d.pins.active():
+                d.pin(reason, "; ".join(map(self._requests.texts.detail, d.recent)))
         head = self._ledger.head
         if head is not None and head.kind == Kind.EXECUTE:
             self._ledger.settle()
@@ -119,10 +130,12 @@ class Replies:
 
     def _error(self, buffer: bytes, start: int, end: int) -> bytes | None:
         d, ledger = self._d, self._ledger
-        if buffer.find(b"VFATAL\0", start, end) >= 0 or buffer.find(b"VPANIC\0", start, end) >= 0:
+        if _FATAL(buffer, start, end) is not None:
             d.fatal = True
             return KEEP
         head = ledger.head
+        if not d.native and d.state is not None and _GONE(buffer, start, end) is not None:
+            d.state.lost_statements()
         if head is None or head.kind in (Kind.QUERY, Kind.FUNCTION):
             d.copying = False
             if head is not None and head.swallow:
@@ -130,16 +143,15 @@ class Replies:
                 raise WireError(msg)
             return head.note.error if head is not None and isinstance(head.note, Replace) else KEEP
         was_copying = head.kind == Kind.EXECUTE and d.copy_syncs
-        unnamed = head.kind == Kind.PARSE and isinstance(head.note, Statement)
         synced = ledger.skip_until(Kind.SYNC)
-        if unnamed and d.state is not None:
-            # Unlike the statements behind it, a failed Parse has dropped the unnamed statement that was there.
-            d.statements.unnamed = d.state.unnamed = None
+        if head.kind == Kind.PARSE and isinstance(head.note, Put):
+            # Unlike what stands behind it, a failed Parse has dropped the unnamed statement that was there.
+            head.note.fail()
         d.skipping = not synced
         d.copying = False
         if d.paused and not d.settling:
             d.paused = False
-            d.prologue_failed = True
+            d.prologue_failed = d.query_waits and head.swallow
         if was_copying:
             self._doubt(synced=synced)
         return head.note.error if isinstance(head.note, Replace) else KEEP
@@ -159,7 +171,10 @@ class Replies:
     # -- extended protocol ----------------------------------------------------------------------------------------
 
     def _parsed(self, buffer: bytes, start: int, end: int) -> bytes | None:
-        return DROP if self._settle(Kind.PARSE).swallow else KEEP
+        entry = self._settle(Kind.PARSE)
+        if entry.note is not None:
+            entry.note.done()
+        return DROP if entry.swallow else KEEP
 
     def _bound(self, buffer: bytes, start: int, end: int) -> bytes | None:
         return DROP if self._settle(Kind.BIND).swallow else KEEP
@@ -168,6 +183,8 @@ class Replies:
         entry = self._settle(Kind.CLOSE)
         if isinstance(entry.note, Learn):
             self._d.paused = False
+        elif entry.note is not None:
+            entry.note.done()
         return DROP if entry.swallow else KEEP
 
     def _executed(self, buffer: bytes, start: int, end: int) -> bytes | None:
@@ -208,6 +225,13 @@ class Replies:
         assert state is not None
         if learn.resumes:
             d.paused = False
+        if d.native:
+            # It stands there already; whoever executes it is told, as the server would have told.
+            if statement.shape not in (None, shape):
+                statement.changed = True
+                self._ledger.owe(owed.SWALLOWED_CLOSE)
+                d.injected += [close_frame(learn.name), FLUSH]
+            return
         if statement.shape is None or statement.assumed:
             statement.described(learn.types, shape)
             statement.assumed = False
@@ -215,18 +239,18 @@ class Replies:
         elif statement.shape != shape:
             self._refuse_changed(statement)
             return
-        if statement.home is state:
+        if statement.home is state.epoch:
             d.statements.settle_on(state, statement)
 
     def _refuse_changed(self, statement: Statement) -> None:
         """On this backend the statement would mean something else: the error that the old plan would have raised."""
         d, state = self._d, self._d.state
         assert state is not None
-        if statement.home is state:
+        if statement.home is state.epoch:
             state.garbage.append(statement.home_name)
             statement.home, statement.home_name = None, b""
         else:
-            state.unnamed = None
+            state.last = NOTHING
         self._ledger.owe(Owed(Kind.BIND, note=Replace(shape_changed())))
         d.injected += [failing_frame(), FLUSH]
         d.paused = True
@@ -256,6 +280,8 @@ class Replies:
         d = self._d
         key, text = name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
         self._requests.texts.parameter(key, text)
+        if d.told.get(key) != text:
+            d.told = {**d.told, key: text}
         if d.state is not None and key not in _SERVER_WIDE:
             if d.state.server_parameters.get(key) == text:
                 d.reported.discard(key)

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.errors import WireError
-from rdsp_codecs.filtering import DROP, KEEP, STOP
+from rdsp_codecs.filtering import DROP, KEEP, STOP, Head
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import Dialogue, Kind, Learn, Replace
-from rdsp_codecs.postgres.refuse import duplicate_statement, sequence_memory_lost
+from rdsp_codecs.postgres.refuse import duplicate_statement, sequence_memory_lost, shape_changed
+from rdsp_codecs.postgres.resolving import FLUSH, Resolver
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, function_pins
 from rdsp_codecs.postgres.statements import (
     NOBODY,
@@ -23,22 +24,24 @@ from rdsp_codecs.postgres.statements import (
     close_frame,
     describe_frame,
     failing_frame,
-    foreign_name,
     frame,
     new_name,
     parse_frame,
 )
 from rdsp_codecs.postgres.texts import Texts
+from rdsp_codecs.postgres.unnamed import NOTHING
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.state import PostgresState
 
-FLUSH: Final = frame(b"H")
 SYNC: Final = frame(b"S")
 _FAILING_QUERY: Final = frame(b"Q", b"SELECT pg_catalog.rdsp_sequence_memory_is_lost()\0")
 _NAMING: Final = b"PBDC"
-_CLOSE_UNNAMED: Final = close_frame(b"")
+_STATEMENT: Final = ord("S")
+_SHORTEST_NAMING: Final = 7
+_NAME_BYTES: Final = 63
+"""How much of a statement's name counts (NAMEDATALEN - 1)."""
 
 
 class Requests:
@@ -51,13 +54,13 @@ class Requests:
         self._d = dialogue
         self._book = dialogue.statements
         self._owe = dialogue.ledger.owe
+        self._most_kept = dialogue.policy.max_held // 2
         self._undescribed: tuple[bytes, Statement] | None = None
-        self._naming = False
-        """The batch that goes out now gives names to statements, or takes them."""
         self._fresh_unnamed: Statement | None = None
         """The unnamed statement when its Parse is in the batch that goes out now."""
         self.bye = False
         self.texts = Texts(debug_text=dialogue.policy.debug_text)
+        self._resolver = Resolver(dialogue)
         self.by_tag: dict[int, Callable[[bytes, int, int, int], bytes | None]] = {
             ord("Q"): self._query,
             ord("P"): self._parse,
@@ -83,6 +86,8 @@ class Requests:
             return DROP
         if self._d.uncertain and tag in _NAMING and self._settles_first():
             return STOP
+        if self._d.kept > self._most_kept and self._settles_first():
+            return STOP
         if self._undescribed is None:
             return method(buffer, start, shown, total)
         prefix = self._describe_parsed(tag, buffer, start, total)
@@ -90,7 +95,8 @@ class Requests:
         if not prefix or verdict is STOP:
             self._d.injected.insert(0, prefix) if prefix else None
             return verdict
-        return prefix + (buffer[start : start + shown] if verdict is KEEP else verdict)
+        whole = prefix + (buffer[start : start + shown] if verdict is KEEP else verdict)
+        return Head(whole) if shown < total and (verdict is KEEP or type(verdict) is Head) else whole
 
     def _settles_first(self) -> bool:
         """Have the client's messages wait until nothing is owed. Returns False when nothing is, or nothing comes."""
@@ -98,7 +104,7 @@ class Requests:
         if d.copying:
             return False  # the server waits for COPY data: whatever this message is, it will refuse it
         if d.ledger.empty:
-            d.uncertain = 0
+            d.uncertain = d.kept = 0
             return False
         d.injected.append(FLUSH)
         d.paused = d.settling = d.extended = True
@@ -117,24 +123,21 @@ class Requests:
             verdict = self.texts.inspect(text)
             if verdict is not HARMLESS:
                 if self._heed(verdict):
+                    d.query_waits = True
                     return STOP
                 if self._must_not_read_sequences(verdict):
                     self._owe(Owed(Kind.QUERY, note=Replace(sequence_memory_lost())))
-                    self._book.unnamed = self._backend().unnamed = None
+                    self._book.last = self._backend().last = NOTHING
                     return _FAILING_QUERY
-            d.texts.append(text)
+            d.saw(text, verdict)
         book, state = self._book, self._backend()
-        entry = owed.QUERY
         if d.extended:
             # Behind unsynced messages: should one of them fail, the server ignores this query too.
-            before, there = book.unnamed, state.unnamed
-
-            def skipped() -> None:
-                book.unnamed, state.unnamed = before, there
-
-            entry = Owed(Kind.QUERY, undo=skipped)
-        book.unnamed = state.unnamed = None
-        self._owe(entry)
+            made = d.put(None)
+            self._owe(Owed(Kind.QUERY, note=made, undo=made.skip))
+        else:
+            book.last = state.last = NOTHING
+            self._owe(owed.QUERY)
         return KEEP
 
     def _end_failed_prologue(self) -> bytes | None:
@@ -157,7 +160,7 @@ class Requests:
         if verdict.needs_native_names and not d.native:
             d.pin(PinReason.SQL_PREPARED_STATEMENT, "")
             if d.transaction is not Transaction.FAILED and not d.copying:
-                return self._settles_first() or self._go_native()
+                return self._settles_first() or self._resolver.go_native()
         return False
 
     def _must_not_read_sequences(self, verdict: Verdict) -> bool:
@@ -174,40 +177,6 @@ class Requests:
         d.pin(PinReason.SEQUENCE_STATE, "currval or lastval")
         return False
 
-    def _go_native(self) -> bool:
-        """Give every statement of the session its own name on this backend, which is pinned from here on.
-
-        The proxy's names go first, so that the client can see and run only its own. Returns whether replies must be
-        waited for.
-        """
-        d, state = self._d, self._backend()
-        d.native = True
-        names = [*state.garbage, *state.statements.values()]
-        names += [s.home_name for s in self._book.named.values() if s.home is state and s.home_name]
-        state.garbage.clear()
-        state.statements.clear()
-        parts = [close_frame(name) for name in names]
-        for _ in names:
-            self._owe(owed.SWALLOWED_CLOSE)
-        statements = list(self._book.named.items())
-        for name, statement in statements:
-            parts.append(parse_frame(name, statement))
-            self._owe(Owed(Kind.PARSE, swallow=True, undo=self._forgetting(name)))
-        if not parts:
-            return False
-        last = Learn(None, resumes=True)
-        parts += [close_frame(NOBODY), FLUSH]
-        self._owe(Owed(Kind.CLOSE, swallow=True, note=last))
-        d.injected.extend(parts)
-        d.paused = d.extended = True
-        return True
-
-    def _forgetting(self, name: bytes) -> Callable[[], None]:
-        def forget() -> None:
-            self._book.named.pop(name, None)
-
-        return forget
-
     def _function(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         if self._d.skipping:
             return self._end_failed_prologue()
@@ -223,8 +192,14 @@ class Requests:
         d = self._d
         if d.skipping:
             return KEEP
-        name_end = _terminator(buffer, start + 5, start + shown)
-        name = buffer[start + 5 : name_end]
+        name_end = buffer.find(b"\0", start + 5, start + shown)
+        name = buffer[start + 5 : max(name_end, 0)][:_NAME_BYTES]
+        if name_end < 0 or not self.texts.can_be(name):
+            if shown < total:
+                raise WireError("invalid string in message")
+            return self._as_it_is(owed.PARSE)
+        if shown == total and buffer.find(b"\0", name_end + 1, start + total) < 0:
+            return self._as_it_is(owed.PARSE)
         statement = self._statement(buffer, name_end + 1, start + shown, whole=shown == total)
         if statement.verdict.needs_native_names and self._heed(statement.verdict):
             return STOP
@@ -234,47 +209,60 @@ class Requests:
             if name:
                 self._book.named[name] = statement
             return KEEP
+        d.kept += total
         if not name:
             self._parse_unnamed(statement)
             return KEEP
         if name in self._book.named:
-            return self._parse_again(name, statement)
+            return self._parse_again(buffer[start + 5 : name_end], statement)
         state = self._backend()
-        statement.home, statement.home_name = state, new_name(state)
+        statement.home, statement.home_name = state.epoch, new_name(state)
         self._book.named[name] = statement
-        self._naming = True
-        self._owe(Owed(Kind.PARSE, undo=self._forgetting(name)))
+        d.naming = True
+        self._owe(Owed(Kind.PARSE, undo=self._resolver.forgetting(name)))
         if shown == total:
             self._undescribed = (name, statement)
             return parse_frame(statement.home_name, statement)
         rest = buffer[name_end + 1 : start + shown]
-        size = total + len(statement.home_name) - len(name) - 1
-        return b"".join((b"P", size.to_bytes(4, "big"), statement.home_name, b"\0", rest))
+        size = total + len(statement.home_name) - (name_end - start - 5) - 1
+        return Head(b"".join((b"P", size.to_bytes(4, "big"), statement.home_name, b"\0", rest)))
+
+    def _as_it_is(self, entry: Owed) -> bytes | None:
+        """Hand on what is the server's to answer or to refuse."""
+        self._d.extended = True
+        self._owe(entry)
+        return KEEP
+
+    def _refuse_changed(self, statement: Statement | None) -> bytes:
+        """What refuses a statement that went native and returns something else now; b"" for others."""
+        if statement is None or not statement.changed:
+            return b""
+        self._owe(Owed(Kind.BIND, note=Replace(shape_changed())))
+        return failing_frame()
 
     def _statement(self, buffer: bytes, start: int, end: int, *, whole: bool) -> Statement:
         if not whole:
             self._d.pin(PinReason.UNRECOGNISED_STATE, "a statement over max_held_bytes")
             return Statement(None, b"\0\0", HARMLESS)
-        text_end = _terminator(buffer, start, end)
+        text_end = buffer.find(b"\0", start, end)
         text = buffer[start:text_end]
         return Statement(text, buffer[text_end + 1 : end], self.texts.inspect(text))
 
     def _parse_unnamed(self, statement: Statement) -> None:
-        book, state = self._book, self._backend()
-        before, there = book.unnamed, state.unnamed
-
-        def skipped() -> None:
-            book.unnamed, state.unnamed = before, there
-
-        book.unnamed = state.unnamed = self._fresh_unnamed = statement
-        self._owe(Owed(Kind.PARSE, note=statement, undo=skipped))
+        self._fresh_unnamed = statement
+        made = self._d.put(statement)
+        self._owe(Owed(Kind.PARSE, note=made, undo=made.skip))
 
     def _parse_again(self, name: bytes, statement: Statement) -> bytes:
         """A name that exists. The server first analyses the text, and only then refuses the name: so do we."""
         state = self._backend()
+        refusal = Owed(Kind.BIND, note=Replace(duplicate_statement(name)))
+        if statement.text is None:
+            self._owe(refusal)
+            return failing_frame()
         spare = new_name(state)
         self._owe(Owed(Kind.PARSE, swallow=True))
-        self._owe(Owed(Kind.BIND, note=Replace(duplicate_statement(name))))
+        self._owe(refusal)
         state.garbage.append(spare)
         return parse_frame(spare, statement) + failing_frame()
 
@@ -286,9 +274,11 @@ class Requests:
         portal_end = buffer.find(b"\0", start + 5, start + shown) + 1
         name_end = buffer.find(b"\0", portal_end, start + shown) if portal_end else -1
         if name_end < 0:
-            msg = "malformed Bind"
-            raise WireError(msg)
-        name = buffer[portal_end:name_end]
+            if shown < total:
+                raise WireError("invalid string in message")
+            return self._as_it_is(owed.BIND)
+        given = buffer[portal_end:name_end]
+        name = given[:_NAME_BYTES]
         statement = self._book.named.get(name) if name else self._book.unnamed
         if statement is not None:
             if statement.verdict is not HARMLESS:
@@ -298,82 +288,31 @@ class Requests:
                     self._owe(Owed(Kind.BIND, note=Replace(sequence_memory_lost())))
                     return failing_frame()
             statement.bound = True
-            d.texts.append(statement.text or b"")
+            d.saw(statement.text or b"", statement.verdict)
         if d.native:
-            self._owe(owed.BIND)
-            return KEEP
-        server_name, prefix = self._resolve(name, statement)
+            return self._refuse_changed(statement) or self._as_it_is(owed.BIND)
+        server_name, prefix = self._resolver.resolve(given, statement)
         if server_name is None:
             return STOP
         self._owe(owed.BIND)
-        if server_name == name and not prefix:
+        if server_name == given and not prefix:
             return KEEP
-        size = total - 1 + len(server_name) - len(name)
+        size = total - 1 + len(server_name) - len(given)
         head = (b"B", size.to_bytes(4, "big"), buffer[start + 5 : portal_end], server_name)
-        return b"".join((prefix, *head, buffer[name_end : start + shown]))
-
-    def _resolve(self, name: bytes, statement: Statement | None) -> tuple[bytes | None, bytes]:
-        """The backend's name for a client's statement, and bytes to send first; name None: a prologue is on its way."""
-        state = self._backend()
-        if not name:
-            return self._resolve_unnamed(state, statement)
-        if statement is None:
-            return foreign_name(name), b""
-        server_name = self._book.name_on(state, statement)
-        if server_name is None:
-            self._prologue(state, statement, new_name(state))
-        return server_name, b""
-
-    def _resolve_unnamed(self, state: PostgresState, statement: Statement | None) -> tuple[bytes | None, bytes]:
-        if statement is state.unnamed:
-            return b"", b""
-        if statement is None:
-            # The backend still has somebody else's unnamed statement: it must not be found.
-            stranger, state.unnamed = state.unnamed, None
-
-            def skipped() -> None:
-                state.unnamed = stranger
-
-            self._owe(Owed(Kind.CLOSE, swallow=True, undo=skipped))
-            self._d.extended = True
-            return b"", _CLOSE_UNNAMED
-        self._prologue(state, statement, b"")
-        return None, b""
-
-    def _prologue(self, state: PostgresState, statement: Statement, name: bytes) -> None:
-        """Parse a statement on a backend that does not have it, and see that it still is what it was.
-
-        The client's messages wait for the description. Flush, not Sync: a Sync would end an implicit transaction.
-        """
-
-        def failed() -> None:
-            if name:
-                statement.home, statement.home_name = None, b""
-            else:
-                state.unnamed = None
-
-        if name:
-            statement.home, statement.home_name = state, name
-        else:
-            state.unnamed = statement
-        self._owe(Owed(Kind.PARSE, swallow=True, undo=failed))
-        learn = Learn(statement, resumes=True)
-        self._owe(Owed(Kind.DESCRIBE, swallow=True, note=learn))
-        self._d.injected += [parse_frame(name, statement), describe_frame(name), FLUSH]
-        self._d.paused = True
-        self._d.extended = True
+        return Head(b"".join((prefix, *head, buffer[name_end : start + shown])))
 
     def _describe(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         d = self._d
         if d.skipping:
             return KEEP
         d.extended = True
-        if d.native or buffer[start + 5] != ord("S"):
-            self._owe(owed.DESCRIBE)
-            return KEEP
+        if not _names_statement(buffer, start, total):
+            return self._as_it_is(owed.DESCRIBE)
         name = buffer[start + 6 : start + total - 1]
-        statement = self._book.named.get(name) if name else self._book.unnamed
-        server_name, prefix = self._resolve(name, statement)
+        statement = self._book.named.get(name[:_NAME_BYTES]) if name else self._book.unnamed
+        if d.native:
+            return self._refuse_changed(statement) or self._as_it_is(owed.DESCRIBE)
+        server_name, prefix = self._resolver.resolve(name, statement)
         if server_name is None:
             return STOP
         if statement is not None and statement.shape is None:
@@ -404,23 +343,17 @@ class Requests:
         d = self._d
         if d.skipping:
             return KEEP
+        if not _names_statement(buffer, start, total):
+            return self._as_it_is(owed.CLOSE)
         d.extended = True
-        if buffer[start + 5] != ord("S"):
-            self._owe(owed.CLOSE)
-            return KEEP
-        name = buffer[start + 6 : start + total - 1]
-        book, state = self._book, self._backend()
+        name = buffer[start + 6 : start + total - 1][:_NAME_BYTES]
+        book = self._book
         if not name:
-            before, there = book.unnamed, state.unnamed
-            book.unnamed = state.unnamed = None
-
-            def restore() -> None:
-                book.unnamed, state.unnamed = before, there
-
-            self._owe(Owed(Kind.CLOSE, undo=restore))
+            made = d.put(None)
+            self._owe(Owed(Kind.CLOSE, note=made, undo=made.skip))
             return KEEP
         statement = book.named.pop(name, None)
-        self._naming = True
+        d.naming = True
         if statement is None:
             self._owe(owed.CLOSE)
         else:
@@ -448,8 +381,8 @@ class Requests:
             d.extended = True
             prefix = describe_frame(b"")
         d.skipping = False
-        if self._naming:
-            self._naming = False
+        if d.naming:
+            d.naming = False
             d.uncertain += 1
             self._owe(owed.UNCERTAIN_SYNC)
         else:
@@ -468,7 +401,7 @@ class Requests:
     def _copy_end(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         d = self._d
         d.copying = False
-        if not d.ledger.empty:
+        if d.ledger.has(Kind.QUERY) or d.ledger.has(Kind.EXECUTE):
             self._owe(owed.COPY_END)
         return KEEP
 
@@ -483,9 +416,7 @@ class Requests:
         return state
 
 
-def _terminator(buffer: bytes, start: int, end: int) -> int:
-    at = buffer.find(b"\0", start, end)
-    if at < 0:
-        msg = "invalid string in message"
-        raise WireError(msg)
-    return at
+def _names_statement(buffer: bytes, start: int, total: int) -> bool:
+    """Whether a Describe or Close is well-formed and about a statement."""
+    end = start + total - 1
+    return total >= _SHORTEST_NAMING and buffer[start + 5] == _STATEMENT and buffer.find(b"\0", start + 6) == end

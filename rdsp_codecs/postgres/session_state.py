@@ -14,14 +14,15 @@ Not visible here: what user-written functions, procedures and triggers change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
 import attrs
 
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres.digest import digest
-from rdsp_codecs.postgres.inspection import Look, may_matter
+from rdsp_codecs.postgres.inspection import Look
+from rdsp_codecs.postgres.notable import may_matter
 
 
 @attrs.frozen
@@ -34,16 +35,18 @@ class Verdict:
             must stand under the client's own names before it is sent. SQL_PREPARED_STATEMENT is then among `pins`.
         reads_sequence_memory: it calls currval or lastval.
         resets: it sets something back to the backend's start-up value (RESET, SET ... TO DEFAULT, DISCARD ALL).
+        heads: which of b"set", b"declare" and b"do" statements begin with: for `tag_pins`.
     """
 
     pins: tuple[tuple[PinReason, str], ...] = ()
     needs_native_names: bool = False
     reads_sequence_memory: bool = False
     resets: bool = False
+    heads: frozenset[bytes] = frozenset()
 
 
 HARMLESS: Final = Verdict()
-"""The one verdict of all texts in which nothing was found: compare by identity."""
+"""The one verdict of all texts in which nothing was found, no head either: compare by identity."""
 
 _SHOWN: Final = 4096
 """How many bytes of a statement a digest is made of."""
@@ -66,13 +69,13 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
     look.run()
     if multibyte_unsafe and not text.isascii():
         look.distrust(0)
-    if not (look.reasons or look.native or look.memory or look.resets):
+    if not (look.reasons or look.native or look.memory or look.resets or look.heads):
         return HARMLESS
     known = None if look.doubtful else escapes
     pins = tuple(
         (reason, digest(text[start : start + _SHOWN], escapes=known)) for reason, start in look.reasons.items()
     )
-    return Verdict(pins, look.native, look.memory, look.resets)
+    return Verdict(pins, look.native, look.memory, look.resets, frozenset(look.heads))
 
 
 # -- command tags ---------------------------------------------------------------------------------------------------
@@ -129,40 +132,27 @@ HARMLESS_TAG_HEADS: Final = frozenset(
 """First six bytes of CommandComplete's payload, NUL included: no tag that begins like this can pin."""
 
 
-def tag_pins(tag: bytes, texts: Iterable[bytes], *, escapes: bool = False) -> PinReason | None:
-    """The second net: whether a completed command pins the session.
+def tag_pins(tag: bytes, heads: Collection[bytes], reasons: Collection[PinReason]) -> PinReason | None:
+    """The second net: whether a completed command pins the session. Takes no more time for a longer request.
 
     Arguments:
         tag: CommandComplete's tag without its NUL.
-        texts: SQL of the current request.
-        escapes: as for `inspect`.
+        heads: `Verdict.heads` of all texts of the current request together.
+        reasons: why their verdicts pin, each reason once, in the order of the texts.
     """
     name = tag.rstrip(b"0123456789 ")
     if name in HARMLESS_TAGS:
-        if name not in _TEMPORARY_TAGS:
-            return None
         temporary = PinReason.TEMPORARY_TABLE
-        return temporary if any(temporary in _looked(text, escapes=escapes).reasons for text in texts) else None
+        return temporary if name in _TEMPORARY_TAGS and temporary in reasons else None
     reason = PINNING_TAGS.get(name, PinReason.UNRECOGNISED_STATE)
     head = _SHOWN_BY_TEXT.get(name)
-    if head is None:
-        return reason
-    return _worst(reason, [_looked(text, escapes=escapes) for text in texts], head)
+    return reason if head is None or head not in heads else _worst(reason, reasons, head)
 
 
-def _looked(text: bytes, *, escapes: bool) -> Look:
-    look = Look(text, escapes=escapes)
-    look.run()
-    return look
-
-
-def _worst(reason: PinReason, looks: list[Look], head: bytes) -> PinReason | None:
-    """`reason` unless statements with this head were seen, and none of them has done anything lasting."""
-    if not any(head in look.heads for look in looks):
-        return reason
-    found = [r for look in looks for r in look.reasons]
+def _worst(reason: PinReason, found: Collection[PinReason], head: bytes) -> PinReason | None:
+    """For a request with this head in it: what the tag says, unless no statement of it did anything lasting."""
     if head == b"do":
-        return found[0] if found else None
+        return next(iter(found), None)
     return reason if reason in found or PinReason.UNRECOGNISED_STATE in found else None
 
 

@@ -11,6 +11,7 @@ after it.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from rdsp_codecs.errors import WireError
+from rdsp_codecs.postgres.unnamed import NOTHING, InSession
 
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.session_state import Verdict
@@ -27,12 +29,16 @@ if TYPE_CHECKING:
 PREFIX: Final = b"rdsp_"
 """Our names on a backend: `rdsp_1`, `rdsp_2`... counted per backend."""
 
-NOBODY: Final = b"rdsp_0"
-"""A name that no statement ever has: closing it is answered and does nothing, binding it is an error."""
+NOBODY: Final = PREFIX + b"x" + os.urandom(12).hex().encode()
+"""A name that no statement ever has, because nobody can know it: closing it is answered and does nothing, binding it
+is an error.
+"""
 
 _LENGTH = struct.Struct(">I")
 _COUNT = struct.Struct(">H")
 _FIELD = struct.Struct(">IhIhih")
+
+_REPORTED_MAX: Final = 7
 
 StatementKey = tuple[bytes, bytes, bytes]
 Inspect = Callable[[bytes], "Verdict"]
@@ -49,9 +55,10 @@ class Statement:
         verdict: what inspection found in the text.
         shape: the row description, reduced by `shape_of`; None until the server has described the statement.
         key: the statement's identity on backends; None while `shape` is.
-        home: the backend on which `home_name` is valid although `key` may not be known yet.
+        home: the `PostgresState.epoch` in which `home_name` is valid although `key` may not be known yet.
         assumed: the client was told that it is parsed on the word of another session's; its shape was not shown to it.
         bound: the client has bound it (so it was, or will be, executed).
+        changed: it stands under the client's name on a pinned backend, and returns something else than it did.
     """
 
     text: bytes | None
@@ -59,10 +66,11 @@ class Statement:
     verdict: Verdict
     shape: bytes | None = None
     key: StatementKey | None = None
-    home: PostgresState | None = None
+    home: object | None = None
     home_name: bytes = b""
     assumed: bool = False
     bound: bool = False
+    changed: bool = False
     sent: bytes = b""
 
     def __attrs_post_init__(self) -> None:
@@ -83,15 +91,24 @@ class SharedStatements:
     wait for. Invariant: bounded; an entry says that a server of this pool has parsed this text with these types.
     """
 
-    __slots__ = ("_known", "sequence_minded")
+    __slots__ = ("_known", "_reported", "sequence_minded")
 
     TEXTS: Final = 1000
     TEXT_BYTES: Final = 16384
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[bytes, bytes], tuple[bytes, bytes]] = OrderedDict()
+        self._reported: list[dict[str, str]] = []
         self.sequence_minded = False
         """A session of this pool has asked for currval or lastval: backends forget sequences when they change hands."""
+
+    def reported(self, parameters: dict[str, str]) -> dict[str, str]:
+        """The mapping that stands for equal ones: what backends reported at login is compared by identity."""
+        for known in self._reported:
+            if known == parameters:
+                return known
+        self._reported = [*self._reported[-_REPORTED_MAX:], parameters]
+        return parameters
 
     def learn(self, statement: Statement) -> None:
         """A server has described the statement."""
@@ -112,18 +129,18 @@ class SharedStatements:
         return statement
 
 
-class StatementBook:
+class StatementBook(InSession):
     """The prepared statements of one session under the client's names.
 
     Invariant: `named` and `unnamed` are what a direct connection's server would have after all messages handed on so
     far, assuming that those still unanswered succeed; the ledger's undo functions correct it when they do not.
     """
 
-    __slots__ = ("named", "unnamed")
+    __slots__ = ("named",)
 
     def __init__(self) -> None:
         self.named: dict[bytes, Statement] = {}
-        self.unnamed: Statement | None = None
+        self.last = NOTHING
 
     def name_on(self, state: PostgresState, statement: Statement) -> bytes | None:
         """The statement's name on this backend, None when the backend does not have it."""
@@ -132,7 +149,7 @@ class StatementBook:
             if name is not None:
                 state.statements.move_to_end(statement.key)
                 return name
-        return statement.home_name if statement.home is state else None
+        return statement.home_name if statement.home is state.epoch else None
 
     def settle_on(self, state: PostgresState, statement: Statement) -> None:
         """A statement just parsed on `state` under `home_name` was described: register it, or the older twin."""
@@ -145,11 +162,6 @@ class StatementBook:
         elif twin != statement.home_name:
             state.garbage.append(statement.home_name)
         statement.home, statement.home_name = None, b""
-
-    def forget(self) -> None:
-        """The client dropped all of its statements."""
-        self.named.clear()
-        self.unnamed = None
 
 
 def parsed_alone(data: bytes, book: StatementBook, shared: SharedStatements, inspect: Inspect) -> int:

@@ -26,12 +26,23 @@ class Texts:
         debug_text: pins carry the text instead of its digest.
     """
 
-    __slots__ = ("_debug_text", "escapes", "multibyte_unsafe")
+    __slots__ = ("_debug_text", "_utf8", "escapes", "multibyte_unsafe")
 
     def __init__(self, *, debug_text: bool) -> None:
         self._debug_text = debug_text
         self.escapes = False
         self.multibyte_unsafe = False
+        self._utf8 = True
+
+    def can_be(self, name: bytes) -> bool:
+        """Whether a name is text in the client's encoding, as far as that is known here."""
+        if not self._utf8 or name.isascii():
+            return True
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            return False
+        return True
 
     def inspect(self, text: bytes) -> Verdict:
         """What the text does to the session."""
@@ -52,6 +63,7 @@ class Texts:
             self.escapes = value == "off"
         elif name == "client_encoding":
             self.multibyte_unsafe = value in _UNSAFE_ENCODINGS
+            self._utf8 = value == "UTF8"
 
     def detail(self, text: bytes) -> str:
         """What a pin says about a text."""

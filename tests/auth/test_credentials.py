@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 
 from rdsp.auth.credentials import Credentials
 from rdsp.auth.folder import BadSecret, SecretsFolder, parse_secret
+from rdsp.config.kinds import Hidden
+from rdsp.config.load import from_target, loads
 from rdsp.config.model import Proxy, Secret, Target, UserAuth
+from rdsp.config.units import BadValue
+from rdsp.errors import ConfigError
 
 
 @attrs.define
@@ -214,6 +218,45 @@ def test_any_other_bytes_are_a_bad_secret_and_nothing_else(data: bytes) -> None:
     else:
         assert user
         assert password
+
+
+@pytest.mark.parametrize("key", ["username", "password"])
+def test_half_a_character_in_a_secret_is_reported_and_not_shown(tmp_path: Path, key: str) -> None:
+    reports: list[str] = []
+    secret = {"username": "batch", "password": "hunter2", key: "hunter2\udce9"}
+    (tmp_path / "a.json").write_text(json.dumps(secret))
+    folder = SecretsFolder(str(tmp_path), reports.append)
+    assert folder.passwords("batch", 0.0) == folder.passwords("hunter2\udce9", 0.0) == ()
+    (report,) = reports
+    assert f'has no text under "{key}" that UTF-8 could hold' in report
+    assert "hunter2" not in report
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        'target.host = "db"\ntarget.username = "app"\ntarget.password = "${PGPW}"',
+        'target.url = "postgresql://app:${PGPW}@db/shop"',
+    ],
+)
+def test_a_variable_that_is_no_utf_8_is_a_fault_that_does_not_show_it(target: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        loads(f"[[proxies]]\n{target}\n", environ={"PGPW": "hunter2\udce9"})
+    assert "the environment variable PGPW is not UTF-8 text" in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+    assert "dce9" not in str(raised.value)
+
+
+def test_a_url_of_the_command_line_that_is_no_utf_8_is_a_fault_that_does_not_show_it() -> None:
+    with pytest.raises(ConfigError) as raised:
+        from_target("postgresql://app:hunter2\udce9@db/shop", "127.0.0.1:0", environ={})
+    assert "--target: is not UTF-8 text" in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_secret_that_is_no_utf_8_is_no_secret() -> None:
+    with pytest.raises(BadValue, match="^is not UTF-8 text$"):
+        Hidden().check(Secret("hunter2\udce9"))
 
 
 @pytest.mark.parametrize("data", [b"[" * 100_000, b"1" * 5000, b"\xff", b""])

@@ -8,6 +8,7 @@ marked, with the reason.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -51,6 +52,9 @@ def sasl(first: bytes = b"n,,n=,r=abcdefghij", mechanism: bytes = b"SCRAM-SHA-25
     return message("p", mechanism + b"\0" + struct.pack(">I", len(first)) + first)
 
 
+NO_RESPONSE = message("p", b"SCRAM-SHA-256\0\xff\xff\xff\xff")
+
+
 def cancel_request(pid: int, key: bytes) -> bytes:
     return struct.pack(">III", 12 + len(key), 80877102, pid) + key
 
@@ -64,14 +68,26 @@ def until_closed(sock: socket.socket) -> bytes:
     return data
 
 
-def knock(port: int, data: bytes, seconds: float = 5.0) -> list[str]:
-    """What a newcomer is told for these bytes until the connection is closed. Raises `TimeoutError` when it is not."""
+def knock(port: int, data: bytes, seconds: float = 5.0, *, final: bytes = b"", texts: bool = False) -> list[str]:
+    """What a newcomer is told for these bytes until the connection is closed. Raises `TimeoutError` when it is not.
+
+    With `final` that is sent, too, when SCRAM's challenge has come; its nonce is put in for `%n`.
+    """
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as sock:
         sock.sendall(data)
-        answer, told = until_closed(sock), []
+        answer, told = b"", []
+        while final and b",i=" not in answer:
+            answer += sock.recv(1000)
+        if final:
+            nonce = answer[answer.index(b"r=") + 2 :].split(b",")[0]
+            sock.sendall(message("p", final.replace(b"%n", nonce)))
+        answer += until_closed(sock)
     while len(answer) >= 5:
         size = struct.unpack(">I", answer[1:5])[0] + 1
-        told.append(shown((chr(answer[0]), answer[5:size])))
+        received = chr(answer[0]), answer[5:size]
+        told.append(shown(received))
+        if texts and received[0] == "E":
+            told += [part.decode("latin-1") for part in received[1].split(b"\0") if part[:1] in (b"M", b"D")]
         answer = answer[size:]
     return told
 
@@ -116,6 +132,11 @@ class Scene:
 
     def memory(self) -> int:
         return int(Path(f"/proc/{self.proxy.pid}/statm").read_text().split()[1]) * 4096
+
+    def processor_time(self) -> float:
+        """Seconds that the proxy has computed."""
+        fields = Path(f"/proc/{self.proxy.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def grew(self) -> float:
         """By how many MiB the proxy is larger than before."""
@@ -211,16 +232,33 @@ LOGINS: dict[str, bytes | tuple[bytes, str]] = {
     "an unknown mechanism": startup() + sasl(mechanism=b"SCRAM-SHA-999"),
     "a query before the password": startup() + query("SELECT 1"),
     "an empty SASL message": startup() + message("p"),
+    "a mechanism without its NUL": startup() + message("p", b"SCRAM-SHA-256"),
+    "no length of a response": startup() + message("p", b"SCRAM-SHA-256\0"),
+    "too large a length of a response": startup() + message("p", b"SCRAM-SHA-256\0\0\0\0\2n"),
+    "too small a length of a response": startup() + message("p", b"SCRAM-SHA-256\0\0\0\0\1n,,"),
+    "a response although there is none": startup() + message("p", b"SCRAM-SHA-256\0\xff\xff\xff\xffn,,n=,r=abc"),
+    "none, and an empty one": startup() + NO_RESPONSE + message("p"),
+    "none, twice": startup() + NO_RESPONSE * 2,
     "nonsense for SCRAM": startup() + sasl(b"nonsense"),
+    "a NUL in SCRAM": startup() + sasl(b"n,,n=,r=abc\0"),
+    "SCRAM as somebody else": startup() + sasl(b"n,a=other,n=,r=abc"),
+    "SCRAM with an extension": startup() + sasl(b"n,,m=x,n=,r=abc"),
+    "SCRAM without a name": startup() + sasl(b"n,,r=abc"),
+    "a nonce that cannot be printed": startup() + sasl(b"n,,n=,r=\x01"),
+    "a bad attribute": startup() + sasl(b"n,,n=,r=abc,\xe9=x"),
     "channel binding": startup() + sasl(b"p=tls-unique,,n=,r=abc"),
     "another nonce": startup() + sasl() + message("p", b"c=biws,r=other,p=" + b"A" * 43 + b"="),
     "no proof": startup() + sasl() + message("p", b"c=biws,r=other"),
     "a query instead of the proof": startup() + sasl() + query("SELECT 1"),
-    "a length of 3": (startup() + b"p\0\0\0\3", "08P01 instead of 28P01"),
-    "a huge length": (startup() + b"p\x7f\0\0\0", "08P01 instead of 28P01"),
+    "a length of 3": startup() + b"p\0\0\0\3",
+    "a length of 1025": startup() + b"p\0\0\4\1",
+    "a huge length": startup() + b"p\x7f\0\0\0",
+    "a length of 3 of the proof": startup() + sasl() + b"p\0\0\0\3",
+    "a huge length of the proof": startup() + sasl() + b"p\x7f\0\0\0",
 }
 CLOSED_ON: dict[str, bytes | tuple[bytes, str]] = {
     **{f"length {n}": struct.pack(">iI", n, 3 << 16) for n in (0, 3, 4, 7, 0x7FFFFFFF, -1)},
+    "10,005 bytes": startup(WHO + b"x\0" + b"y" * (10_005 - 9 - len(WHO) - 3) + b"\0"),
     "10,000 parameters": startup(WHO + b"".join(b"p%d\0v\0" % number for number in range(10_000))),
     "HTTP": b"GET / HTTP/1.1\r\nHost: example\r\n\r\n",
     "TLS without asking": bytes.fromhex("160301020001") + bytes(500),
@@ -231,13 +269,13 @@ CLOSED_ON: dict[str, bytes | tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("data", cases(LOGINS))
 def test_a_login_that_is_wrong_fails_as_at_the_server(scene: Scene, data: bytes) -> None:
-    assert knock(scene.port, data) == knock(scene.server.port, data)
+    assert knock(scene.port, data, texts=True) == knock(scene.server.port, data, texts=True)
 
 
 @pytest.mark.parametrize("data", cases(CLOSED_ON))
 def test_what_is_no_start_up_packet_is_closed_at_once(scene: Scene, data: bytes) -> None:
     assert knock(scene.server.port, data) == []
-    assert knock(scene.port, data) in ([], ["FATAL 08P01"])
+    assert knock(scene.port, data) == []
 
 
 def test_nothing_in_clear_behind_an_ssl_request_is_believed(scene: Scene) -> None:
@@ -269,22 +307,6 @@ def test_who_is_not_let_in_cannot_tell_why_and_forges_no_log_line(scene: Scene) 
     assert "\n2026 [ERROR] forged" not in scene.proxy.log()
 
 
-@pytest.mark.parametrize("proof", [b"", b"AAAA"], ids=["empty", "short"])
-@wrong("28P01 where the server says 08P01: a proof that is not 32 bytes is malformed")
-def test_a_proof_of_a_wrong_length_is_malformed(scene: Scene, proof: bytes) -> None:
-    told = []
-    for port in (scene.server.port, scene.port):
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
-            sock.sendall(startup() + sasl())
-            challenge = b""
-            while b",i=" not in challenge:
-                challenge += sock.recv(1000)
-            nonce = challenge[challenge.index(b"r=") :].split(b",")[0]
-            sock.sendall(message("p", b"c=biws," + nonce + b",p=" + proof))
-            told.append(shown(("E", until_closed(sock)[5:])))
-    assert told[1] == told[0]
-
-
 class SlowClient(RawClient):
     """Logs in byte by byte."""
 
@@ -312,10 +334,12 @@ def test_who_stalls_in_the_login_is_sent_away(postgres15: TestServer, tmp_path: 
         assert {told.result()[-1] for told in stalled} == {"FATAL 57P05"}
 
 
-@wrong("the last words spin for 5 s on a TLS handshake that was not made, and take a whole processor", TimeoutError)
 def test_who_stalls_in_the_tls_handshake_is_sent_away(postgres15: TestServer, tmp_path: Path) -> None:
     with staged(postgres15, tmp_path, login_timeout=0.2) as scene:
-        knock(scene.port, SSL_REQUEST, 2)
+        before = scene.processor_time()
+        with ThreadPoolExecutor(20) as pool:
+            list(pool.map(lambda _: knock(scene.port, SSL_REQUEST, 2), range(20)))
+        assert scene.processor_time() - before < 1
 
 
 # -- after the login ------------------------------------------------------------------------------------------------
@@ -324,32 +348,32 @@ MESSAGES: dict[str, bytes | tuple[bytes, str]] = {
     "Query without its NUL": message("Q", b"SELECT 1"),
     "an empty Query": message("Q"),
     "two texts in a Query": message("Q", b"SELECT 1\0SELECT 2\0"),
-    "an empty Parse": (message("P"), "FATAL instead of ERROR"),
-    "Parse with one text": (message("P", b"\0"), "FATAL instead of ERROR"),
+    "an empty Parse": message("P"),
+    "Parse with one text": message("P", b"\0"),
     "Parse without types": message("P", b"\0SELECT 1\0"),
     "Parse with too many types": message("P", b"x\0SELECT 1\0\xff\xff"),
     "Parse with more behind it": message("P", b"x\0SELECT 1\0\0\0more"),
-    "an empty Bind": (message("B"), "FATAL instead of ERROR"),
-    "Bind without a statement": (message("B", b"p\0s"), "FATAL instead of ERROR"),
+    "an empty Bind": message("B"),
+    "Bind without a statement": message("B", b"p\0s"),
     "Bind without counts": message("B", b"\0\0"),
     "Bind with too many formats": message("B", b"\0\0\xff\xff"),
     "Bind with too many values": message("B", b"\0\0\0\0\xff\xff"),
     "Bind with a huge value": message("B", b"\0\0\0\0\0\1\x7f\xff\xff\xff"),
     "Bind with a negative size": message("B", b"\0\0\0\0\0\1\xff\xff\xff\xfe\0\0"),
     "Describe of nothing known": message("D", b"x\0"),
-    "Describe without a name": (message("D", b"S"), "repaired: 26000 instead of 08P01"),
-    "Describe without NUL": (message("D", b"Sab"), "repaired, and cut: 26000 instead of 08P01"),
+    "Describe without a name": message("D", b"S"),
+    "Describe without NUL": message("D", b"Sab"),
     "Close of nothing known": message("C", b"x\0"),
     "Close of a portal without NUL": message("C", b"Pab"),
-    "Close without NUL": (message("C", b"Sab"), "repaired, and cut: CloseComplete instead of 08P01"),
-    "Close with more behind it": (message("C", b"Sab\0more"), "repaired: CloseComplete instead of 08P01"),
+    "Close without NUL": message("C", b"Sab"),
+    "Close with more behind it": message("C", b"Sab\0more"),
     "Execute without a count": message("E", b"\0"),
     "an empty Execute": message("E"),
     "Execute of no portal": execute("never"),
     "an empty FunctionCall": message("F"),
     "FunctionCall with a huge count": message("F", b"\0\0\0\1\0\0\xff\xff"),
     "Sync with more in it": message("S", b"more"),
-    "Flush with more in it": (message("H", b"more"), "dropped between requests, where the server says 08P01"),
+    "Flush with more in it": message("H", b"more"),
     "CopyData outside of COPY": copy_data(b"x"),
     "CopyDone outside of COPY": COPY_DONE,
     "CopyFail outside of COPY": message("f", b"x"),
@@ -358,11 +382,11 @@ MESSAGES: dict[str, bytes | tuple[bytes, str]] = {
     "strangers' names": bind("", "rdsp_1") + SYNC + describe("S", "rdsp_2") + SYNC + close("S", "rdsp_1"),
     "strangers' names in SQL": query("EXECUTE rdsp_1") + query("DEALLOCATE rdsp_1"),
     "names like the proxy's": parse("rdsp_1", "SELECT 1") + bind("", "rdsp_1") + SYNC + query("EXECUTE rdsp_1"),
-    "the name of nobody": (parse("rdsp_0", "SELECT 1") + SYNC + query("EXECUTE rdsp_0"), "_go_native closes rdsp_0"),
-    "a name that is no UTF-8": (message("P", b"\xe9\0SELECT 1\0\0\0"), "accepted, where the server says 22021"),
-    "long names": (parse("x" * 63, "SELECT 1") + parse("x" * 64, "SELECT 1"), "the server compares 63 bytes"),
-    "an error that ends with VFATAL": (query("DO $$BEGIN RAISE 'VFATAL'; END$$"), "taken for a FATAL one"),
-    "a long error": (query(f"DO $$BEGIN RAISE '%', repeat('x', {17 * MIB}); END$$"), "over max_held_bytes: 08P01"),
+    "the name of nobody": parse("rdsp_0", "SELECT 1") + SYNC + query("EXECUTE rdsp_0"),
+    "a name that is no UTF-8": message("P", b"\xe9\0SELECT 1\0\0\0"),
+    "long names": parse("x" * 63, "SELECT 1") + parse("x" * 64, "SELECT 1"),
+    "an error that ends with VFATAL": query("DO $$BEGIN RAISE 'VFATAL'; END$$"),
+    "a long error": query(f"DO $$BEGIN RAISE '%', repeat('x', {17 * MIB}); END$$"),
 }
 
 
@@ -373,7 +397,6 @@ def test_malformed_messages_are_answered_as_by_the_server(scene: Scene, data: by
 
 
 @pytest.mark.parametrize("tag", "DC")
-@wrong("IndexError in requests.py: XX000, and a traceback in the log")
 def test_an_empty_describe_or_close_is_answered_as_by_the_server(
     postgres15: TestServer, tmp_path: Path, tag: str
 ) -> None:
@@ -382,7 +405,7 @@ def test_an_empty_describe_or_close_is_answered_as_by_the_server(
         assert proxied == direct
 
 
-@pytest.mark.parametrize("length", [6, pytest.param(5, marks=wrong("the error names the statement in UTF-8"))])
+@pytest.mark.parametrize("length", [6, 5])
 def test_names_in_another_encoding_are_names(scene: Scene, length: int) -> None:
     told = []
     for port in (scene.server.port, scene.port):
@@ -401,7 +424,6 @@ def test_messages_that_only_a_server_sends_end_the_session(scene: Scene) -> None
 
 
 @pytest.mark.parametrize("data", [b"~\0\0\1\0", b"H\3\0\0\0" + bytes(60000)], ids=["unknown", "a Flush of 48 MiB"])
-@wrong("the rest of the message is waited for until idle_client_timeout", TimeoutError)
 def test_a_message_that_cannot_be_right_is_refused_at_its_head(scene: Scene, data: bytes) -> None:
     for port in (scene.server.port, scene.port):
         client = scene.login(port)

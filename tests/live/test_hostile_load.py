@@ -17,8 +17,8 @@ from resource import RLIMIT_NOFILE, prlimit
 import pytest
 
 from tests.live.test_hostile import MIB, cancel_request, knock, login, shown, staged, wrong
-from tests.servers.postgres import TestServer
-from tests.servers.rawclient import FLUSH, SYNC, bind, copy_data, execute, parse, query
+from tests.servers.postgres import PASSWORD, USER, TestServer
+from tests.servers.rawclient import FLUSH, SYNC, RawClient, bind, copy_data, execute, parse, query
 
 pytestmark = pytest.mark.live
 
@@ -104,7 +104,6 @@ HIDDEN = SYNC + query("SELECT 'stolen' FROM pg_sleep(0.5000)")
 
 
 @pytest.mark.parametrize("tag", "DC")
-@wrong("the rest of a message over max_held_bytes goes to the server as messages, unseen")
 def test_no_message_hides_in_another_and_answers_a_stranger(postgres15: TestServer, tmp_path: Path, tag: str) -> None:
     with staged(postgres15, tmp_path, max_held_bytes=65536) as scene:
         client = scene.login()
@@ -118,7 +117,6 @@ def test_no_message_hides_in_another_and_answers_a_stranger(postgres15: TestServ
         assert scene.innocent.value("SELECT 'mine'") == b"mine"
 
 
-@wrong("_parse_again answers the head of it with two messages, and lets the rest pass as messages")
 def test_no_message_hides_in_the_second_parse_of_a_name(postgres15: TestServer, tmp_path: Path) -> None:
     with staged(postgres15, tmp_path, max_held_bytes=65536) as scene:
         parts = b"x\0SELECT 1".ljust(5000), b" " * MIB, b"\0" + struct.pack(">H", len(HIDDEN) // 4) + HIDDEN
@@ -128,9 +126,16 @@ def test_no_message_hides_in_the_second_parse_of_a_name(postgres15: TestServer, 
 
 
 @pytest.mark.parametrize(
-    "act", ["DEALLOCATE %I", "DEALLOCATE %I; PREPARE %I AS SELECT ''evil''::text"], ids=["drop", "swap"]
+    "act",
+    [
+        pytest.param("DEALLOCATE %I", id="drop"),
+        pytest.param(
+            "DEALLOCATE %I; PREPARE %I AS SELECT ''evil''::text",
+            id="swap",
+            marks=wrong("functions are not looked into; see docs/reference/accepted-differences.md"),
+        ),
+    ],
 )
-@wrong("functions are not looked into, and a statement that is not the proxy's any more is used for good")
 def test_a_function_that_drops_statements_breaks_nobody_elses_for_good(
     postgres15: TestServer, tmp_path: Path, act: str
 ) -> None:
@@ -155,7 +160,6 @@ def test_a_function_that_drops_statements_breaks_nobody_elses_for_good(
         pytest.param(query("SELECT 1" + ";set a" * 60_000), id="a long text of SET"),
     ],
 )
-@wrong("all texts of a request are read again at each such command tag; and reading SQL stops all sessions")
 def test_no_statement_makes_everybody_wait(postgres15: TestServer, tmp_path: Path, data: bytes) -> None:
     with staged(postgres15, tmp_path) as scene:
         worst = 0.0
@@ -168,18 +172,16 @@ def test_no_statement_makes_everybody_wait(postgres15: TestServer, tmp_path: Pat
         assert worst < 0.3
 
 
-@wrong("the ledger and the texts keep every statement until something is answered")
 def test_statements_without_a_sync_are_not_kept(postgres15: TestServer, tmp_path: Path) -> None:
     with staged(postgres15, tmp_path, 1) as scene:
         client = scene.login()
-        for _ in range(7):
+        for _ in range(20):
             client.send(parse("", "SELECT 1 --" + "x" * 8 * MIB), bind(), execute())
         assert client.ask(SYNC)[-1][0] == "Z"
-        assert scene.grew() < 36
+        assert scene.grew() < 90, "of 160 MiB"
 
 
 @pytest.mark.parametrize("data", [parse("", "SELECT 1") + FLUSH, b"Q\3\0\0\0"], ids=["no Sync", "half a long Query"])
-@wrong("no time limit holds for a session that is BUSY", TimeoutError)
 def test_who_says_no_more_in_a_request_does_not_keep_his_backend(
     postgres15: TestServer, tmp_path: Path, data: bytes
 ) -> None:
@@ -193,25 +195,25 @@ def test_who_says_no_more_in_a_request_does_not_keep_his_backend(
         scene.innocent = other
 
 
-@wrong("logins that cannot succeed stand first in the queue, and one back-off holds for all users and databases")
 def test_logins_that_the_server_hangs_up_on_hold_up_nobody(postgres15: TestServer, tmp_path: Path) -> None:
-    def attempt(database: str, **parameters: str) -> None:
+    def attempt(**parameters: str) -> None:
         with contextlib.suppress(OSError):
-            login(scene.port, database=database, **parameters).close()
+            RawClient(scene.port, {"user": USER, **parameters}, PASSWORD).close()
 
     with staged(postgres15, tmp_path) as scene:
+        # As long as a start-up packet may be; with the database's name that the proxy adds it is too long for the
+        # server, which then hangs up without a word.
+        fill = 10_004 - 8 - len(f"user\0{USER}\0a.b\0\0\0")
         for number in range(3):
-            # A start-up packet of more than 10,000 bytes is no ErrorResponse to the server, but the end.
-            long = {"a.b": str(number) + "x" * 11_000}
-            threading.Thread(target=attempt, args=("app",), kwargs=long, daemon=True).start()
-        scene.proxy.wait_for_log("could not be opened. dbConnection=6")
-        other = threading.Thread(target=attempt, args=("other",), daemon=True)
+            long = {"a.b": str(number) + "x" * (fill - 1)}
+            threading.Thread(target=attempt, kwargs=long, daemon=True).start()
+        scene.proxy.wait_for_log("could not be opened. dbConnection=4")
+        other = threading.Thread(target=attempt, kwargs={"database": "other"}, daemon=True)
         other.start()
         other.join(4)
         assert not other.is_alive()
 
 
-@wrong("Pool._facts keeps the start-up parameters of every login that was ever tried")
 def test_start_up_parameters_are_forgotten(postgres15: TestServer, tmp_path: Path) -> None:
     with staged(postgres15, tmp_path) as scene, ThreadPoolExecutor(8) as pool:
 

@@ -138,6 +138,23 @@ def test_an_unreachable_server_is_tried_again_later() -> None:
     assert [type(d) for d in book.tick(again)] == [Open]
 
 
+def test_nothing_is_kept_of_a_key_without_members_and_waiters() -> None:
+    book = Book(attrs.evolve(LIMITS, limit=1))
+    member = open_one(book, "a")
+    book.give_back(member, 0.0)
+    assert book.take("a", 0.0) is member
+    assert book.knows("a")
+    book.gone(member, 0.0)
+    assert not book.knows("a")
+    waiter = Waiter("b")
+    (opening,) = book.wait("b", waiter, 0.0)
+    assert isinstance(opening, Open)
+    assert book.knows("b")
+    book.open_failed(opening.member, 0.0, OpenFailure.DENIED, "no")
+    assert not book.knows("b")
+    assert not any(value for name, value in vars(book).items() if isinstance(value, dict)), vars(book)
+
+
 def test_a_wait_ends_on_time() -> None:
     book = Book(attrs.evolve(LIMITS, limit=1, wait_timeout=5.0))
     open_one(book, "a")
@@ -146,15 +163,6 @@ def test_a_wait_ends_on_time() -> None:
     assert book.next_deadline(1.0) == 6.0
     assert not book.tick(5.9)
     assert list(book.tick(6.0)) == [Fail(waiter, WaitFailure.TIMED_OUT)]
-
-
-def test_with_a_borrow_timeout_of_zero_only_what_is_idle_can_be_had() -> None:
-    book = Book(attrs.evolve(LIMITS, grows_when_waiting=False))
-    member = open_one(book, "a")
-    waiter = Waiter("a")
-    assert list(book.wait("a", waiter, 0.0)) == [Fail(waiter, WaitFailure.NOTHING_IDLE)]
-    book.give_back(member, 1.0)
-    assert book.take("a", 1.0) is member
 
 
 def test_lifetime_and_idle_limits() -> None:
@@ -209,6 +217,9 @@ class BookMachine(RuleBasedStateMachine):
         self.borrowed: list[Member] = []
         self.numbers = 0
         self.total = 0
+        self.opens = opens
+        self.failed_at: dict[str, float] = {}
+        self.busy = False
 
     def carry_out(self, decisions: Any) -> None:
         for decision in decisions:
@@ -224,6 +235,8 @@ class BookMachine(RuleBasedStateMachine):
                 self.borrowed.append(member)
             case Open(member):
                 assert member.state is MemberState.OPENING
+                if member.key in self.failed_at:
+                    assert self.now >= self.failed_at[member.key] + self.book.limits.backoff_first
                 self.opening.append(member)
             case Close(member, _):
                 assert member.state is MemberState.CLOSING
@@ -238,8 +251,8 @@ class BookMachine(RuleBasedStateMachine):
         self.answered.add(waiter.number)
         self.waiting.remove(waiter)
 
-    @rule(key=KEYS)
-    def ask(self, key: str) -> None:
+    @rule(key=KEYS, first=st.booleans())
+    def ask(self, key: str, first: bool) -> None:
         member = self.book.take(key, self.now)
         if member is not None:
             self.borrowed.append(member)
@@ -247,7 +260,7 @@ class BookMachine(RuleBasedStateMachine):
         self.numbers += 1
         waiter = Waiter(key, self.numbers)
         self.waiting.append(waiter)
-        self.carry_out(self.book.wait(key, waiter, self.now))
+        self.carry_out(self.book.wait(key, waiter, self.now, 40.0 if first else 0.0))
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -281,9 +294,15 @@ class BookMachine(RuleBasedStateMachine):
     def finish_opening(self, data: st.DataObject, outcome: OpenFailure | None) -> None:
         member = data.draw(st.sampled_from(self.opening))
         self.opening.remove(member)
+        if outcome in (OpenFailure.UNREACHABLE, OpenFailure.REFUSED_KEY):
+            self.failed_at.setdefault(member.key, self.now)
+        else:
+            self.failed_at.pop(member.key, None)
         if outcome is None:
+            self.busy = False
             self.carry_out(self.book.opened(member, object(), self.now))
         else:
+            self.busy = self.busy or outcome is OpenFailure.REFUSED_BUSY
             self.carry_out(self.book.open_failed(member, self.now, outcome, "refused"))
 
     @precondition(lambda self: self.closing)
@@ -298,6 +317,13 @@ class BookMachine(RuleBasedStateMachine):
         self.now += seconds
         self.carry_out(self.book.tick(self.now))
 
+    @rule()
+    def the_keeper_wakes(self) -> None:
+        deadline = self.book.next_deadline(self.now)
+        if deadline is not None:
+            self.now = max(self.now, deadline)
+            self.carry_out(self.book.tick(self.now))
+
     @rule(limit=st.integers(1, 5))
     def resize(self, limit: int) -> None:
         self.limit = limit
@@ -311,6 +337,8 @@ class BookMachine(RuleBasedStateMachine):
                 break
             for member in list(self.opening):
                 self.opening.remove(member)
+                self.failed_at.pop(member.key, None)
+                self.busy = False
                 self.carry_out(self.book.opened(member, object(), self.now))
             for member in list(self.borrowed):
                 self.borrowed.remove(member)
@@ -363,6 +391,34 @@ class BookMachine(RuleBasedStateMachine):
             return
         idle = {member.key for member in self.book.members() if member.state is MemberState.IDLE}
         assert not idle & {waiter.key for waiter in self.waiting}
+
+    @invariant()
+    def a_key_that_fails_holds_up_no_other(self) -> None:
+        """While there is room, whoever waits for another key has an open under way."""
+        if not hasattr(self, "book") or self.busy:
+            return
+        statistics = self.book.statistics()
+        if len(self.opening) >= self.opens or statistics.limit <= len(list(self.book.members())):
+            return
+        opening = [member.key for member in self.opening]
+        for key in {waiter.key for waiter in self.waiting} - self.failed_at.keys():
+            assert opening.count(key) >= len([waiter for waiter in self.waiting if waiter.key == key])
+
+    @invariant()
+    def the_keeper_knows_when_to_try_again(self) -> None:
+        """Somebody waits, and no event will come: then time must."""
+        if hasattr(self, "book") and self.waiting and not (self.opening or self.borrowed or self.closing):
+            deadline = self.book.next_deadline(self.now)
+            assert deadline is not None
+            assert deadline <= self.now + self.book.limits.backoff_max
+
+    @invariant()
+    def nothing_is_kept_of_keys_that_are_gone(self) -> None:
+        if not hasattr(self, "book"):
+            return
+        known = {member.key for member in self.book.members()} | {waiter.key for waiter in self.waiting}
+        assert {key for key in "abc" if self.book.knows(key)} == known
+        assert vars(self.book)["_idle"].keys() <= known
 
 
 TestBook = BookMachine.TestCase

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ssl
+
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
-from rdsp.config.model import Limits, TargetGroup
-from rdsp.net.memory import Script
+from rdsp.config.model import Limits, Secret, TargetGroup, UserAuth
+from rdsp.converse import receive, send_all
+from rdsp.net.memory import MemoryTransport, Script, memory_pair
+from rdsp.session import run
+from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.postgres import messages as m
+from rdsp_codecs.steps import TlsFacts, TlsSide
 from tests.runtime.world import EXECUTE, bind, parse, proxy, simulate, world
 
 ONE = TargetGroup(max_backends=1)
@@ -140,6 +147,111 @@ def test_a_first_backend_that_closes_before_its_waiter_has_run_is_not_given_back
             assert w.statistics().idle == 1
 
     simulate(main, seed=seed)
+
+
+async def test_nothing_is_said_in_a_handshake_that_was_not_finished(clock: MockClock) -> None:
+    """Whoever asked for TLS cannot read words in clear, and OpenSSL writes none before it has read."""
+
+    class Stalled(MemoryTransport):
+        """A handshake that waits for its peer for ever; what would be sent meanwhile has to read first."""
+
+        tries = 0
+
+        async def start_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> TlsFacts:
+            self.in_handshake = True
+            await trio.sleep_forever()
+            raise AssertionError
+
+        def send(self, data: bytes, /) -> int:
+            if not self.in_handshake:
+                return super().send(data)
+            self.tries += 1
+            raise ssl.SSLWantReadError
+
+    async with world(proxy(limits=Limits(login_timeout=3))) as w:
+        w.context.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        theirs, ours = memory_pair("client")
+        stalled = Stalled("client", ours._in, ours._out, local=True)
+        stalled.other, theirs.other = theirs, stalled
+        await send_all(theirs, m.untagged(m.SSL_REQUEST))
+        await run.serve_client(w.context, stalled)
+        assert stalled.closed
+        assert stalled.tries == 0
+        assert trio.current_time() == 3, "and not the time of last words behind it"
+        assert await receive(theirs, 10) == b"S"
+        with pytest.raises(PeerClosed):
+            await receive(theirs, 10)
+        await w.settle()
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_tls_waits_for_what_it_says_it_wants(clock: MockClock, sends: bool) -> None:
+    """A send that has to read first, and the other way round."""
+    ours, theirs = memory_pair("tls", Script(capacity=10))
+    blocked = ssl.SSLWantReadError if sends else ssl.SSLWantWriteError
+    tries = 0
+
+    def attempt(_: object) -> bytes:
+        nonlocal tries
+        tries += 1
+        if not (ours.has_unread() if sends else ours._can_write()):
+            raise blocked
+        return b"done"
+
+    if sends:
+        ours.send = lambda data: len(attempt(data)) and len(data)  # type: ignore[method-assign]
+    else:
+        assert ours.send(b"x" * 11) == 10  # there is no more room
+        await send_all(theirs, b"y")
+        ours.recv = attempt  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send_all, ours, b"data") if sends else nursery.start_soon(receive, ours, 10)
+        await trio.sleep(5)
+        assert tries == 1
+        if sends:
+            await send_all(theirs, b"y")
+        else:
+            await receive(theirs, 10)
+    assert tries == 2
+
+
+async def test_who_is_known_is_worked_out_before_any_client_speaks(clock: MockClock) -> None:
+    """So nothing is worked out while one waits to be refused."""
+    asked: list[bytes] = []
+
+    async def derive(password: bytes, salt: bytes, iterations: int) -> bytes:
+        asked.append(password)
+        await trio.lowlevel.checkpoint()
+        return bytes(32)
+
+    async with world() as w:
+        assert asked == []
+        entries = tuple(UserAuth(username=name, password=Secret(f"of-{name}")) for name in ("app", "web"))
+        w.context.credentials.update(attrs.evolve(w.context.settings, auth=entries))
+        w.context.derive = derive
+        silent = w.dial()
+        await w.until(lambda: len(asked) == 3)
+        assert {b"of-app", b"of-web"} < set(asked)
+        silent.transport.close()
+        await w.settle()
+
+
+async def test_an_error_about_a_text_is_not_told_to_the_client(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shows a piece of the text, and that may be a password."""
+
+    async def greet(*_: object) -> None:
+        "hunter2\udce9".encode()
+
+    monkeypatch.setattr(run, "greet", greet)
+    async with world() as w:
+        client = w.dial()
+        reply = await client.reply()
+        assert (reply.errors, reply.texts) == (["08P01"], ["a text of the login is not UTF-8"])
+        client.transport.close()
+        await w.settle()
+        assert not any("dce9" in repr(end) for end in w.witness.ends)
 
 
 async def test_requests_sent_behind_the_login_in_one_write_are_served(clock: MockClock) -> None:

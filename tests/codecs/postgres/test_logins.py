@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import random
 import struct
@@ -139,7 +140,10 @@ def _startup(user: str = "app", code: int = 3 << 16, extra: bytes = b"") -> byte
 
 
 def _initial(first: bytes, mechanism: bytes = b"SCRAM-SHA-256") -> bytes:
-    body = mechanism + b"\0" + struct.pack(">I", len(first)) + first
+    return _response(mechanism + b"\0" + struct.pack(">I", len(first)) + first)
+
+
+def _response(body: bytes) -> bytes:
     return b"p" + struct.pack(">I", len(body) + 4) + body
 
 
@@ -211,20 +215,29 @@ def test_a_second_startup_message_in_the_middle_of_scram_lets_nobody_in() -> Non
 
 
 @pytest.mark.parametrize(
-    "first",
+    ("first", "code", "detail"),
     [
-        b"",
-        b"n,,",
-        b"n,,n=,r=",
-        b"p=tls-unique,,n=,r=abc",
-        b"n,a=other,n=,r=abc",
-        b"n,,r=abc",
-        b"x,,n=,r=abc",
-        b"n,,n=,r=a\x01",
+        (b"", "08P01", "The message is empty."),
+        (b"n", "08P01", 'Comma expected, but found character "0x00".'),
+        (b"n,,", "08P01", 'Expected attribute "n" but found "0x00".'),
+        (b"n,,n=,r=", "08P01", "The nonce is empty."),
+        (b"p=tls-unique,,n=,r=abc", "08P01", "The client selected SCRAM-SHA-256 without channel binding, but "),
+        (b"n,a=other,n=,r=abc", "0A000", None),
+        (b"n,,m=x,n=,r=abc", "0A000", None),
+        (b"n,b=,n=,r=abc", "08P01", "Unexpected attribute \"'b'\" in client-first-message."),
+        (b"n,,r=abc", "08P01", 'Expected attribute "n" but found "\'r\'".'),
+        (b"x,,n=,r=abc", "08P01", "Unexpected channel-binding flag \"'x'\"."),
+        (b"n,,n=,r=a\x01", "08P01", None),
+        (b"n,,n=,r=a\0", "08P01", "Message length does not match input length."),
+        (b"n,,n=,r=a,x", "08P01", 'Expected character "=" for attribute "x".'),
+        (b"n,,n=,r=a,\xe9=", "08P01", 'Attribute expected, but found invalid character "0xe9".'),
     ],
 )
-def test_malformed_first_messages_of_scram(first: bytes) -> None:
-    assert _turned(_startup(), _initial(first))["C"] == "08P01"
+def test_malformed_first_messages_of_scram(first: bytes, code: str, detail: str | None) -> None:
+    said = _turned(_startup(), _initial(first))
+    assert said["C"] == code
+    assert said.get("D", "").startswith(detail or "")
+    assert ("D" in said) == (detail is not None)
 
 
 @pytest.mark.parametrize(
@@ -232,20 +245,139 @@ def test_malformed_first_messages_of_scram(first: bytes) -> None:
 )
 def test_malformed_final_messages_of_scram_without_the_nonce(final: bytes) -> None:
     """CVE-2026-19888: a final message without a nonce."""
-    message = b"p" + struct.pack(">I", len(final) + 4) + final
-    assert _turned(_startup(), _initial(b"n,,n=,r=abc"), message)["C"] == "08P01"
+    assert _turned(_startup(), _initial(b"n,,n=,r=abc"), _response(final))["C"] == "08P01"
 
 
-@pytest.mark.parametrize("size", [0, 3, 1 << 20, (1 << 31) - 1, (1 << 32) - 1])
+def _with_nonce(final: bytes) -> dict[str, str]:
+    """What is said to a final message in which `%n` stands for the nonce."""
+    start = [_startup(), _initial(b"n,,n=,r=abc")]
+    _, script = play(greet(offer()), start, KNOWN)
+    nonce = script.sent.split(b"r=")[1].split(b",")[0]  # the same in every run, as its source is seeded
+    return _turned(*start, _response(final.replace(b"%n", nonce)))
+
+
+PROOF = base64.b64encode(b"x" * 32)
+
+
+@pytest.mark.parametrize("proof", [b"", b"AAAA", PROOF[:-1], base64.b64encode(b"x" * 33), b"!!!!", b" " + PROOF])
+def test_a_proof_that_is_not_32_bytes_is_malformed_and_not_wrong(proof: bytes) -> None:
+    said = _with_nonce(b"c=biws,r=%n,p=" + proof)
+    assert (said["C"], said["M"]) == ("08P01", "malformed SCRAM message")
+    assert said["D"] == "Malformed proof in client-final-message."
+
+
+@pytest.mark.parametrize(
+    ("final", "text"),
+    [
+        (b"c=eSws,r=%n,p=" + PROOF, "unexpected SCRAM channel-binding attribute in client-final-message"),
+        (b"c=biws,r=%nx,p=" + PROOF, "Nonce does not match."),
+        (b"c=biws,r=%n,1=,p=" + PROOF, "Attribute expected, but found invalid character \"'1'\"."),
+        (b"c=biws,r=%n", "Attribute expected, but found end of string."),
+        (b"c=biws,r=%n,p=" + PROOF + b",p=" + PROOF, "Garbage found at the end of client-final-message."),
+        (b"c=biws,r=%n,p=" + PROOF, 'password authentication failed for user "app"'),
+        (b"c=biws,r=%n,x=y,p=" + PROOF, 'password authentication failed for user "app"'),
+    ],
+)
+def test_final_messages_of_scram_with_the_nonce(final: bytes, text: str) -> None:
+    said = _with_nonce(final)
+    assert text in (said["M"], said.get("D"))
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", "invalid string in message"),
+        (b"SCRAM-SHA-256", "invalid string in message"),
+        (b"SCRAM-SHA-256\0", "insufficient data left in message"),
+        (b"SCRAM-SHA-256\0\0\0\0\2n", "insufficient data left in message"),
+        (b"SCRAM-SHA-256\0\0\0\0\0n", "invalid message format"),
+        (b"SCRAM-SHA-256\0\xff\xff\xff\xfen", "insufficient data left in message"),
+        (b"SCRAM-SHA-256\0\xff\xff\xff\xffn", "invalid message format"),
+        (b"SCRAM-SHA-1\0", "client selected an invalid SASL authentication mechanism"),
+    ],
+)
+def test_malformed_initial_responses(body: bytes, text: str) -> None:
+    said = _turned(_startup(), _response(body))
+    assert (said["C"], said["M"]) == ("08P01", text)
+
+
+def test_an_initial_response_may_come_in_the_next_message() -> None:
+    none = _response(b"SCRAM-SHA-256\0\xff\xff\xff\xff")
+    result, script = play(greet(offer()), [_startup(), none, _response(b"n,,n=,r=abc")], KNOWN)
+    assert result == Turned(None, "app")
+    assert b"R" + struct.pack(">II", 8, 11) + b"R" in script.sent
+    assert b"r=abc" in script.sent
+    assert _turned(_startup(), none, _response(b""))["D"] == "The message is empty."
+
+
+@pytest.mark.parametrize("size", [0, 3, 1025, 1 << 20, (1 << 31) - 1, (1 << 32) - 1])
 def test_password_messages_of_impossible_sizes(size: int) -> None:
-    """CVE-2026-107348: lengths are bounded before anything is done with them."""
-    assert _turned(_startup(), b"p" + struct.pack(">I", size))["C"] == "08P01"
+    """CVE-2026-107348: lengths are bounded before anything is done with them. What is said is the server's."""
+    message = b"p" + struct.pack(">I", size)
+    said = _turned(_startup(), message)
+    assert (said["C"], said["M"]) == ("28P01", 'password authentication failed for user "app"')
+    assert _turned(_startup(), _initial(b"n,,n=,r=abc"), message)["C"] == "28P01"
+    if size != 1025:
+        result, script = play(greet(offer(auth_methods=("md5",))), [_startup(), message], KNOWN)
+        assert isinstance(result, Turned)
+        assert result.problem is not None
+        assert len(script.sent) == 13, "the question, and no answer"
 
 
-@pytest.mark.parametrize("size", [0, 7, 1 << 20, (1 << 31) - 1, (1 << 32) - 1])
-def test_first_packets_of_impossible_sizes(size: int) -> None:
-    with pytest.raises(WireError):
-        play(greet(offer()), [struct.pack(">II", size, 3 << 16)], KNOWN)
+@pytest.mark.parametrize(
+    ("body", "code", "text"),
+    [
+        (b"", "08P01", "invalid password packet size"),
+        (b"md5", "08P01", "invalid password packet size"),
+        (b"md5\0\0", "08P01", "invalid password packet size"),
+        (b"m\0d\0", "08P01", "invalid password packet size"),
+        (b"\0", "28P01", "empty password returned by client"),
+        (b"x" * 60000 + b"\0", "28P01", 'password authentication failed for user "app"'),
+    ],
+)
+def test_malformed_passwords(body: bytes, code: str, text: str) -> None:
+    said = _turned(_startup(), _response(body), auth_methods=("md5",))
+    assert (said["C"], said["M"]) == (code, text)
+
+
+@pytest.mark.parametrize("method", ["scram-sha-256", "md5"])
+def test_a_name_that_is_no_utf_8_is_refused_like_another(method: str) -> None:
+    start = _startup(user="X").replace(b"X", b"\xe9")
+    answer = _initial(b"n,,n=,r=abc") if method != "md5" else _response(b"md5" + b"0" * 32 + b"\0")
+    result, script = play(greet(offer(auth_methods=(method,))), [start, answer], KNOWN)
+    assert isinstance(result, Turned)
+    assert method != "md5" or b'Mpassword authentication failed for user "\xe9"\0' in script.sent
+
+
+def test_another_message_instead_of_a_response() -> None:
+    for start in (b"", _initial(b"n,,n=,r=abc")):
+        said = _turned(_startup(), start, b"Q\0\0\0\4")
+        assert (said["C"], said["M"]) == ("08P01", "expected SASL response, got message type 81")
+    said = _turned(_startup(), b"Q\0\0\0\4", auth_methods=("md5",))
+    assert (said["C"], said["M"]) == ("08P01", "expected password response, got message type 81")
+
+
+@pytest.mark.parametrize("size", [0, 7, 10_005, 1 << 20, (1 << 31) - 1, (1 << 32) - 1])
+def test_first_packets_of_impossible_sizes_are_closed_without_a_word(size: int) -> None:
+    result, script = play(greet(offer(max_login_bytes=1 << 20)), [struct.pack(">II", size, 3 << 16)], KNOWN)
+    assert result == Turned(Problem(ProblemCode.PROTOCOL_VIOLATION, "invalid length of startup packet"), "")
+    assert script.sent == b""
+
+
+def test_the_largest_first_packet_is_read_unless_the_configuration_says_less() -> None:
+    start = _startup(extra=b"x\0" + b"y" * 9971 + b"\0")
+    assert len(start) == 10_004
+    result, _ = play(greet(offer(open_to_local=True)), [start], KNOWN)
+    assert isinstance(result, ClientLogin)
+    with pytest.raises(WireError, match=r"8\.\.10003"):
+        play(greet(offer(max_login_bytes=10_003)), [start], KNOWN)
+
+
+@pytest.mark.parametrize("key", [b"", bytes(300)])
+def test_a_cancel_request_of_a_wrong_size_is_closed_without_a_word(key: bytes) -> None:
+    result, script = play(greet(offer()), [struct.pack(">III", 12 + len(key), 80877102, 77) + key], KNOWN)
+    assert isinstance(result, Turned)
+    assert script.sent == b""
 
 
 def test_a_cancel_request_is_understood() -> None:

@@ -1,0 +1,158 @@
+"""Who waits for a database connection: in the order of arrival, by key, and who is next in turn. Pure.
+
+A key that fails (`rdsp.pool.backoff`) steps out of the line: its waiters go on waiting, and only one open at a time is
+tried for them. The book asks; it alone opens, grants and refuses.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Container, Hashable, Iterator
+from itertools import takewhile
+from typing import Any
+
+from rdsp.pool.backoff import FailingKeys
+from rdsp.pool.member import BookLimits
+
+
+class Waiting:
+    """A waiter's place in the queue."""
+
+    __slots__ = ("at_least", "key", "since", "waiter")
+
+    def __init__(self, key: Hashable, waiter: Any, since: float, at_least: float = 0.0) -> None:
+        self.key = key
+        self.waiter = waiter
+        self.since = since
+        self.at_least = at_least
+
+
+class Queue:
+    """All who wait.
+
+    Invariant: `line` is `all` without the waiters of failing keys: the very same object while no key fails.
+    """
+
+    def __init__(self) -> None:
+        self.all: OrderedDict[int, Waiting] = OrderedDict()
+        """Never replaced, so that the book may look at it without a detour."""
+        self.of_key: dict[Hashable, OrderedDict[int, Waiting]] = {}
+        self.line = self.all
+        self.failing = FailingKeys()
+        self._try_failing_at = 0.0
+
+    def add(self, key: Hashable, waiter: Any, now: float, at_least: float) -> None:
+        """At the end of the queue."""
+        if self.failing and key not in self.of_key and self.failing.again_at(key) <= now:
+            self.forgive(key)
+        entry = Waiting(key, waiter, now, at_least)
+        self.all[id(waiter)] = entry
+        if self.failing and key not in self.failing:
+            self.line[id(waiter)] = entry
+        self.of_key.setdefault(key, OrderedDict())[id(waiter)] = entry
+
+    def remove(self, entry: Waiting) -> None:
+        """Out of the queue."""
+        del self.all[id(entry.waiter)]
+        if self.failing:
+            self.line.pop(id(entry.waiter), None)
+        same = self.of_key[entry.key]
+        del same[id(entry.waiter)]
+        if not same:
+            del self.of_key[entry.key]
+
+    def clear(self) -> None:
+        """Nobody waits any more."""
+        self.all.clear()
+        self.of_key.clear()
+        self.failing = FailingKeys()
+        self.line = self.all
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def overdue(self, now: float, timeout: float) -> list[Waiting]:
+        """Whose time is over."""
+        # Sums as in `next_overdue`: a difference may be rounded to just less.
+        old = takewhile(lambda entry: now >= entry.since + timeout, self.all.values())
+        return [entry for entry in old if now >= entry.since + entry.at_least]
+
+    def next_overdue(self, timeout: float) -> Iterator[float]:
+        """When somebody's time is over: the earliest of these."""
+        for entry in self.all.values():
+            yield entry.since + max(timeout, entry.at_least)
+            if entry.at_least <= timeout:
+                return  # nobody behind is earlier
+
+    def next_try(self, not_before: float) -> float | None:
+        """When a failing key may be tried again."""
+        again = self.failing.next_moment()
+        return None if again is None else max(again, not_before, self._try_failing_at if self.line else 0.0)
+
+    # -- keys that fail -------------------------------------------------------------------------------------------
+
+    def fails(self, key: Hashable, now: float, limits: BookLimits) -> None:
+        """An open failed: the key's waiters step out of the line, until one succeeds."""
+        if key in self.failing:
+            self._try_failing_at = now + limits.turn_after
+        elif self.failing:
+            for number in self.of_key.get(key, ()):
+                del self.line[number]
+        else:
+            self.line = OrderedDict((number, entry) for number, entry in self.all.items() if entry.key != key)
+        self.failing.failed(key, now, limits.backoff_first, limits.backoff_max)
+
+    def forgive(self, key: Hashable) -> None:
+        """The key fails no longer, as far as anybody knows: its waiters stand in the line again, where they stood."""
+        if key not in self.failing:
+            return
+        self.failing.forget(key)
+        if not self.failing:
+            self.line = self.all
+        elif key in self.of_key:
+            line = ((number, entry) for number, entry in self.all.items() if entry.key not in self.failing)
+            self.line = OrderedDict(line)
+
+    def forgive_past(self, now: float) -> None:
+        """Forget the failures of keys whose pause is over and that nobody waits for."""
+        for key in self.failing.past(now, self.of_key):
+            self.forgive(key)
+
+    # -- turns ----------------------------------------------------------------------------------------------------
+
+    def first(self, now: float, opening: Container[Hashable], at_once: int) -> Waiting | None:
+        """Who is to be served next: the oldest in the line, or a failing key that is due since before that came."""
+        oldest = next(iter(self.line.values()), None)
+        due = self._due(now, opening, at_once)
+        if due is not None and (oldest is None or self.failing.again_at(due) <= oldest.since):
+            return Waiting(due, None, self.failing.again_at(due))
+        return oldest
+
+    def in_turn(self, now: float, opening: Container[Hashable], at_once: int) -> Iterator[Hashable]:
+        """The keys of which a member is to be opened, in the order of turns.
+
+        Arguments:
+            opening: keys of which an open is under way; the caller adds to it before it asks for the next one.
+            at_once: how many failing keys may be tried at once.
+        """
+        due = self._due(now, opening, at_once)
+        for entry in self.line.values():
+            if due is not None and self.failing.again_at(due) <= entry.since:
+                yield due
+                due = None  # others wait: one at a time
+            yield entry.key
+        while due is not None:
+            yield due
+            due = self._due(now, opening, at_once) if self.failing.again_at(due) > now else None
+
+    def _due(self, now: float, opening: Container[Hashable], at_once: int) -> Hashable | None:
+        """The failing key that is to be tried now.
+
+        While others wait it is one at a time, and none just after another failed: so those who cannot be helped take
+        little from those who can.
+        """
+        failing = self.failing
+        if not failing:
+            return None
+        if self.line and (failing.tried or now < self._try_failing_at):
+            return None
+        return failing.due(now, opening, self.of_key) if failing.tried < at_once else None

@@ -1,0 +1,166 @@
+"""What the pool keeps by user, database and start-up parameters: as long as somebody has them, and no longer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+from trio.testing import MockClock
+
+from rdsp.config.model import TargetGroup
+from rdsp.endpoint import listener
+from rdsp.observe.dispatch import Observers
+from rdsp.observe.statistics import Counters
+from rdsp.pool.backend import Backend
+from rdsp.pool.book import Book, BookLimits, Open
+from rdsp.pool.facts import KeyFacts
+from rdsp.pool.pool import Pool
+from rdsp.session.run import serve_client
+from rdsp_codecs.postgres import messages as m
+from tests.runtime.world import Client, World, proxy, world
+
+
+def kept(w: World) -> dict[Any, KeyFacts]:
+    facts: dict[Any, KeyFacts] = vars(w.pool)["_facts"]
+    return facts
+
+
+async def served(w: World, name: str) -> Client:
+    """A client whose session leaves the pool at its end, as the endpoint has it."""
+    client = w.dial(name, serve=False)
+
+    async def serve() -> None:
+        transport = client.transport.other
+        try:
+            await serve_client(w.context, transport)
+        finally:
+            w.pool.leave(transport)
+
+    w.nursery.start_soon(serve)
+    return client
+
+
+async def test_facts_stay_while_there_is_a_session_or_a_backend_and_then_go(clock: MockClock) -> None:
+    async with world(proxy(TargetGroup(backend_idle_timeout=10.0))) as w:
+        client = await served(w, "one")
+        assert (await client.login(application_name="x")).status == "I"
+        (facts,) = kept(w).values()
+        assert (await client.query("SELECT 1")).rows == ["1"]
+        await w.until(lambda: w.database.logged_in == 0)
+        await trio.sleep(1)
+        assert list(kept(w).values()) == [facts], "the session has no backend"
+        assert (await client.query("SELECT 2")).rows == ["2"]
+        await client.leave()
+        await trio.sleep(1)
+        assert list(kept(w).values()) == [facts], "the backend has no session"
+        await w.until(lambda: w.database.logged_in == 0)
+        await trio.sleep(1)
+        assert not kept(w)
+        assert not vars(w.pool)["_clients"]
+        await w.settle()
+
+
+async def test_facts_of_logins_that_fail_are_not_kept(clock: MockClock) -> None:
+    async with world(proxy(TargetGroup(connection_borrow_timeout=3))) as w:
+        for number, trouble in enumerate([("22023", "nonsense"), None, ("53300", "full")] * 3):
+            w.database.refusal, w.database.down = trouble, trouble is None
+            client = w.dial()
+            assert (await client.login(nonsense=str(number))).errors
+            client.transport.close()
+        w.database.down = True
+        client = w.dial()
+        await client.send(m.startup("app", "app", {"gone": "soon"}))
+        await trio.sleep(0.1)
+        client.transport.close()
+        await w.until(lambda: w.statistics().opening == 0)
+        await trio.sleep(10)
+        assert not kept(w)
+        assert not vars(w.pool)["_clients"]
+        w.database.refusal, w.database.down = None, False
+        await w.settle()
+
+
+async def test_the_endpoint_has_every_client_leave_and_follows_a_reload(monkeypatch: Any) -> None:
+    """Real sockets: who comes in over the limit of the moment is turned away."""
+
+    async def enter(context: Any, transport: Any) -> None:
+        context.pool.enter(transport, "key", lambda: KeyFacts("u", "d", {}))
+        try:
+            await transport.wait_readable()
+        finally:
+            transport.close()
+
+    monkeypatch.setattr(listener, "serve_client", enter)
+    monkeypatch.setattr(listener, "_HEADROOM", 0)
+    limits = proxy().limits
+    async with world() as w:
+        endpoint = listener.Endpoint(w.context, await listener.open_listeners([("127.0.0.1", 0)]))
+        w.nursery.start_soon(endpoint.run)
+        ((host, port),) = endpoint.addresses
+
+        async def connect(allowed: int) -> trio.SocketStream:
+            w.context.settings = proxy(limits=type(limits)(max_client_connections=allowed))
+            return await trio.open_tcp_stream(host, port)
+
+        with trio.fail_after(10):
+            first = await connect(1)
+            async with await connect(1) as refused:
+                assert not await refused.receive_some()
+            second = await connect(2)
+            while kept(w)["key"].clients < 2:
+                await trio.sleep(0.01)
+            async with await connect(2) as refused:
+                assert not await refused.receive_some()
+            await first.aclose()
+            await second.aclose()
+            while kept(w):
+                await trio.sleep(0.01)
+        endpoint.stop_accepting()
+
+
+class Dead:
+    """A transport whose other end has closed, which the board has not noticed."""
+
+    peer, local, tls, in_handshake = "dead", True, None, False
+
+    def recv(self, _: int) -> bytes:
+        return b""
+
+    send = recv
+
+    def has_unread(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+    def fileno(self) -> int:
+        return 1
+
+
+class Board:
+    now = 100.0
+    leave = False
+
+    def refresh(self) -> float:
+        return self.now
+
+    def forget(self, _: object) -> None:
+        pass
+
+
+async def test_any_number_of_dead_backends_is_passed_over(clock: MockClock) -> None:
+    limits = BookLimits(limit=2000, max_idle=2000, max_simultaneous_opens=2000, max_waiters=2000)
+    book, board, nothing = Book(limits), Board(), Observers([])
+    pool = Pool("p", TargetGroup(), book, Any, board, nothing, Counters(), connect_timeout=1, abandon_timeout=1)  # type: ignore[arg-type]
+    waiters = [object() for _ in range(1500)]
+    opens = [decision for waiter in waiters for decision in book.wait("k", waiter, 0.0)]
+    for waiter in waiters:
+        book.left(waiter, 0.0)
+    for decision in opens:
+        assert isinstance(decision, Open)
+        member = decision.member
+        book.opened(member, Backend(member, Dead(), None, pool.idle_event), 1.0)  # type: ignore[arg-type]
+    assert book.statistics().idle == 1500
+    assert pool.take("k") is None
+    assert not list(book.members())
