@@ -80,7 +80,7 @@ async def test_facts_of_logins_that_fail_are_not_kept(clock: MockClock) -> None:
         await w.settle()
 
 
-async def test_the_endpoint_has_every_client_leave_and_follows_a_reload(monkeypatch: Any) -> None:
+async def test_the_endpoint_follows_a_reload_of_its_limit(monkeypatch: Any) -> None:
     """Real sockets: who comes in over the limit of the moment is turned away."""
 
     async def enter(context: Any, transport: Any) -> None:
@@ -89,6 +89,7 @@ async def test_the_endpoint_has_every_client_leave_and_follows_a_reload(monkeypa
             await transport.wait_readable()
         finally:
             transport.close()
+            context.pool.leave(transport)
 
     monkeypatch.setattr(listener, "serve_client", enter)
     monkeypatch.setattr(listener, "_HEADROOM", 0)
