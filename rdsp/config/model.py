@@ -233,7 +233,8 @@ class TargetGroup:
     connection_borrow_timeout: float = _setting(
         Duration(0, 300),
         120.0,
-        "How long a session waits for a database connection. 0: fail unless an idle one exists.",
+        "How long a session waits for a database connection. 0: fail unless an idle one exists; one more is opened for "
+        "the next who asks, and a login may wait a second for its pool's first.",
         rds="ConnectionBorrowTimeout",
     )
     session_pinning_filters: tuple[str, ...] = _setting(
@@ -265,7 +266,8 @@ class TargetGroup:
     max_waiters: int = _setting(
         Whole(0, 1_000_000, "sessions"),
         10_000,
-        "How many sessions may wait for a database connection at once.",
+        "How many sessions may wait for a database connection at once. Logins that wait for the first one of their pool "
+        "do not count.",
         Reload.LIVE,
     )
     max_simultaneous_opens: int = _setting(
