@@ -266,7 +266,7 @@ class TargetGroup:
     max_waiters: int = _setting(
         Whole(0, 1_000_000, "sessions"),
         10_000,
-        "How many sessions may wait for a database connection at once. Logins that wait for the first one of their pool "
+        "How many sessions may wait for a database connection at once. Logins that wait for their pool's first one "
         "do not count.",
         Reload.LIVE,
     )
