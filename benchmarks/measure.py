@@ -15,7 +15,7 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks.cells import SCRIPTS, Cell
+from benchmarks.cells import MANY, SCRIPTS, Cell
 from benchmarks.machine import cpu_seconds, family
 from benchmarks.stage import Stage, Target
 
@@ -25,6 +25,7 @@ _READ_EVERY = 0.025
 _SAMPLED = 0.2
 """Part of the transactions whose times pgbench writes down. Writing all of them costs pgbench several percent."""
 _MOST_SECONDS = 120
+_MANY_CONNECT = 7
 Reading = tuple[float, float]
 """When (seconds since the epoch, as pgbench's log has them) and the CPU used up to then (seconds)."""
 
@@ -54,7 +55,7 @@ def measure(stage: Stage, target: Target, cell: Cell, seconds: int) -> Measureme
     with tempfile.TemporaryDirectory(prefix="log-", dir=stage.folder) as folder:
         process = stage.pgbench(
             target,
-            *("-n", "-M", cell.mode, "-c", str(cell.clients), "-j", "1", "-T", str(seconds)),
+            *("-n", "-M", cell.mode, "-c", str(cell.clients), "-j", "1", "-T", str(seconds + _connecting(cell))),
             *("-f", str(stage.script(SCRIPTS[cell.script])), "-D", f"scale={stage.scale}"),
             *("-l", f"--sampling-rate={_SAMPLED}", f"--log-prefix={folder}/log"),
             tls=cell.tls,
@@ -69,6 +70,11 @@ def measure(stage: Stage, target: Target, cell: Cell, seconds: int) -> Measureme
         raise PgbenchFailed(f"{target.name} {cell}: {failed} failed transactions, {len(log)} in the log")
     done = int(_number(r"number of transactions actually processed: (\d+)", said))
     return _evaluate(log, done, readings, bool(target.pid))
+
+
+def _connecting(cell: Cell) -> int:
+    """Seconds more for many clients: pgbench's time begins with the first connection and not with the first query."""
+    return _MANY_CONNECT if cell.clients >= MANY else 0
 
 
 def _watch(process: subprocess.Popen[str], pids: list[int]) -> list[Reading]:

@@ -94,6 +94,19 @@ class Book:
         self._to_idle(member, now)
         return _NOTHING
 
+    def hand_over(self, member: Member, now: float) -> Any:
+        """A BORROWED member goes straight to the oldest waiter, who is returned; it is BORROWED still.
+
+        None when that is not the whole answer: then `give_back`.
+        """
+        if not self._queue or now >= member.expires_at or len(self._members) > self._limit:
+            return None
+        oldest = next(iter(self._queue.values()))
+        if oldest.key != member.key or self._waiters.troubled or self._draining:
+            return None
+        self._waiters.remove(oldest)
+        return oldest.waiter
+
     def _to_idle(self, member: Member, now: float) -> None:
         member.state = MemberState.IDLE
         member.idle_since = now
@@ -247,7 +260,7 @@ class Book:
         if why is not None:
             return self._close(member, why)
         if self._queue:
-            if self._waiters.failing:
+            if self._waiters.troubled:
                 oldest = self._waiters.first(now, self._opening, self._tries_at_once())
             else:
                 oldest = next(iter(self._queue.values()))
@@ -289,6 +302,8 @@ class Book:
         """Open for those who wait, making room where idle members of other pools stand in the way."""
         if not self._queue or self._draining or now < self._retry_at:
             return _NOTHING
+        if not self._idle_count and len(self._members) >= self._limit:
+            return _NOTHING  # nothing can be opened, and nothing makes room
         decisions: list[Decision] = []
         coming = dict(self._opening)
         leaving = self._closing_count

@@ -162,13 +162,13 @@ class Pool:
             else:
                 backend.on_settled = partial(self._returned, backend)
             return
+        waiter = self.book.hand_over(backend.member, self.board.now)
+        if waiter is not None:
+            waiter.granted(backend)
+            return
         decisions = self.book.give_back(backend.member, self.board.now)
         if decisions:
-            first = decisions[0]
-            if type(first) is Grant and len(decisions) == 1:
-                first.waiter.granted(backend)
-            else:
-                self._carry_out(decisions)
+            self._carry_out(decisions)
 
     def give_back_unused(self, backend: Backend) -> None:
         """The borrower never took its events: the server may have closed it meanwhile, and then it is gone already."""

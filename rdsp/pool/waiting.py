@@ -39,22 +39,24 @@ class Queue:
         self.of_key: dict[Hashable, OrderedDict[int, Waiting]] = {}
         self.line = self.all
         self.failing = FailingKeys()
+        self.troubled = False
+        """Whether any key fails."""
         self._try_failing_at = 0.0
 
     def add(self, key: Hashable, waiter: Any, now: float, at_least: float) -> None:
         """At the end of the queue."""
-        if self.failing and key not in self.of_key and self.failing.again_at(key) <= now:
+        if self.troubled and key not in self.of_key and self.failing.again_at(key) <= now:
             self.forgive(key)
         entry = Waiting(key, waiter, now, at_least)
         self.all[id(waiter)] = entry
-        if self.failing and key not in self.failing:
+        if self.troubled and key not in self.failing:
             self.line[id(waiter)] = entry
         self.of_key.setdefault(key, OrderedDict())[id(waiter)] = entry
 
     def remove(self, entry: Waiting) -> None:
         """Out of the queue."""
         del self.all[id(entry.waiter)]
-        if self.failing:
+        if self.troubled:
             self.line.pop(id(entry.waiter), None)
         same = self.of_key[entry.key]
         del same[id(entry.waiter)]
@@ -66,6 +68,7 @@ class Queue:
         self.all.clear()
         self.of_key.clear()
         self.failing = FailingKeys()
+        self.troubled = False
         self.line = self.all
 
     # -- time -----------------------------------------------------------------------------------------------------
@@ -100,6 +103,7 @@ class Queue:
         else:
             self.line = OrderedDict((number, entry) for number, entry in self.all.items() if entry.key != key)
         self.failing.failed(key, now, limits.backoff_first, limits.backoff_max)
+        self.troubled = True
 
     def forgive(self, key: Hashable) -> None:
         """The key fails no longer, as far as anybody knows: its waiters stand in the line again, where they stood."""
@@ -107,6 +111,7 @@ class Queue:
             return
         self.failing.forget(key)
         if not self.failing:
+            self.troubled = False
             self.line = self.all
         elif key in self.of_key:
             line = ((number, entry) for number, entry in self.all.items() if entry.key not in self.failing)

@@ -171,12 +171,12 @@ class Splice:
                 self.summon(CLIENT_GONE)
                 return
             self._take(data)
-            if self._deaf() or self.relay.holds_too_much:
+            if len(data) < self._client_full and not mask & LEAVING:
+                return  # there is no more, and the next edge will tell, also to who is deaf now
+            if self._deaf():
                 self._client_again |= mask & _INPUT
                 if mask & LEAVING and self.state is State.WAITING:
                     self._left_the_queue()
-                return
-            if len(data) < self._client_full and not mask & LEAVING:
                 return
         self._board.again(self.client_event, mask & ~WRITABLE)
 
@@ -202,7 +202,9 @@ class Splice:
 
     def _deaf(self) -> bool:
         """Whether the client must not be read now: it waits, the server does not take its bytes, or the task is due."""
-        return bool(self.call or self.server_rest or self.settling or self.leaving) or self.state is State.WAITING
+        if self.call or self.server_rest or self.settling or self.leaving or self.state is State.WAITING:
+            return True
+        return self.backend is not None and self.relay.holds_too_much
 
     def _take(self, data: bytes) -> None:
         """One chunk of the client's."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _LENGTH = struct.Struct(">I").unpack_from
 _QUERY: Final = ord("Q")
 _TERMINATE: Final = ord("X")
+_PARSE: Final = ord("P")
 _COMPLETE: Final = ord("C")
 _DATA_ROW: Final = ord("D")
 _ROW_DESCRIPTION: Final = ord("T")
@@ -342,7 +343,7 @@ class PostgresRelay:
     def answer_alone(self) -> bool:
         """See `Relay`: Parse messages of known texts, and their Sync."""
         d = self._d
-        if d.native or self._skip_to_sync or not self._client.empty:
+        if self._held[0][0] != _PARSE or d.native or self._skip_to_sync or not self._client.empty:
             return False
         parsed = parsed_alone(b"".join(self._held), d.statements, d.shared, self._inspect)
         if parsed:

@@ -197,6 +197,20 @@ def test_drain_fails_who_waits_and_takes_what_comes_back() -> None:
 KEYS = st.sampled_from("abc")
 
 
+def test_a_member_handed_over_goes_where_it_would_have_gone() -> None:
+    book = Book(attrs.evolve(LIMITS, limit=1))
+    member = open_one(book, "a")
+    assert book.hand_over(member, 0.0) is None
+    one, two, other = Waiter("a"), Waiter("a"), Waiter("b")
+    for waiter in (one, two, other):
+        book.wait(waiter.key, waiter, 0.0)
+    assert book.hand_over(member, 0.0) is one
+    assert member.state is MemberState.BORROWED
+    assert book.hand_over(member, 0.0) is two
+    assert book.hand_over(member, 0.0) is None, "the next is of another pool"
+    assert book.statistics().waiting == 1
+
+
 class BookMachine(RuleBasedStateMachine):
     """Plays the runtime: carries out every decision, late and in any order, and checks what must always hold."""
 
@@ -276,6 +290,11 @@ class BookMachine(RuleBasedStateMachine):
         self.borrowed.remove(member)
         if reset:
             self.carry_out(self.book.resetting(member, self.now))
+        else:
+            waiter = self.book.hand_over(member, self.now)
+            if waiter is not None:
+                self.carry_out([Grant(waiter, member)])
+                return
         self.carry_out(self.book.give_back(member, self.now))
 
     @precondition(lambda self: self.borrowed)
