@@ -98,6 +98,11 @@ class ChunkFilter:
         """The rest of a frame that was begun (or skipped) is due."""
         return self._owed > 0
 
+    @property
+    def kept(self) -> bytes:
+        """What is held back, from the beginning of a frame on."""
+        return b"".join(self._tail)
+
     def skip(self, size: int) -> None:
         """Drop the next `size` bytes (between frames only)."""
         self._owed = size

@@ -8,7 +8,7 @@ ledger knows no engine: kinds are the engine's own constants.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -69,6 +69,10 @@ class Ledger:
     def has(self, kind: int) -> bool:
         """Whether an entry of `kind` is owed."""
         return any(entry.kind == kind for entry in self._entries)
+
+    def notes(self) -> Iterator[Any]:
+        """The notes of what is owed, oldest first."""
+        return (entry.note for entry in self._entries)
 
     def only(self, kind: int) -> bool:
         """Whether nothing but entries of `kind` are owed."""

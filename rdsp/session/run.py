@@ -247,6 +247,8 @@ class Session:
         message, in COPY data, or in a pipeline that it has not synced.
         """
         splice = self._splice
+        if splice.server_rest:
+            return False  # the server does not take what it has said already
         if splice.state is State.HOLDING:
             return True
         return splice.state is State.BUSY and (splice.relay.cut_short() or not splice.relay.owes())

@@ -27,8 +27,7 @@ CHUNK: Final = 65536
 READS: Final = 8
 """Reads per step before other sessions get their turn."""
 
-
-# Why the session's task is wanted: bits of `Splice.call`, plain numbers because steps test them all the time.
+# Why the session's task is wanted: bits of `Splice.call`, plain numbers for speed.
 REFUSED: Final = 4
 CLIENT_GONE: Final = 8
 SERVER_GONE: Final = 16
@@ -168,7 +167,8 @@ class Splice:
                     raise
                 data = b""
             if not data:
-                self.summon(CLIENT_GONE)
+                if not self.relay.holds_goodbye():
+                    self.summon(CLIENT_GONE)
                 return
             self._take(data)
             if len(data) < self._client_full and not mask & LEAVING:
@@ -181,9 +181,7 @@ class Splice:
         self._board.again(self.client_event, mask & ~WRITABLE)
 
     def _left_the_queue(self) -> None:
-        """The client closed its side while its request waits. Behind a good-bye the request is still done, as at a
-        server; who just vanished must not take a backend from those who are still there.
-        """
+        """The client closed its side while its request waits: who said no good-bye must not take a backend now."""
         while not self.relay.holds_too_much:
             try:
                 data = self._client_recv(CHUNK)
@@ -390,6 +388,7 @@ class Splice:
                 self.summon(SERVER_GONE)
                 return
             signals = relay.from_server(data)
+            self.last_active = self._board.now
             if self._client_again:
                 self.read_on()
             if relay.to_client:
@@ -404,8 +403,10 @@ class Splice:
                     return
                 if signals & moves.OVER:
                     self._request_over(mask & LEAVING)
-                if signals & (moves.PINNED | moves.BYE):
-                    self.summon(PINNED if signals & moves.PINNED else BYE)
+                if signals & moves.PINNED:
+                    self.summon(PINNED)
+                if signals & moves.BYE:
+                    self.summon(BYE)
             if len(data) < backend.full and not mask & LEAVING:
                 return
         if self.backend is not None:

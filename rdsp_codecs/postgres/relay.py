@@ -137,6 +137,8 @@ class PostgresRelay:
 
     def _after_client(self) -> int:
         d = self._d
+        if not d.ledger.empty:
+            d.over = False
         if d.injected:
             self.to_server += d.injected
             d.injected.clear()
@@ -149,8 +151,6 @@ class PostgresRelay:
             d.over = False
             self.transaction = d.transaction
             signals |= moves.OVER
-        elif not d.ledger.empty:
-            d.over = False
         return signals
 
     def _hold(self, data: bytes) -> int:
@@ -365,8 +365,7 @@ class PostgresRelay:
 
     def holds_goodbye(self) -> bool:
         """See `Relay`."""
-        held = b"".join(self._held)
-        at = 0
+        held, at = self._client.kept + b"".join(self._held), 0
         while len(held) - at >= 5:
             if held[at] == _TERMINATE:
                 return True

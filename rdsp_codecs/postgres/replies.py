@@ -21,7 +21,7 @@ from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.resolving import FLUSH
 from rdsp_codecs.postgres.session_state import HARMLESS_TAG_HEADS, tag_pins
 from rdsp_codecs.postgres.statements import NO_ROWS, PREFIX, Statement, close_frame, failing_frame, shape_of
-from rdsp_codecs.postgres.unnamed import NOTHING, Put
+from rdsp_codecs.postgres.unnamed import UNKNOWN, Put
 from rdsp_codecs.transaction import Transaction
 
 _STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
@@ -30,9 +30,16 @@ _FATAL: Final = re.compile(rb"S[^\0]*\0V(?:FATAL|PANIC)\0").match
 """The first two fields of an ErrorResponse: severity as shown, and as it is."""
 _GONE: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C26000\0M[^\0]*" + PREFIX + rb"[0-9]+(?![0-9?])").match
 """Error 26000 about a statement of ours (and not about `NOBODY`)."""
+_ABORTED: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C25P02\0").match
+_NOT_A_TEXT: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C22(?:021|P05)\0").match
 _ENDS: Final = frozenset({Kind.QUERY, Kind.FUNCTION, Kind.SYNC})
 _SERVER_WIDE: Final = frozenset({"in_hot_standby", "is_superuser"})
 """Reported parameters that change without the session having set anything that another could inherit."""
+
+
+def _resumes(note: object) -> bool:
+    """Whether the client's messages wait for the reply with this note."""
+    return isinstance(note, Replace) or (isinstance(note, Learn) and note.resumes)
 
 
 class Replies:
@@ -141,20 +148,28 @@ class Replies:
             if head is not None and head.swallow:
                 msg = "a query of the proxy's own failed"
                 raise WireError(msg)
-            return head.note.error if head is not None and isinstance(head.note, Replace) else KEEP
+            self._may_be_unread(buffer, start, end)
+            replaced = head is not None and isinstance(head.note, Replace) and not _ABORTED(buffer, start, end)
+            return head.note.error if head is not None and replaced else KEEP
         was_copying = head.kind == Kind.EXECUTE and d.copy_syncs
         synced = ledger.skip_until(Kind.SYNC)
         if head.kind == Kind.PARSE and isinstance(head.note, Put):
             # Unlike what stands behind it, a failed Parse has dropped the unnamed statement that was there.
             head.note.fail()
+            self._may_be_unread(buffer, start, end)
         d.skipping = not synced
         d.copying = False
-        if d.paused and not d.settling:
+        if d.paused and not d.settling and not any(map(_resumes, ledger.notes())):
             d.paused = False
             d.prologue_failed = d.query_waits and head.swallow
         if was_copying:
             self._doubt(synced=synced)
         return head.note.error if isinstance(head.note, Replace) else KEEP
+
+    def _may_be_unread(self, buffer: bytes, start: int, end: int) -> None:
+        """A text that is not in the client's encoding fails before it could drop the unnamed statement."""
+        if self._d.state is not None and _NOT_A_TEXT(buffer, start, end):
+            self._d.state.last = UNKNOWN
 
     def _doubt(self, *, synced: bool) -> None:
         """A COPY failed, and we cannot know whether the server had read a Sync that was sent before the data."""
@@ -191,6 +206,7 @@ class Replies:
         head = self._ledger.head
         if head is not None and head.kind != Kind.QUERY:
             self._settle(Kind.EXECUTE)
+            self._ledger.drop(Kind.COPY_END)
         return KEEP
 
     def _types(self, buffer: bytes, start: int, end: int) -> bytes | None:
@@ -250,7 +266,7 @@ class Replies:
             state.garbage.append(statement.home_name)
             statement.home, statement.home_name = None, b""
         else:
-            state.last = NOTHING
+            state.last = UNKNOWN
         self._ledger.owe(Owed(Kind.BIND, note=Replace(shape_changed())))
         d.injected += [failing_frame(), FLUSH]
         d.paused = True
@@ -282,7 +298,10 @@ class Replies:
         self._requests.texts.parameter(key, text)
         if d.told.get(key) != text:
             d.told = {**d.told, key: text}
-        if d.state is not None and key not in _SERVER_WIDE:
+        if d.state is not None and key in _SERVER_WIDE:
+            # Shared with other backends: another mapping, not another value in it.
+            d.state.server_parameters = {**d.state.server_parameters, key: text}
+        elif d.state is not None:
             if d.state.server_parameters.get(key) == text:
                 d.reported.discard(key)
             else:

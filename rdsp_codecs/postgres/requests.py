@@ -19,6 +19,7 @@ from rdsp_codecs.postgres.refuse import duplicate_statement, sequence_memory_los
 from rdsp_codecs.postgres.resolving import FLUSH, Resolver
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, function_pins
 from rdsp_codecs.postgres.statements import (
+    NAME_BYTES,
     NOBODY,
     Statement,
     close_frame,
@@ -40,8 +41,6 @@ _FAILING_QUERY: Final = frame(b"Q", b"SELECT pg_catalog.rdsp_sequence_memory_is_
 _NAMING: Final = b"PBDC"
 _STATEMENT: Final = ord("S")
 _SHORTEST_NAMING: Final = 7
-_NAME_BYTES: Final = 63
-"""How much of a statement's name counts (NAMEDATALEN - 1)."""
 
 
 class Requests:
@@ -126,8 +125,7 @@ class Requests:
                     d.query_waits = True
                     return STOP
                 if self._must_not_read_sequences(verdict):
-                    self._owe(Owed(Kind.QUERY, note=Replace(sequence_memory_lost())))
-                    self._book.last = self._backend().last = NOTHING
+                    self._owe(Owed(Kind.QUERY, note=Replace(sequence_memory_lost()), undo=d.put(None).skip))
                     return _FAILING_QUERY
             d.saw(text, verdict)
         book, state = self._book, self._backend()
@@ -159,8 +157,9 @@ class Requests:
             d.pin(PinReason.SESSION_SETTING, "reset of what init_query set")
         if verdict.needs_native_names and not d.native:
             d.pin(PinReason.SQL_PREPARED_STATEMENT, "")
-            if d.transaction is not Transaction.FAILED and not d.copying:
-                return self._settles_first() or self._resolver.go_native()
+            if not d.copying and self._settles_first():
+                return True
+            return d.transaction is not Transaction.FAILED and not d.copying and self._resolver.go_native()
         return False
 
     def _must_not_read_sequences(self, verdict: Verdict) -> bool:
@@ -169,7 +168,7 @@ class Requests:
         From the first such text on, backends of this pool forget sequences when they change hands.
         """
         d = self._d
-        if not verdict.reads_sequence_memory or d.transaction is Transaction.FAILED:
+        if not verdict.reads_sequence_memory:
             return False
         d.shared.sequence_minded = True
         if self._backend().sequences_mixed:
@@ -193,7 +192,7 @@ class Requests:
         if d.skipping:
             return KEEP
         name_end = buffer.find(b"\0", start + 5, start + shown)
-        name = buffer[start + 5 : max(name_end, 0)][:_NAME_BYTES]
+        name = buffer[start + 5 : max(name_end, 0)][:NAME_BYTES]
         if name_end < 0 or not self.texts.can_be(name):
             if shown < total:
                 raise WireError("invalid string in message")
@@ -204,10 +203,9 @@ class Requests:
         if statement.verdict.needs_native_names and self._heed(statement.verdict):
             return STOP
         d.extended = True
-        if d.native:
+        if d.native and name:
             self._owe(owed.PARSE)
-            if name:
-                self._book.named[name] = statement
+            self._book.named[name] = statement
             return KEEP
         d.kept += total
         if not name:
@@ -278,7 +276,7 @@ class Requests:
                 raise WireError("invalid string in message")
             return self._as_it_is(owed.BIND)
         given = buffer[portal_end:name_end]
-        name = given[:_NAME_BYTES]
+        name = given[:NAME_BYTES]
         statement = self._book.named.get(name) if name else self._book.unnamed
         if statement is not None:
             if statement.verdict is not HARMLESS:
@@ -309,7 +307,7 @@ class Requests:
         if not _names_statement(buffer, start, total):
             return self._as_it_is(owed.DESCRIBE)
         name = buffer[start + 6 : start + total - 1]
-        statement = self._book.named.get(name[:_NAME_BYTES]) if name else self._book.unnamed
+        statement = self._book.named.get(name[:NAME_BYTES]) if name else self._book.unnamed
         if d.native:
             return self._refuse_changed(statement) or self._as_it_is(owed.DESCRIBE)
         server_name, prefix = self._resolver.resolve(name, statement)
@@ -346,7 +344,7 @@ class Requests:
         if not _names_statement(buffer, start, total):
             return self._as_it_is(owed.CLOSE)
         d.extended = True
-        name = buffer[start + 6 : start + total - 1][:_NAME_BYTES]
+        name = buffer[start + 6 : start + total - 1][:NAME_BYTES]
         book = self._book
         if not name:
             made = d.put(None)
@@ -367,6 +365,8 @@ class Requests:
             # A server in COPY ignores it. Should the COPY fail first, it does not: see `replies`.
             d.copy_syncs += 1
             return KEEP
+        if shown < total:
+            raise WireError("invalid message length")
         d.prologue_failed = False
         if d.probe_due:
             d.probe_due = d.skipping = False

@@ -57,6 +57,9 @@ class Resolver:
             self._owe(SWALLOWED_CLOSE)
         statements = list(self._book.named.items())
         for name, statement in statements:
+            if statement.text is None:
+                statement.changed = True  # too long to be parsed again
+                continue
             parts.append(parse_frame(name, statement))
             self._owe(Owed(Kind.PARSE, swallow=True, undo=self.forgetting(name)))
             if statement.shape is not None:
@@ -91,6 +94,8 @@ class Resolver:
         if statement is None:
             return foreign_name(name), b""
         server_name = self._book.name_on(state, statement)
+        if server_name is None and statement.text is None:
+            return foreign_name(name), b""  # it was too long to be parsed again
         if server_name is None:
             self._prologue(state, statement, new_name(state))
         return server_name, b""
@@ -98,7 +103,7 @@ class Resolver:
     def _resolve_unnamed(self, state: PostgresState, statement: Statement | None) -> tuple[bytes | None, bytes]:
         if statement is state.unnamed:
             return b"", b""
-        if statement is None:
+        if statement is None or statement.text is None:
             # The backend still has somebody else's unnamed statement: it must not be found.
             made = self._d.put(None, hidden=True)
             self._owe(Owed(Kind.CLOSE, swallow=True, note=made, undo=made.skip))

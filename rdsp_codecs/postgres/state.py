@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from rdsp_codecs.postgres.unnamed import NOTHING, OnBackend, Put
+from rdsp_codecs.postgres.unnamed import NOTHING, UNKNOWN, OnBackend, Put
 
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.statements import StatementKey
@@ -46,5 +46,5 @@ class PostgresState(OnBackend):
         """Something that the protocol does not show (DEALLOCATE in a function) has dropped some: use none of them."""
         self.statements.clear()
         self.garbage.clear()
-        self.last = NOTHING
+        self.last = UNKNOWN
         self.epoch = object()

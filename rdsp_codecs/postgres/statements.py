@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 PREFIX: Final = b"rdsp_"
 """Our names on a backend: `rdsp_1`, `rdsp_2`... counted per backend."""
 
+NAME_BYTES: Final = 63
+"""How much of a statement's name counts (NAMEDATALEN - 1)."""
+
 NOBODY: Final = PREFIX + b"x" + os.urandom(12).hex().encode()
 """A name that no statement ever has, because nobody can know it: closing it is answered and does nothing, binding it
 is an error.
@@ -148,6 +151,7 @@ class StatementBook(InSession):
             name = state.statements.get(statement.key)
             if name is not None:
                 state.statements.move_to_end(statement.key)
+                statement.assumed = False  # from now on it has been executed as it is known
                 return name
         return statement.home_name if statement.home is state.epoch else None
 
@@ -176,6 +180,7 @@ def parsed_alone(data: bytes, book: StatementBook, shared: SharedStatements, ins
     while at < end:
         size = _LENGTH.unpack_from(data, at + 1)[0] + 1
         name, _, rest = data[at + 5 : at + size].partition(b"\0")
+        name = name[:NAME_BYTES]
         text, _, types = rest.partition(b"\0")
         if data[at] != ord("P") or at + size > end or not name or name in found or name in book.named:
             return 0

@@ -141,7 +141,8 @@ class Statements:
                 raise duplicate(name)
             self.prepared[name] = self._analyse(text)
         elif verb == "DEALLOCATE" and name == "ALL":
-            self.prepared.clear()
+            # The unnamed one stays: it has no name to SQL.
+            self.prepared = {name: plan for name, plan in self.prepared.items() if not name}
         else:
             self._find(name)
             if verb == "DEALLOCATE":
