@@ -235,3 +235,96 @@ def test_a_name_of_ours_never_hits_a_strangers_statement() -> None:
     received, expected = Session(world).says(one, w.bind("", "rdsp_1") + w.describe("S", "rdsp_1") + w.SYNC)
 
     assert tags(received) == tags(expected) == "EZ"
+
+
+def test_an_error_of_an_earlier_batch_does_not_end_the_wait_for_a_later_ones_prologue() -> None:
+    one, two = backends(world := World())
+    session = Session(world)
+    session.says(one, w.parse("s1", "TABLE changes") + w.SYNC)
+    world.version += 1
+
+    received, expected = session.says(two, FAILS + w.SYNC + w.bind("", "s1") + w.execute() + w.SYNC)
+    after, _ = session.says(two, w.query("SELECT 1"))
+
+    assert tags(received) == tags(expected) == "1EZEZ"
+    assert tags(after) == "TDCZ"
+
+
+def test_what_is_not_synced_is_not_over_behind_a_good_bye() -> None:
+    one, _ = backends(world := World())
+    relay = Session(world).relay
+    relay.from_client(w.parse("s1", "SELECT 1") + w.SYNC + w.bind("", "s1") + w.execute() + w.TERMINATE)
+    signals = relay.attached(one.state)
+    while relay.to_server:
+        one.run(b"".join(relay.to_server))
+        relay.to_server.clear()
+        going, one.going = one.going, b""
+        signals |= relay.from_server(going)
+
+    assert not signals & moves.OVER
+    assert relay.in_request()
+    assert not relay.owes()
+
+
+def test_no_message_hides_in_a_sync() -> None:
+    one, _ = backends(world := World())
+    session = Session(world, SMALL)
+    session.says(one, w.parse("", "SELECT 1"))
+
+    with pytest.raises(WireError):
+        session.relay.from_client(w.message("S", bytes(8000))[: HEAD_BYTES + 10])
+
+
+def test_an_unnamed_statement_is_not_forgotten_with_the_named_ones() -> None:
+    """An error that looks as if statements were gone: the unnamed one is there still, and it is its owner's alone."""
+    one, _ = backends(world := World())
+    Session(world).says(one, w.parse("", "SELECT 'two'::text, 2") + w.SYNC)
+    one.state.lost_statements()
+
+    received, expected = Session(world).says(one, w.bind() + w.execute() + w.SYNC)
+
+    assert tags(received) == tags(expected) == "EZ"
+
+
+def test_a_statement_too_long_to_be_parsed_again_is_never_run_as_another_one() -> None:
+    one, _ = backends(world := World())
+    session = Session(world, SMALL)
+    long = w.parse("s1", "SELECT 1" + " " * 5000)
+    session.says(one, long[:4500], long[4500:] + w.SYNC)
+    session.says(one, w.query("PREPARE a AS SELECT 1"))
+
+    received, _ = session.says(one, w.bind("", "s1") + w.execute() + w.SYNC)
+
+    assert tags(received) == "EZ"
+
+
+def test_a_good_bye_behind_a_prologue_is_known() -> None:
+    one, two = backends(world := World())
+    session = Session(world)
+    session.says(one, w.parse("s1", "SELECT 1") + w.SYNC)
+    session.relay.from_client(w.bind("", "s1") + w.execute() + w.SYNC + w.TERMINATE)
+    session.relay.attached(two.state)
+
+    assert session.relay.holds_goodbye()
+
+
+def test_long_names_of_statements_that_were_parsed_without_a_backend_are_cut_too() -> None:
+    one, _ = backends(World())
+    shared = SharedStatements()
+    first, second = (PostgresRelay(WHO, RelayPolicy(), shared) for _ in range(2))
+    first.from_client(w.parse("s1", "SELECT 1") + w.SYNC)
+    first.attached(one.state)
+    while first.to_server:
+        one.run(b"".join(first.to_server))
+        first.to_server.clear()
+        going, one.going = one.going, b""
+        first.from_server(going)
+    first.detached()
+    assert second.from_client(w.parse("x" * 70, "SELECT 1") + w.SYNC) == moves.WANT_BACKEND
+    assert second.answer_alone()
+    second.to_client.clear()
+
+    second.from_client(w.bind("", "x" * 70) + w.execute() + w.SYNC)
+    second.attached(one.state)
+
+    assert b"x" * 63 not in b"".join(second.to_server)
