@@ -46,6 +46,18 @@ _HALTING: Final = CLIENT_GONE | FAULT | SERVER_GONE | ENDING
 _INPUT: Final = READABLE | LEAVING
 
 
+def _received(recv: Callable[[int], bytes]) -> bytes:
+    """What a peer sent; b"": it is gone, by an end of file or worse. Raises one of WOULD_BLOCK."""
+    try:
+        return recv(CHUNK)
+    except WOULD_BLOCK:
+        raise
+    except OSError as error:
+        if not is_peer_loss(error):
+            raise
+        return b""
+
+
 class Splice:
     """One session's steady state.
 
@@ -153,19 +165,13 @@ class Splice:
 
     def _read_client(self, mask: int) -> None:
         if self._deaf():
-            self._client_again |= mask & _INPUT
-            if mask & LEAVING and self.state is State.WAITING:
-                self._left_the_queue()
+            self._put_off(mask)
             return
         for _ in range(READS):
             try:
-                data = self._client_recv(CHUNK)
+                data = _received(self._client_recv)
             except WOULD_BLOCK:
                 return
-            except OSError as error:
-                if not is_peer_loss(error):
-                    raise
-                data = b""
             if not data:
                 if not self.relay.holds_goodbye():
                     self.summon(CLIENT_GONE)
@@ -174,23 +180,23 @@ class Splice:
             if len(data) < self._client_full and not mask & LEAVING:
                 return  # there is no more, and the next edge will tell, also to who is deaf now
             if self._deaf():
-                self._client_again |= mask & _INPUT
-                if mask & LEAVING and self.state is State.WAITING:
-                    self._left_the_queue()
+                self._put_off(mask)
                 return
         self._board.again(self.client_event, mask & ~WRITABLE)
+
+    def _put_off(self, mask: int) -> None:
+        """The client's news must wait; but who leaves the queue leaves it now."""
+        self._client_again |= mask & _INPUT
+        if mask & LEAVING and self.state is State.WAITING:
+            self._left_the_queue()
 
     def _left_the_queue(self) -> None:
         """The client closed its side while its request waits: who said no good-bye must not take a backend now."""
         while not self.relay.holds_too_much:
             try:
-                data = self._client_recv(CHUNK)
+                data = _received(self._client_recv)
             except WOULD_BLOCK:
                 return
-            except OSError as error:
-                if not is_peer_loss(error):
-                    raise
-                break
             if not data:
                 if self.relay.holds_goodbye():
                     return
@@ -225,12 +231,16 @@ class Splice:
             return
         if self.backend is not None:
             self.state = State.BUSY
+        self._report(signals)
+        if signals & moves.OVER and not signals & moves.BYE:
+            self._request_over()
+
+    def _report(self, signals: int) -> None:
+        """Tell the task of pins and good-byes."""
         if signals & moves.PINNED:
             self.summon(PINNED)
         if signals & moves.BYE:
             self.summon(BYE)
-        elif signals & moves.OVER:
-            self._request_over()
 
     def borrow(self) -> None:
         """The relay holds a request: get a backend now, or stand in the pool's queue for one."""
@@ -257,10 +267,7 @@ class Splice:
         if self.relay.to_server:
             self._send_server()
         if signals:
-            if signals & moves.PINNED:
-                self.summon(PINNED)
-            if signals & moves.BYE:
-                self.summon(BYE)
+            self._report(signals)
 
     def granted(self, backend: Backend) -> None:
         """See `rdsp.pool.pool.Waiter`. The request goes out at once, without a task switch."""
@@ -377,13 +384,9 @@ class Splice:
                 self._server_again |= mask & _INPUT
                 return
             try:
-                data = backend.recv(CHUNK)
+                data = _received(backend.recv)
             except WOULD_BLOCK:
                 return
-            except OSError as error:
-                if not is_peer_loss(error):
-                    raise
-                data = b""
             if not data:
                 self.summon(SERVER_GONE)
                 return
@@ -403,10 +406,7 @@ class Splice:
                     return
                 if signals & moves.OVER:
                     self._request_over(mask & LEAVING)
-                if signals & moves.PINNED:
-                    self.summon(PINNED)
-                if signals & moves.BYE:
-                    self.summon(BYE)
+                self._report(signals)
             if len(data) < backend.full and not mask & LEAVING:
                 return
         if self.backend is not None:
@@ -418,7 +418,6 @@ class Splice:
         assert backend is not None
         self._counters.requests += 1
         backend.requests += 1
-        self.last_active = self._board.now
         transaction = relay.transaction
         if may_release(transaction, relay.pins, owed=bool(self.server_rest)):
             self.state = State.QUIET

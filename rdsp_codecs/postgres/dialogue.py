@@ -16,7 +16,7 @@ from rdsp_codecs.ledger import Ledger, Owed
 from rdsp_codecs.pins import PinBoard, PinReason
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict
 from rdsp_codecs.postgres.statements import SharedStatements, Statement, StatementBook
-from rdsp_codecs.postgres.unnamed import Put
+from rdsp_codecs.postgres.unnamed import Put, trim
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -182,8 +182,8 @@ class Dialogue:
         self.kept = 0
         book, state = self.statements, self.state
         if state is not None and (book.last.in_session is not None or state.last.on_backend is not None):
-            book.trim()
-            state.trim()
+            trim(book)
+            trim(state)
 
     def pin(self, reason: PinReason, detail: str) -> None:
         """Pin the session; the caller of the relay learns of it by the flag `PINNED`."""

@@ -77,10 +77,7 @@ class Requests:
 
     def judge(self, tag: int, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         """See `rdsp_codecs.filtering.Judge`."""
-        method = self.by_tag.get(tag)
-        if method is None:
-            msg = f"invalid frontend message type {tag}"
-            raise WireError(msg)
+        method = self.by_tag[tag]  # others the filter refuses: see `framing`
         if self.bye:
             return DROP
         if self._d.uncertain and tag in _NAMING and self._settles_first():
@@ -204,8 +201,9 @@ class Requests:
             return STOP
         d.extended = True
         if d.native and name:
-            self._owe(owed.PARSE)
-            self._book.named[name] = statement
+            # Should the server refuse it, the name means what it meant, and is judged so.
+            self._owe(Owed(Kind.PARSE, undo=self._book.name(name, statement)))
+            d.naming = True
             return KEEP
         d.kept += total
         if not name:
@@ -215,9 +213,8 @@ class Requests:
             return self._parse_again(buffer[start + 5 : name_end], statement)
         state = self._backend()
         statement.home, statement.home_name = state.epoch, new_name(state)
-        self._book.named[name] = statement
+        self._owe(Owed(Kind.PARSE, undo=self._book.name(name, statement)))
         d.naming = True
-        self._owe(Owed(Kind.PARSE, undo=self._resolver.forgetting(name)))
         if shown == total:
             self._undescribed = (name, statement)
             return parse_frame(statement.home_name, statement)
@@ -345,17 +342,12 @@ class Requests:
             return self._as_it_is(owed.CLOSE)
         d.extended = True
         name = buffer[start + 6 : start + total - 1][:NAME_BYTES]
-        book = self._book
         if not name:
             made = d.put(None)
             self._owe(Owed(Kind.CLOSE, note=made, undo=made.skip))
             return KEEP
-        statement = book.named.pop(name, None)
+        self._owe(Owed(Kind.CLOSE, undo=self._book.name(name, None)))
         d.naming = True
-        if statement is None:
-            self._owe(owed.CLOSE)
-        else:
-            self._owe(Owed(Kind.CLOSE, undo=lambda: book.named.__setitem__(name, statement)))
         # The backend keeps its statement, which others may share; closing a name that nobody has is answered alike.
         return KEEP if d.native else close_frame(NOBODY)
 

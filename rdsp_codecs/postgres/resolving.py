@@ -6,7 +6,7 @@ the client's messages wait for. `requests` asks, while a backend is attached.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.ledger import Owed
@@ -61,7 +61,7 @@ class Resolver:
                 statement.changed = True  # too long to be parsed again
                 continue
             parts.append(parse_frame(name, statement))
-            self._owe(Owed(Kind.PARSE, swallow=True, undo=self.forgetting(name)))
+            self._owe(Owed(Kind.PARSE, swallow=True, undo=partial(self._book.forget, name)))
             if statement.shape is not None:
                 parts.append(describe_frame(name))
                 self._owe(Owed(Kind.DESCRIBE, swallow=True, note=Learn(statement, name=name)))
@@ -79,12 +79,6 @@ class Resolver:
         d.injected.extend(parts)
         d.paused = d.extended = True
         return True
-
-    def forgetting(self, name: bytes) -> Callable[[], None]:
-        def forget() -> None:
-            self._book.named.pop(name, None)
-
-        return forget
 
     def resolve(self, name: bytes, statement: Statement | None) -> tuple[bytes | None, bytes]:
         """The backend's name for a client's statement, and bytes to send first; name None: a prologue is on its way."""

@@ -145,6 +145,23 @@ class StatementBook(InSession):
         self.named: dict[bytes, Statement] = {}
         self.last = NOTHING
 
+    def name(self, name: bytes, statement: Statement | None) -> Callable[[], None]:
+        """From now on the client's `name` means `statement`, or nothing. Returns what undoes that."""
+        before = self.named.pop(name, None)
+
+        def undo() -> None:
+            self.named.pop(name, None)
+            if before is not None:
+                self.named[name] = before
+
+        if statement is not None:
+            self.named[name] = statement
+        return undo
+
+    def forget(self, name: bytes) -> None:
+        """The client's `name` means nothing any more."""
+        self.named.pop(name, None)
+
     def name_on(self, state: PostgresState, statement: Statement) -> bytes | None:
         """The statement's name on this backend, None when the backend does not have it."""
         if statement.key is not None:

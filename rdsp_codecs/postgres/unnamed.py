@@ -50,26 +50,11 @@ UNKNOWN: Final = Put(cast("Statement", _Unknown()))
 """On a backend: there may be one, and whose it is is not known."""
 
 
-class _Side:
-    __slots__ = ("last",)
-    last: Put
-
-    @property
-    def unnamed(self) -> Statement | None:
-        raise NotImplementedError
-
-    def trim(self) -> None:
-        """All was answered: only what is true now is remembered."""
-        if self.unnamed is None:
-            self.last = NOTHING
-        else:
-            self.last.done()
-
-
-class InSession(_Side):
+class InSession:
     """The session's side. (A mixin: the statement book is one.)"""
 
-    __slots__ = ()
+    __slots__ = ("last",)
+    last: Put
 
     @property
     def unnamed(self) -> Statement | None:
@@ -81,10 +66,11 @@ class InSession(_Side):
         return last.statement
 
 
-class OnBackend(_Side):
+class OnBackend:
     """The backend's side, where the last put may be another session's."""
 
-    __slots__ = ()
+    __slots__ = ("last",)
+    last: Put
 
     @property
     def unnamed(self) -> Statement | None:
@@ -94,3 +80,11 @@ class OnBackend(_Side):
             last = last.on_backend or NOTHING
         self.last = last
         return last.statement
+
+
+def trim(side: InSession | OnBackend) -> None:
+    """All was answered: only what is true now is remembered."""
+    if side.unnamed is None:
+        side.last = NOTHING
+    else:
+        side.last.done()

@@ -328,3 +328,18 @@ def test_long_names_of_statements_that_were_parsed_without_a_backend_are_cut_too
     second.attached(one.state)
 
     assert b"x" * 63 not in b"".join(second.to_server)
+
+
+def test_a_refused_parse_does_not_change_what_a_name_is_judged_by() -> None:
+    """In a session that names statements in SQL."""
+    one, _ = backends(world := World())
+    session = Session(world)
+    session.says(one, w.query("PREPARE a AS SELECT 1"))
+    relay = session.relay
+    session.says(one, w.parse("s1", "SELECT 'two'::text, 2") + w.SYNC)
+    judged = relay._d.statements.named[b"s1"].verdict
+    received, expected = session.says(one, w.parse("s1", "SELECT 1") + w.SYNC)
+
+    assert tags(received) == tags(expected) == "EZ"
+    assert relay._d.statements.named[b"s1"].verdict is judged
+    assert relay._d.statements.named[b"s1"].text == b"SELECT 'two'::text, 2"
