@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
-
-import attrs
+from typing import Any, Final
 
 from rdsp_codecs.errors import WireError
 
 
-@attrs.define(eq=False)
 class Owed:
     """One reply that will come. Never changed after it was made.
 
@@ -27,10 +24,15 @@ class Owed:
         undo: called when the server will not process the message after all (error recovery), newest entry first.
     """
 
-    kind: int
-    swallow: bool = False
-    note: Any = None
-    undo: Callable[[], None] | None = None
+    __slots__ = ("kind", "note", "swallow", "undo")
+
+    def __init__(
+        self, kind: int, *, swallow: bool = False, note: Any = None, undo: Callable[[], None] | None = None
+    ) -> None:
+        self.kind: Final = kind
+        self.swallow: Final = swallow
+        self.note: Final = note
+        self.undo: Final = undo
 
 
 class Ledger:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from enum import IntEnum
 from typing import TYPE_CHECKING, Final
-
-import attrs
 
 from rdsp_codecs.ledger import Ledger, Owed
 from rdsp_codecs.pins import PinBoard, PinReason
@@ -28,18 +25,25 @@ RECENT: Final = 3
 SHOWN: Final = 4096
 
 
-class Kind(IntEnum):
-    """What a reply answers. `COPY_END` marks CopyDone and CopyFail, which have no reply of their own."""
+class Kind:
+    """What a reply answers: plain numbers, for speed.
 
-    QUERY = 1
-    FUNCTION = 2
-    PARSE = 3
-    BIND = 4
-    DESCRIBE = 5
-    EXECUTE = 6
-    CLOSE = 7
-    SYNC = 8
-    COPY_END = 9
+    `COPY_END` marks CopyDone and CopyFail, which have no reply of their own.
+    """
+
+    QUERY: Final = 1
+    FUNCTION: Final = 2
+    PARSE: Final = 3
+    BIND: Final = 4
+    DESCRIBE: Final = 5
+    EXECUTE: Final = 6
+    CLOSE: Final = 7
+    SYNC: Final = 8
+    COPY_END: Final = 9
+
+
+KIND_NAMES: Final = ("", "QUERY", "FUNCTION", "PARSE", "BIND", "DESCRIBE", "EXECUTE", "CLOSE", "SYNC", "COPY_END")
+"""For messages, by number."""
 
 
 QUERY: Final = Owed(Kind.QUERY)
@@ -58,14 +62,15 @@ SWALLOWED_QUERY: Final = Owed(Kind.QUERY, swallow=True)
 SWALLOWED_SYNC: Final = Owed(Kind.SYNC, swallow=True)
 
 
-@attrs.frozen
 class Replace:
     """Note of an owed reply that will be an error, made to fail by us: the client gets these bytes instead."""
 
-    error: bytes
+    __slots__ = ("error",)
+
+    def __init__(self, error: bytes) -> None:
+        self.error: Final = error
 
 
-@attrs.define(eq=False)
 class Learn:
     """Note of an owed description of a statement: its shape is remembered, or compared with what it was.
 
@@ -76,13 +81,15 @@ class Learn:
         name: under which it stands on the backend, where that is the client's own.
     """
 
-    statement: object
-    resumes: bool = False
-    types: bytes = b""
-    name: bytes = b""
+    __slots__ = ("name", "resumes", "statement", "types")
+
+    def __init__(self, statement: Statement | None, *, resumes: bool = False, name: bytes = b"") -> None:
+        self.statement = statement
+        self.resumes = resumes
+        self.types = b""
+        self.name = name
 
 
-@attrs.define(eq=False)
 class Dialogue:
     """The shared state.
 
@@ -117,35 +124,36 @@ class Dialogue:
         reported: parameters whose reported value differs from the one at the backend's login.
     """
 
-    policy: RelayPolicy
-    shared: SharedStatements
-    ledger: Ledger = attrs.field(factory=Ledger)
-    pins: PinBoard = attrs.field(factory=PinBoard)
-    statements: StatementBook = attrs.field(factory=StatementBook)
-    transaction: Transaction = Transaction.NONE
-    state: PostgresState | None = None
-    token: object = attrs.field(factory=object)
-    recent: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=RECENT))
-    heads: set[bytes] = attrs.field(factory=set)
-    reasons: dict[PinReason, None] = attrs.field(factory=dict)
-    kept: int = 0
-    told: Mapping[str, str] = attrs.field(factory=dict)
-    injected: list[bytes] = attrs.field(factory=list)
-    paused: bool = False
-    skipping: bool = False
-    copying: bool = False
-    copy_syncs: int = 0
-    probe_due: bool = False
-    settling: bool = False
-    naming: bool = False
-    uncertain: int = 0
-    query_waits: bool = False
-    prologue_failed: bool = False
-    native: bool = False
-    extended: bool = False
-    over: bool = False
-    fatal: bool = False
-    reported: set[str] = attrs.field(factory=set)
+    def __init__(self, policy: RelayPolicy, shared: SharedStatements) -> None:
+        self.policy = policy
+        self.shared = shared
+        self.ledger = Ledger()
+        self.pins = PinBoard()
+        self.statements = StatementBook()
+        self.transaction = Transaction.NONE
+        self.state: PostgresState | None = None
+        self.token = object()
+        self.recent: deque[bytes] = deque(maxlen=RECENT)
+        self.heads: set[bytes] = set()
+        self.reasons: dict[PinReason, None] = {}
+        self.kept = 0
+        self.told: Mapping[str, str] = {}
+        self.injected: list[bytes] = []
+        self.paused = False
+        self.skipping = False
+        self.copying = False
+        self.copy_syncs = 0
+        self.probe_due = False
+        self.settling = False
+        self.naming = False
+        self.uncertain = 0
+        self.query_waits = False
+        self.prologue_failed = False
+        self.native = False
+        self.extended = False
+        self.over = False
+        self.fatal = False
+        self.reported: set[str] = set()
 
     def saw(self, text: bytes, verdict: Verdict) -> None:
         """A statement goes out for execution."""

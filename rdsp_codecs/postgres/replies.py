@@ -11,18 +11,18 @@ from collections.abc import Callable
 from typing import Final
 
 from rdsp_codecs.errors import WireError
-from rdsp_codecs.filtering import DROP, KEEP
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
-from rdsp_codecs.postgres.dialogue import Dialogue, Kind, Learn, Replace
+from rdsp_codecs.postgres.dialogue import KIND_NAMES, Dialogue, Kind, Learn, Replace
 from rdsp_codecs.postgres.refuse import shape_changed
 from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.resolving import FLUSH
 from rdsp_codecs.postgres.session_state import HARMLESS_TAG_HEADS, tag_pins
-from rdsp_codecs.postgres.statements import NO_ROWS, PREFIX, Statement, close_frame, failing_frame, shape_of
-from rdsp_codecs.postgres.unnamed import UNKNOWN, Put
+from rdsp_codecs.postgres.statements import NO_ROWS, PREFIX, UNKNOWN, Statement, close_frame, failing_frame, shape_of
+from rdsp_codecs.postgres.unnamed import Put
 from rdsp_codecs.transaction import Transaction
+from rdsp_codecs.verdicts import DROP, KEEP
 
 _STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
 _ERROR: Final = ord("E")
@@ -271,10 +271,10 @@ class Replies:
         d.injected += [failing_frame(), FLUSH]
         d.paused = True
 
-    def _settle(self, kind: Kind) -> Owed:
+    def _settle(self, kind: int) -> Owed:
         entry = self._ledger.settle()
         if entry.kind != kind:
-            msg = f"a reply to {kind.name} where one to {Kind(entry.kind).name} was due"
+            msg = f"a reply to {KIND_NAMES[kind]} where one to {KIND_NAMES[entry.kind]} was due"
             raise WireError(msg)
         return entry
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.errors import WireError
-from rdsp_codecs.filtering import DROP, KEEP, STOP, Head
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
@@ -32,6 +31,7 @@ from rdsp_codecs.postgres.statements import (
 from rdsp_codecs.postgres.texts import Texts
 from rdsp_codecs.postgres.unnamed import NOTHING
 from rdsp_codecs.transaction import Transaction
+from rdsp_codecs.verdicts import DROP, KEEP, STOP, Head
 
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.state import PostgresState

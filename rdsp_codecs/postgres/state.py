@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-import attrs
-
-from rdsp_codecs.postgres.unnamed import NOTHING, UNKNOWN, OnBackend, Put
+from rdsp_codecs.postgres.statements import UNKNOWN
+from rdsp_codecs.postgres.unnamed import NOTHING, OnBackend
 
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.statements import StatementKey
 
 
-@attrs.define(eq=False)
 class PostgresState(OnBackend):
     """See `rdsp_codecs.api.BackendState`.
 
@@ -30,17 +28,18 @@ class PostgresState(OnBackend):
         names_used: how many names of ours were given out.
     """
 
-    server_parameters: dict[str, str]
-    process_id: int = 0
-    cancel_key: bytes = attrs.field(default=b"", repr=False)
-    leftover: bytes = b""
-    statements: OrderedDict[StatementKey, bytes] = attrs.field(factory=OrderedDict, repr=False)
-    last: Put = attrs.field(default=NOTHING, repr=False)
-    garbage: list[bytes] = attrs.field(factory=list, repr=False)
-    last_user: object | None = attrs.field(default=None, repr=False)
-    sequences_mixed: bool = False
-    names_used: int = 0
-    epoch: object = attrs.field(factory=object, repr=False)
+    def __init__(self, server_parameters: dict[str, str]) -> None:
+        self.server_parameters = server_parameters
+        self.process_id = 0
+        self.cancel_key = b""
+        self.leftover = b""
+        self.statements: OrderedDict[StatementKey, bytes] = OrderedDict()
+        self.last = NOTHING
+        self.garbage: list[bytes] = []
+        self.last_user: object | None = None
+        self.sequences_mixed = False
+        self.names_used = 0
+        self.epoch = object()
 
     def lost_statements(self) -> None:
         """Something that the protocol does not show (DEALLOCATE in a function) has dropped some: use none of them."""

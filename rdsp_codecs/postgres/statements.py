@@ -17,10 +17,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
 from rdsp_codecs.errors import WireError
-from rdsp_codecs.postgres.unnamed import NOTHING, InSession
+from rdsp_codecs.postgres.session_state import HARMLESS
+from rdsp_codecs.postgres.unnamed import NOTHING, InSession, Put
 
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.session_state import Verdict
@@ -47,7 +46,6 @@ StatementKey = tuple[bytes, bytes, bytes]
 Inspect = Callable[[bytes], "Verdict"]
 
 
-@attrs.define(eq=False)
 class Statement:
     """One prepared statement of one session.
 
@@ -64,20 +62,31 @@ class Statement:
         changed: it stands under the client's name on a pinned backend, and returns something else than it did.
     """
 
-    text: bytes | None
-    types: bytes
-    verdict: Verdict
-    shape: bytes | None = None
-    key: StatementKey | None = None
-    home: object | None = None
-    home_name: bytes = b""
-    assumed: bool = False
-    bound: bool = False
-    changed: bool = False
-    sent: bytes = b""
+    __slots__ = (
+        "assumed",
+        "bound",
+        "changed",
+        "home",
+        "home_name",
+        "key",
+        "sent",
+        "shape",
+        "text",
+        "types",
+        "verdict",
+    )
 
-    def __attrs_post_init__(self) -> None:
-        self.sent = self.types
+    def __init__(self, text: bytes | None, types: bytes, verdict: Verdict, *, assumed: bool = False) -> None:
+        self.text = text
+        self.sent = self.types = types
+        self.verdict = verdict
+        self.shape: bytes | None = None
+        self.key: StatementKey | None = None
+        self.home: object | None = None
+        self.home_name = b""
+        self.assumed = assumed
+        self.bound = False
+        self.changed = False
 
     def described(self, types: bytes, shape: bytes) -> None:
         """The server described the statement."""
@@ -85,6 +94,10 @@ class Statement:
         self.shape = shape
         if self.text is not None:
             self.key = (self.text, types, shape)
+
+
+UNKNOWN: Final = Put(Statement(None, b"", HARMLESS))
+"""On a backend: there may be an unnamed statement, and whose it is is not known. No session has this one."""
 
 
 class SharedStatements:

@@ -6,7 +6,7 @@ skips the message after all, what was before it counts again, whatever was put b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.statements import Statement
@@ -40,14 +40,6 @@ class Put:
 
 NOTHING: Final = Put(None)
 """There is none, and there was none before."""
-
-
-class _Unknown:
-    """Stands for a statement that nobody here knows: no session has it."""
-
-
-UNKNOWN: Final = Put(cast("Statement", _Unknown()))
-"""On a backend: there may be one, and whose it is is not known."""
 
 
 class InSession:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsp_codecs.errors import WireError
-from rdsp_codecs.filtering import DROP, HEAD_BYTES, KEEP, STOP, ChunkFilter
+from rdsp_codecs.filtering import HEAD_BYTES, ChunkFilter
 from rdsp_codecs.framing import Framing, interest
+from rdsp_codecs.verdicts import DROP, KEEP, STOP
 
 
 @attrs.frozen
