@@ -1,0 +1,123 @@
+"""The tables about the database: where it is, and the pool of connections to it. See `rdsp.config.model`."""
+
+from __future__ import annotations
+
+import attrs
+
+from rdsp.config.kinds import Duration, Hidden, Host, ListOf, OneOf, Text, Whole
+from rdsp.config.secret import Secret
+from rdsp.config.setting import DAY, PEM_FILE, USER_NAME, YEAR, Reload, setting
+
+
+@attrs.frozen
+class Target:
+    """`[proxies.target]`: the database server."""
+
+    host: str = setting(Host(), "127.0.0.1", "Name or address of the database server.", Reload.RESTART)
+    port: int | None = setting(
+        Whole(1, 65535), None, "Port of the database server.", Reload.RESTART, says="the engine's"
+    )
+    database: str | None = setting(
+        USER_NAME, None, "Database for the proxy's own connections.", Reload.RESTART, says="the engine's"
+    )
+    username: str | None = setting(USER_NAME, None, "A database user that clients may log in as.", Reload.NEW_SESSIONS)
+    password: Secret | None = setting(
+        Hidden(),
+        None,
+        "That user's password. Without any password the proxy serves clients of its own machine only.",
+        Reload.NEW_SESSIONS,
+    )
+    tls: str = setting(
+        OneOf(("disable", "prefer", "require", "verify-ca", "verify-full")),
+        "prefer",
+        "TLS towards the database, with the meaning of libpq's `sslmode`.",
+        Reload.RESTART,
+    )
+    tls_ca: str | None = setting(
+        PEM_FILE, None, "PEM file with the certificates to trust.", Reload.RESTART, says="the system's"
+    )
+    connect_timeout: float = setting(
+        Duration(0.1, 300), 10.0, "How long opening a database connection may take, login included.", Reload.RESTART
+    )
+
+
+@attrs.frozen
+class TargetGroup:
+    """`[proxies.target_group]`: the pool of database connections."""
+
+    max_connections_percent: int = setting(
+        Whole(1, 100, "percent"),
+        100,
+        "The most database connections, in percent of the server's own `max_connections`. Followed when the server's "
+        "setting changes.",
+        rds="MaxConnectionsPercent",
+    )
+    max_idle_connections_percent: int | None = setting(
+        Whole(0, 100, "percent"),
+        None,
+        "The most idle database connections, in percent of the server's `max_connections`. Not over "
+        "`max_connections_percent`. A cap, not a floor.",
+        Reload.LIVE,
+        says="half of `max_connections_percent`, rounded down",
+        rds="MaxIdleConnectionsPercent",
+    )
+    connection_borrow_timeout: float = setting(
+        Duration(0, 300),
+        120.0,
+        "How long a session waits for a database connection. 0: fail unless an idle one exists; one more is opened for "
+        "the next who asks, and a login may wait a second for its pool's first.",
+        rds="ConnectionBorrowTimeout",
+    )
+    session_pinning_filters: tuple[str, ...] = setting(
+        ListOf(OneOf(("EXCLUDE_VARIABLE_SETS",))),
+        (),
+        "Pins not to make. Not every engine takes one: PostgreSQL has none.",
+        Reload.NEW_SESSIONS,
+        rds="SessionPinningFilters",
+    )
+    init_query: str = setting(
+        Text(0, 65536, r"[^\0]*", "a text without zero characters", verbatim=True),
+        "",
+        "SQL to run once on every new database connection; several statements are parted by `;`. Not a secret.",
+        Reload.RESTART,
+        rds="InitQuery",
+    )
+    max_backends: int | None = setting(
+        Whole(1, 100_000, "connections"),
+        None,
+        "The most database connections as a number. The smaller one of this and `max_connections_percent` holds.",
+        says="no cap beside the percentage",
+    )
+    backend_idle_timeout: float = setting(
+        Duration(0.1, YEAR), 300.0, "A database connection that was idle for this long is closed.", Reload.LIVE
+    )
+    backend_lifetime: float = setting(
+        Duration(1, YEAR), DAY, "A database connection of this age is closed as soon as nobody uses it.", Reload.LIVE
+    )
+    max_waiters: int = setting(
+        Whole(0, 1_000_000, "sessions"),
+        10_000,
+        "How many sessions may wait for a database connection at once. Logins that wait for their pool's first one "
+        "do not count.",
+        Reload.LIVE,
+    )
+    max_simultaneous_opens: int = setting(
+        Whole(1, 1000, "connections"), 8, "How many database connections may be opened at once.", Reload.LIVE
+    )
+    max_prepared_statements: int = setting(
+        Whole(0, 1_000_000, "statements"),
+        200,
+        "Prepared statements kept on one database connection; over it the least recently used one is closed.",
+        Reload.NEW_SESSIONS,
+    )
+    reserved_connections: int = setting(
+        Whole(0, 1000, "connections"),
+        2,
+        "Taken off the percentage of the server's `max_connections`, for the proxy's own probes and cancels.",
+    )
+
+    @property
+    def idle_percent(self) -> int:
+        """`max_idle_connections_percent`, worked out when it was not given."""
+        given = self.max_idle_connections_percent
+        return self.max_connections_percent // 2 if given is None else given
