@@ -5,6 +5,7 @@ scripts/generate.py --write | --check
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from rdsp_codecs.pins import PIN_TABLE
 from rdsp_codecs.postgres.refuse import TEXTS
 from rdsp_codecs.problems import ProblemCode
 
-FOLDER = Path(__file__).parent.parent / "docs" / "reference"
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "docs" / "reference"
 
 
 def _generated(source: str) -> str:
@@ -75,11 +77,19 @@ def command_line() -> str:
     return "".join(parts)
 
 
+def regression_suite() -> str:
+    """The score in PostgreSQL's own tests."""
+    sys.path.insert(0, str(ROOT))  # tests are not installed
+    page = importlib.import_module("tests.regress.page")
+    return _generated("tests/regress/kept.json and reasons.toml") + str(page.markdown())
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "pin-reasons.md": pin_reasons,
     "errors.md": errors,
     "cli.md": command_line,
     "configuration.md": lambda: _generated("rdsp/config/model.py") + markdown(),
+    "regression-suite.md": regression_suite,
     "rdsp-config.schema.json": lambda: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
 }
 

@@ -117,10 +117,11 @@ class Postgres:
 
     def _run(self, command: list[str | Path], *, check: bool = True) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [str(part) for part in command], check=check, capture_output=True, cwd="/", timeout=120, **self._identity()
+            [str(part) for part in command], check=check, capture_output=True, cwd="/", timeout=120, **self.identity()
         )
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """Arguments for `subprocess` that run a program as the server's user; none where that is the caller."""
         if self._account is None:
             return {}
         return {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
@@ -155,7 +156,7 @@ class Postgres:
             stdin=subprocess.DEVNULL,
             cwd="/",
             start_new_session=True,
-            **self._identity(),
+            **self.identity(),
         )
         log.close()
         self.pid = self._process.pid
