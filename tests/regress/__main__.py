@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
+import signal
 import sys
+import time
 from collections.abc import Callable, Collection
+from importlib.metadata import version
 from pathlib import Path
 
 from tests.regress.page import reasons
@@ -25,6 +27,8 @@ SUITES: dict[str, tuple[Callable[[Target, Tree, str, Path, float], Run], tuple[s
     "isolation": (isolation, (SERIAL,), 900.0),
 }
 """By name: how it is run, in which modes, and after how many seconds it (or each test) is ended."""
+PGBOUNCER = {("regress", SERIAL), ("regress", PARALLEL)}
+"""What PgBouncer is tried with: the others stop at its first mistake, or wait for their time to be up."""
 TARGETS = ("direct", "rdsp", "pgbouncer")
 
 
@@ -75,6 +79,8 @@ def run_all(options: argparse.Namespace, tree: Tree, results: Results) -> None:
         method, modes, seconds = SUITES[suite]
         for name in options.targets:
             for mode in (mode for mode in modes if mode in options.modes or len(modes) == 1):
+                if name == "pgbouncer" and (suite, mode) not in PGBOUNCER:
+                    continue
                 keep = (options.keep / f"{suite}-{name}-{mode}").resolve()
                 keep.mkdir(parents=True, exist_ok=True)
                 for old in keep.iterdir():
@@ -104,10 +110,10 @@ def regressions(results: Results) -> list[str]:
 def main() -> int:
     """Returns the exit status."""
     options = arguments()
-    revision = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # so that servers and proxies are stopped
     try:
         tree = Tree(*(path.resolve() for path in (options.sources, options.build or options.sources, options.bin)))
-        results = Results(tree.version, options.backends, revision.stdout.strip())
+        results = Results(tree.version, options.backends, version("rdsp"), time.strftime("%Y-%m-%d", time.gmtime()))
         run_all(options, tree, results)
     except NotThere as missing:
         print(missing, file=sys.stderr)

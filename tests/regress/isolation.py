@@ -21,7 +21,7 @@ LANGUAGE sql VOLATILE AS $$
         SELECT number, pid
         FROM tester.sessions JOIN pg_catalog.pg_stat_activity
             ON application_name = 'isolation/' || test || '/' || name
-        WHERE test = split_part(current_setting('application_name'), '/', 2) AND state <> 'idle'
+        WHERE test = split_part(current_setting('application_name'), '/', 2)
     )
     SELECT coalesce(bool_or(pg_catalog.pg_isolation_test_native(
         pid, (SELECT pg_catalog.array_agg(pid) FROM sessions))), false)

@@ -25,7 +25,7 @@ def markdown() -> str:
     parts = [
         "# Score in PostgreSQL's own tests\n\n",
         "What was run, and how to run it: [PostgreSQL's own tests](../explanation/regression-suite.md). ",
-        f"PostgreSQL {results.postgres}, {results.backends} database connections, rdsp at `{results.rdsp}`.\n\n",
+        f"PostgreSQL {results.postgres}, {results.backends} database connections, rdsp {results.rdsp}, {results.day}.\n\n",
         results.summary(),
     ]
     for target in dict.fromkeys(run.target for run in results.runs):

@@ -85,12 +85,14 @@ class Results:
     Attributes:
         postgres: the version whose suites these are.
         backends: the most that the proxy may have.
-        rdsp: its revision.
+        rdsp: the proxy's version.
+        day: of the run, as 2026-01-31.
     """
 
     postgres: str
     backends: int
     rdsp: str
+    day: str
     runs: list[Run] = attrs.field(factory=list)
 
     def document(self) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def test_the_diffs_are_cut_by_test_and_their_headers_are_no_difference() -> None
 def test_a_table_says_what_did_not_pass_where_and_why() -> None:
     parts = diffs(DIFFS)
     firsts = {name: first_difference(part) for name, part in parts.items()}
-    results = Results("16.2", 40, "abc")
+    results = Results("16.2", 40, "0.1", "2026-01-31")
     results.runs.append(Run("regress", "rdsp", "serial", 1.0, 5, {"char": FAILED}, firsts, pins={"listen": 2}))
     results.runs.append(Run("regress", "rdsp", "parallel", 1.0, 5, {"char": FAILED, "later": NOT_RUN}))
 
