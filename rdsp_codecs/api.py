@@ -181,6 +181,20 @@ class Relay(Protocol):
     to_client: list[bytes]
     transaction: Transaction
     pins: PinBoard
+    refused: bytes
+    """With `UNFIT`: the server's words with which the request is to be refused; b"": try another backend."""
+
+    @property
+    def fit(self) -> object:
+        """What the session has set, as a value compared by identity: a backend last used with the same one needs no
+        work. Changes at boundaries only.
+        """
+
+    @property
+    def variant(self) -> Hashable:
+        """What the session has left for ever on its backends; None while there is nothing. Only backends of the same
+        variant, or new ones, fit. Changes only when `fit` does.
+        """
 
     def from_client(self, data: bytes) -> int:
         """Take a chunk of the client's."""
@@ -226,8 +240,11 @@ class Relay(Protocol):
     def holds_too_much(self) -> bool:
         """More than `RelayPolicy.max_held` bytes are held back: the client must not be read now."""
 
-    def abort(self, problem: Problem) -> int:
-        """The request that waits for a backend will not get one.
+    def in_doubt(self) -> bool:
+        """Whether the client may have changed its backend in a way that is not found out: nobody else may have it."""
+
+    def abort(self, problem: Problem | bytes) -> int:
+        """The request that waits for a backend will not get one. `problem`: why, or the server's words for it.
 
         Puts the refusal into `to_client` and drops the request, up to the point where client and proxy agree again
         (PostgreSQL: its Sync). Returns flags: `WANT_BACKEND` when another request was held behind it.

@@ -14,7 +14,7 @@ class PinUntil(Enum):
     """When a pin ends by itself."""
 
     SESSION = "the session ends"
-    TRANSACTION = "the transaction ends"
+    GONE = "what caused it is gone, or the session ends"
 
 
 @attrs.frozen
@@ -59,24 +59,23 @@ class PinReason(Enum):
 
 PIN_TABLE: dict[PinReason, PinFacts] = {
     PinReason.SESSION_SETTING: PinFacts(
-        "SQL changed session settings that the proxy doesn't track.",
+        "SQL changed session settings that the proxy can't track.",
         ("postgres",),
         PinUntil.SESSION,
-        "Move the setting to `init_query`, to the role (`ALTER ROLE ... SET`) or to the connection's start-up "
-        "parameters; use `SET LOCAL` for a setting of one transaction (a custom variable like "
-        "`app.tenant` pins even then).",
+        "Settings follow the session, and do not pin. This one was made by `set_config` with a computed name, by an "
+        "extension's function, or the server would not tell: name the setting in the text.",
     ),
     PinReason.TEMPORARY_TABLE: PinFacts(
         "SQL created or used temporary objects.",
         ("postgres",),
-        PinUntil.SESSION,
+        PinUntil.GONE,
         "Create the table with `ON COMMIT DROP` in a transaction of a session of its own, or use an ordinary "
         "(unlogged) table.",
     ),
     PinReason.ADVISORY_LOCK: PinFacts(
         "SQL took a session-level advisory lock.",
         ("postgres",),
-        PinUntil.SESSION,
+        PinUntil.GONE,
         "Use the transaction-level functions, `pg_advisory_xact_lock` and its kin.",
     ),
     PinReason.LISTEN: PinFacts(
@@ -88,7 +87,7 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     PinReason.HOLD_CURSOR: PinFacts(
         "SQL declared a cursor that outlives its transaction.",
         ("postgres",),
-        PinUntil.SESSION,
+        PinUntil.GONE,
         "Declare the cursor without `WITH HOLD` and read it inside the transaction.",
     ),
     PinReason.SQL_PREPARED_STATEMENT: PinFacts(

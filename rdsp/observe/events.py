@@ -62,6 +62,9 @@ class Observer:
     def pinned(self, session: int, number: int, reason: PinReason, detail: str) -> None:
         """A session was pinned; `detail` is a digest, or text when debug logging is on."""
 
+    def unpinned(self, session: int) -> None:
+        """What a session was pinned for is gone."""
+
     def borrow_failed(self, session: int, problem: Problem) -> None:
         """It did not get one."""
 

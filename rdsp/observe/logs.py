@@ -36,7 +36,10 @@ _LONGEST_VALUE: Final = 1000
 _LONGEST_TRACEBACK: Final = 20_000
 _UNPRINTABLE: Final = re.compile("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
 _PREFIXES: Final = ("proxyEndpoint", "clientConnection")
-_SPAN: Final = {PinUntil.SESSION: "session", PinUntil.TRANSACTION: "transaction"}
+_SPAN: Final = {
+    PinUntil.SESSION: "for the remainder of the session. The proxy can't reuse this connection until the session ends.",
+    PinUntil.GONE: "for as long as it takes. The proxy can't reuse this connection until what pins it is gone.",
+}
 
 
 def _printable(text: str) -> str:
@@ -201,14 +204,12 @@ class LogObserver(Observer):
 
     def pinned(self, session: int, number: int, reason: PinReason, detail: str) -> None:
         """RDS Proxy's documented line. `detail` comes prepared: a digest, or text where debug logging is on."""
-        span = _SPAN[reason.facts.until]
         digest = f' Digest: "{detail[:_LONGEST_VALUE]}".' if detail else ""
         self._say(
             "warning",
             ("pinned", reason.value),
-            f"The client session was pinned to the database connection [dbConnection={number}] for the remainder of "
-            f"the {span}. The proxy can't reuse this connection until the {span} ends. Reason: "
-            f"{reason.facts.title}{digest}",
+            f"The client session was pinned to the database connection [dbConnection={number}] "
+            f"{_SPAN[reason.facts.until]} Reason: {reason.facts.title}{digest}",
             **self._of(session),
             dbConnection=number,
             reason=reason.value,
@@ -230,6 +231,11 @@ class LogObserver(Observer):
         if self._debug:
             of = self._of(session) if session is not None else {}
             self._log.debug(f"A cancel request: {outcome}.", **of)
+
+    def unpinned(self, session: int) -> None:
+        """What pinned it is gone."""
+        text = "The client session isn't pinned any longer."
+        self._say("info", "unpinned", text, **self._of(session))
 
     def draining(self, proxy: str) -> None:
         """See `Observer`."""

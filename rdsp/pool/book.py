@@ -7,7 +7,7 @@ The book never waits and never touches a socket.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -45,6 +45,20 @@ __all__ = [
 
 _NOTHING: tuple[Decision, ...] = ()
 
+_LOOKS: Final = 64
+
+
+def _best(idle: list[Member], fit: object) -> Member:
+    """Take the member out of `idle` that fits best: the same fit, else a new one, else the one used last."""
+    best = -1
+    for at in range(len(idle) - 1, max(-1, len(idle) - 1 - _LOOKS), -1):
+        found = idle[at].fit
+        if found is fit:
+            return idle.pop(at)
+        if found is None and best < 0:
+            best = at
+    return idle.pop(best)
+
 
 class Book:
     """One quota over all pools (keys) of a target group.
@@ -77,15 +91,24 @@ class Book:
 
     # -- hot path -------------------------------------------------------------------------------------------------
 
-    def take(self, key: Hashable, now: float) -> Member | None:
-        """An idle member of the key, the one used last, BORROWED now; None when there is none or somebody waits."""
+    def take(self, key: Hashable, now: float, fit: object = None) -> Member | None:
+        """An idle member of the key, BORROWED now; None when there is none or somebody waits.
+
+        The one used last, of those with the same `fit` where there are any: they need no work.
+        """
         idle = self._idle.get(key)
         if not idle or (self._queue and self._must_queue(key, now)):
             return None
-        member = idle.pop()
+        member = idle.pop() if idle[-1].fit is fit else _best(idle, fit)
         self._idle_count -= 1
         member.state = MemberState.BORROWED
         return member
+
+    def rekey(self, member: Member, key: Hashable) -> None:
+        """A BORROWED member is one of another key from now on."""
+        self._uncount(member.key)
+        member.key = key
+        self._counts[key] = self._counts.get(key, 0) + 1
 
     def give_back(self, member: Member, now: float) -> Sequence[Decision]:
         """A BORROWED or RESETTING member is free again: to the first waiter, or idle."""
@@ -233,12 +256,15 @@ class Book:
         """Out of the book; with a key's last member goes all that is kept by the key."""
         member.state = MemberState.CLOSING
         del self._members[member.number]
-        left = self._counts[member.key] - 1
+        self._uncount(member.key)
+
+    def _uncount(self, key: Hashable) -> None:
+        left = self._counts[key] - 1
         if left:
-            self._counts[member.key] = left
+            self._counts[key] = left
         else:
-            del self._counts[member.key]
-            self._idle.pop(member.key, None)
+            del self._counts[key]
+            self._idle.pop(key, None)
 
     def _not_idle(self, member: Member) -> None:
         self._idle[member.key].remove(member)

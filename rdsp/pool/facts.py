@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import attrs
@@ -18,6 +18,7 @@ class KeyFacts:
         shared: what the codec's relays of this pool share.
         parameters: what the server reported at the latest login; None before the first.
         clients: how many have entered the pool and not left it.
+        keys: the pool's own key and its variants, those that had members lately among them.
     """
 
     user: str
@@ -26,3 +27,17 @@ class KeyFacts:
     shared: Any = None
     parameters: Mapping[str, str] | None = None
     clients: int = 0
+    keys: set[Hashable] = attrs.field(factory=set)
+
+
+@attrs.frozen(cache_hash=True)
+class Variant:
+    """The key of backends on which their sessions have left something for ever (`Relay.variant`)."""
+
+    base: Hashable
+    marks: Hashable
+
+
+def base_of(key: Hashable) -> Hashable:
+    """The key of the pool that `key` is, or is a variant of."""
+    return key.base if isinstance(key, Variant) else key

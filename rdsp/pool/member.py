@@ -66,6 +66,8 @@ class Member:
     opened_at: float = 0.0
     expires_at: float = 0.0
     idle_since: float = 0.0
+    fit: object = None
+    """What it has set, by identity; None: nothing yet."""
 
 
 @attrs.frozen

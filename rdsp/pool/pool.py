@@ -23,7 +23,7 @@ from rdsp.observe.dispatch import Observers
 from rdsp.observe.statistics import Counters
 from rdsp.pool.backend import Backend
 from rdsp.pool.book import Book, Close, Decision, Fail, Grant, Member, Open, OpenFailure, WaitFailure
-from rdsp.pool.facts import KeyFacts
+from rdsp.pool.facts import KeyFacts, Variant, base_of
 from rdsp.pool.limits import UNTOLD, book_limits
 from rdsp.pool.member import MemberState
 from rdsp.pool.opening import Opener
@@ -119,6 +119,7 @@ class Pool:
         facts = self._facts.get(key)
         if facts is None:
             facts = self._facts[key] = make()
+            facts.keys.add(key)
         facts.clients += 1
         self._clients[client] = key
         return facts
@@ -136,14 +137,29 @@ class Pool:
 
     def _forget_unused(self, key: Hashable) -> None:
         """Keep nothing of a pool that has neither clients nor backends."""
-        facts = self._facts.get(key)
-        if facts is not None and not facts.clients and not self.book.knows(key):
-            del self._facts[key]
+        base = base_of(key)
+        facts = self._facts.get(base)
+        if facts is None:
+            return
+        if key is not base and not self.book.knows(key):
+            facts.keys.discard(key)
+        if not facts.clients and not any(map(self.book.knows, facts.keys)):
+            del self._facts[base]
 
-    def take(self, key: Hashable) -> Backend | None:
-        """An idle backend, or None: then `wait`. Hot path."""
+    def vary(self, backend: Backend, marks: Hashable) -> Hashable:
+        """The borrower has left `marks` on the backend for ever. Returns the key of backends that have them too."""
+        base = base_of(backend.member.key)
+        key = Variant(base, marks)
+        self._facts[base].keys.add(key)
+        before = backend.member.key
+        self.book.rekey(backend.member, key)
+        self._forget_unused(before)
+        return key
+
+    def take(self, key: Hashable, fit: object = None) -> Backend | None:
+        """An idle backend, or None: then `wait`. `fit`: see `Relay.fit`. Hot path."""
         while True:
-            member = self.book.take(key, self.board.now)
+            member = self.book.take(key, self.board.now, fit)
             if member is None:
                 return None
             backend: Backend = member.payload
@@ -327,7 +343,7 @@ class Pool:
         self._retire(backend, "it could not be reset")
 
     async def _open(self, member: Member) -> None:
-        facts = self._facts[member.key]
+        facts = self._facts[base_of(member.key)]
         self._observers.backend_opening(self.name, member.number)
         started = trio.current_time()
         try:

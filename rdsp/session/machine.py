@@ -46,6 +46,8 @@ class Input(IntEnum):
     OVERDUE = 9
     STOP = 10
     FLUSHED = 11
+    UNFIT = 12
+    """The backend cannot be made like the session: another one is needed."""
 
 
 S, I = State, Input  # noqa: E741 - the table below is read by its letters
@@ -67,6 +69,7 @@ TABLE: Final[dict[tuple[State, Input], State]] = {
     (S.WAITING, I.CLIENT_GONE): S.CLOSED,
     (S.BUSY, I.ASKED): S.BUSY,
     (S.BUSY, I.FREED): S.QUIET,
+    (S.BUSY, I.UNFIT): S.WAITING,
     (S.BUSY, I.KEPT): S.HOLDING,
     (S.BUSY, I.SERVER_GONE): S.CLOSING,
     (S.BUSY, I.OVERDUE): S.CLOSING,

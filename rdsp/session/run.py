@@ -17,7 +17,7 @@ from rdsp.converse import send_all
 from rdsp.net.switchboard import READABLE
 from rdsp.net.transport import Transport
 from rdsp.observe.events import SessionEnd
-from rdsp.session import splice as calls
+from rdsp.session import calls
 from rdsp.session.bell import Bell
 from rdsp.session.context import SessionContext
 from rdsp.session.login import facts_of, greet
@@ -222,7 +222,7 @@ class Session:
             cut = relay.cut_short() or bool(splice.server_rest)
             in_request = cut or relay.in_request()
             # Where a relay that failed stands, nobody knows.
-            clean = not relay.pins and splice.fault is None
+            clean = not relay.pins and not relay.in_doubt() and splice.fault is None
             pool.abandon(backend, relay.transaction, clean=clean, in_request=in_request, cut=cut)
 
     def _deadline(self) -> float:
@@ -292,9 +292,12 @@ class Session:
 
     def _report_pins(self) -> None:
         splice = self._splice
-        if not self._pinned:
-            self._pinned = True
-            self._context.counters.pinned_sessions += 1
+        pinned = bool(splice.relay.pins)
+        if pinned is not self._pinned:
+            self._pinned = pinned
+            self._context.counters.pinned_sessions += 1 if pinned else -1
+            if not pinned:
+                self._context.observers.unpinned(self._number)
         for reason in splice.relay.pins.fresh():
             detail = splice.relay.pins.active().get(reason, "")
             number = splice.backend.number if splice.backend is not None else 0

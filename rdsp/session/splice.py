@@ -11,10 +11,11 @@ from collections.abc import Callable, Hashable
 from typing import Final
 
 from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE, Board
-from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss
+from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss, received
 from rdsp.observe.statistics import Counters
 from rdsp.pool.backend import Backend
 from rdsp.pool.pool import Pool
+from rdsp.session import calls
 from rdsp.session.machine import State
 from rdsp.session.policy import may_release
 from rdsp_codecs import moves
@@ -27,35 +28,8 @@ CHUNK: Final = 65536
 READS: Final = 8
 """Reads per step before other sessions get their turn."""
 
-# Why the session's task is wanted: bits of `Splice.call`, plain numbers for speed.
-REFUSED: Final = 4
-CLIENT_GONE: Final = 8
-SERVER_GONE: Final = 16
-BYE: Final = 32
-FAULT: Final = 64
-PINNED: Final = 128
-STOP: Final = 256
-FREE: Final = 512
-"""Nothing holds the session back any longer, and it is to stop."""
-CANCEL: Final = 1024
-"""A cancel came while the session waits for a backend."""
-ENDING: Final = 2048
-"""The task is ending the session: steps that still come find nothing to do."""
-
-_HALTING: Final = CLIENT_GONE | FAULT | SERVER_GONE | ENDING
+_HALTING: Final = calls.CLIENT_GONE | calls.FAULT | calls.SERVER_GONE | calls.ENDING
 _INPUT: Final = READABLE | LEAVING
-
-
-def _received(recv: Callable[[int], bytes]) -> bytes:
-    """What a peer sent; b"": it is gone, by an end of file or worse. Raises one of WOULD_BLOCK."""
-    try:
-        return recv(CHUNK)
-    except WOULD_BLOCK:
-        raise
-    except OSError as error:
-        if not is_peer_loss(error):
-            raise
-        return b""
 
 
 class Splice:
@@ -72,6 +46,7 @@ class Splice:
         "_client_recv",
         "_client_send",
         "_counters",
+        "_marks",
         "_pool",
         "_server_again",
         "backend",
@@ -135,6 +110,7 @@ class Splice:
         self._server_again = 0
         self._pool = pool
         self.key = key
+        self._marks: Hashable = None
         self._board = board
         self._counters = counters
 
@@ -147,9 +123,8 @@ class Splice:
         self.wake()
 
     def _failed(self, error: Exception, *, server: bool) -> None:
-        self.fault = error
-        self.fault_of_server = server
-        self.summon(FAULT)
+        self.fault, self.fault_of_server = error, server
+        self.summon(calls.FAULT)
 
     # -- the client's side ----------------------------------------------------------------------------------------
 
@@ -169,12 +144,12 @@ class Splice:
             return
         for _ in range(READS):
             try:
-                data = _received(self._client_recv)
+                data = received(self._client_recv, CHUNK)
             except WOULD_BLOCK:
                 return
             if not data:
                 if not self.relay.holds_goodbye():
-                    self.summon(CLIENT_GONE)
+                    self.summon(calls.CLIENT_GONE)
                 return
             self._take(data)
             if len(data) < self._client_full and not mask & LEAVING:
@@ -194,7 +169,7 @@ class Splice:
         """The client closed its side while its request waits: who said no good-bye must not take a backend now."""
         while not self.relay.holds_too_much:
             try:
-                data = _received(self._client_recv)
+                data = received(self._client_recv, CHUNK)
             except WOULD_BLOCK:
                 return
             if not data:
@@ -202,7 +177,7 @@ class Splice:
                     return
                 break
             self.relay.from_client(data)
-        self.summon(CLIENT_GONE)
+        self.summon(calls.CLIENT_GONE)
 
     def _deaf(self) -> bool:
         """Whether the client must not be read now: it waits, the server does not take its bytes, or the task is due."""
@@ -237,14 +212,14 @@ class Splice:
 
     def _report(self, signals: int) -> None:
         """Tell the task of pins and good-byes."""
-        if signals & moves.PINNED:
-            self.summon(PINNED)
+        if signals & (moves.PINNED | moves.UNPINNED):
+            self.summon(calls.PINNED)
         if signals & moves.BYE:
-            self.summon(BYE)
+            self.summon(calls.BYE)
 
     def borrow(self) -> None:
         """The relay holds a request: get a backend now, or stand in the pool's queue for one."""
-        backend = self._pool.take(self.key)
+        backend = self._pool.take(self.key, self.relay.fit)
         if backend is not None:
             self.attach(backend)
         elif self.relay.answer_alone():
@@ -285,7 +260,7 @@ class Splice:
         self.queued = False
         self._counters.waiting -= 1
         self.refusal = refusal
-        self.summon(REFUSED)
+        self.summon(calls.REFUSED)
 
     def leave_queue(self) -> None:
         """Do not wait any longer. Nothing happens when the answer has come."""
@@ -334,7 +309,7 @@ class Splice:
         except OSError as error:
             if not is_peer_loss(error):
                 raise
-            self.summon(CLIENT_GONE)
+            self.summon(calls.CLIENT_GONE)
             return
         if sent < len(data):
             self.client_rest = data[sent:]
@@ -350,7 +325,7 @@ class Splice:
                 if not is_peer_loss(error):
                     raise
                 self.client_rest = b""
-                self.summon(CLIENT_GONE)
+                self.summon(calls.CLIENT_GONE)
                 return
             rest = rest[sent:]
         self.client_rest = rest
@@ -384,11 +359,11 @@ class Splice:
                 self._server_again |= mask & _INPUT
                 return
             try:
-                data = _received(backend.recv)
+                data = received(backend.recv, CHUNK)
             except WOULD_BLOCK:
                 return
             if not data:
-                self.summon(SERVER_GONE)
+                self.summon(calls.SERVER_GONE)
                 return
             signals = relay.from_server(data)
             self.last_active = self._board.now
@@ -402,7 +377,10 @@ class Splice:
                 if signals & moves.FATAL:
                     # Even behind the end of a request: the client has been told, so its session ends too.
                     self.said_fatal = True
-                    self.summon(SERVER_GONE)
+                    self.summon(calls.SERVER_GONE)
+                    return
+                if signals & moves.UNFIT:
+                    self._unfit()
                     return
                 if signals & moves.OVER:
                     self._request_over(mask & LEAVING)
@@ -420,17 +398,15 @@ class Splice:
         backend.requests += 1
         transaction = relay.transaction
         if may_release(transaction, relay.pins, owed=bool(self.server_rest)):
-            self.state = State.QUIET
             self._counters.transactions += 1
-            relay.detached()
-            self.backend = None
+            self._let_go(backend)
             if leaving:
                 # Nobody else will be told: that edge was ours.
                 self._pool.lost(backend, "the server closed it at the end of a request")
             else:
                 self._pool.give_back(backend)
             if self.stopping or self.leaving:
-                self.summon(FREE)
+                self.summon(calls.FREE)
         else:
             if transaction is Transaction.NONE:
                 self._counters.transactions += 1
@@ -439,7 +415,34 @@ class Splice:
                 self.settling = True
                 backend.on_settled = self._settled
             if self.leaving or (self.stopping and transaction is Transaction.NONE):
-                self.summon(FREE)
+                self.summon(calls.FREE)
+
+    def _let_go(self, backend: Backend) -> None:
+        """The session has no backend any more."""
+        if backend.member.fit is not self.relay.fit:
+            self._refit(backend, self.relay.fit)
+        self.state = State.QUIET
+        self.relay.detached()
+        self.backend = None
+
+    def _refit(self, backend: Backend, fit: object) -> None:
+        """The session has set something since the backend was last given back."""
+        backend.member.fit, marks = fit, self.relay.variant
+        if marks != self._marks:
+            self._marks, self.key = marks, self._pool.vary(backend, marks)
+
+    def _unfit(self) -> None:
+        """The backend cannot be brought into the session's state: the request, still held, tries another one."""
+        backend, relay = self.backend, self.relay
+        assert backend is not None
+        words = relay.refused
+        self._let_go(backend)
+        self.settling = False
+        self._pool.lost(backend, "it could not be brought into its session's state")
+        if words:
+            self.resume_after_abort(relay.abort(words))
+        else:
+            self.borrow()
 
     def _send_server(self) -> None:
         out = self.relay.to_server
@@ -487,13 +490,11 @@ class Splice:
         """The request was over before the server had taken all of it (what is left of a COPY that failed)."""
         backend, relay = self.backend, self.relay
         if backend is not None and may_release(relay.transaction, relay.pins, owed=False):
-            self.state = State.QUIET
-            relay.detached()
-            self.backend = None
+            self._let_go(backend)
             self.settling = False  # the pool waits for the cancel now
             self._pool.give_back(backend)
             if self.stopping or self.leaving:
-                self.summon(FREE)
+                self.summon(calls.FREE)
 
     def __repr__(self) -> str:
         return f"<Splice {self.state.name} {self.relay.transaction.value} {self.relay.pins!r} {self.client.peer}>"

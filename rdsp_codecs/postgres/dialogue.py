@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.ledger import Ledger, Owed
 from rdsp_codecs.pins import PinBoard, PinReason
+from rdsp_codecs.postgres.asking import ASKABLE, Doubts
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict
+from rdsp_codecs.postgres.settings import NO_SETTINGS, Settings
 from rdsp_codecs.postgres.statements import SharedStatements, Statement, StatementBook
 from rdsp_codecs.postgres.unnamed import Put, trim
 from rdsp_codecs.transaction import Transaction
@@ -121,7 +123,13 @@ class Dialogue:
         extended: messages of the extended protocol are owed.
         over: a ReadyForQuery came with nothing else owed.
         fatal: the server said that it ends the connection.
-        reported: parameters whose reported value differs from the one at the backend's login.
+        login: the user that logged in, in bytes.
+        settings: what the session has set; None before its first backend.
+        baseline: what its backends have from the beginning.
+        doubts: what it may have changed since the server was asked.
+        lifted: a pin was lifted.
+        asking: queries of the proxy's own that are owed.
+        unfit: the error with which the backend refused to be brought into the session's state; b"" when it did not.
     """
 
     def __init__(self, policy: RelayPolicy, shared: SharedStatements) -> None:
@@ -153,12 +161,22 @@ class Dialogue:
         self.extended = False
         self.over = False
         self.fatal = False
-        self.reported: set[str] = set()
+        self.login = b""
+        self.settings: Settings | None = None
+        self.baseline = NO_SETTINGS
+        self.doubts = Doubts()
+        self.lifted = False
+        self.asking = 0
+        self.unfit = b""
 
     def saw(self, text: bytes, verdict: Verdict) -> None:
         """A statement goes out for execution."""
+        if verdict.touches:
+            self.doubts.change(verdict, alone=not self.recent and self.transaction is Transaction.NONE)
         self.recent.append(text[:SHOWN])
         if verdict is not HARMLESS:
+            if verdict.unlocks:
+                self.doubt_pin(PinReason.ADVISORY_LOCK)
             self.heads |= verdict.heads
             self.reasons |= dict.fromkeys(reason for reason, _ in verdict.pins)
 
@@ -194,5 +212,18 @@ class Dialogue:
             trim(state)
 
     def pin(self, reason: PinReason, detail: str) -> None:
-        """Pin the session; the caller of the relay learns of it by the flag `PINNED`."""
+        """Pin the session, or ask at the boundary whether to; `PINNED` tells the relay's caller of a pin."""
+        if reason in ASKABLE:
+            self.doubts.suspect(reason, detail)
+        else:
+            self.pins.add(reason, detail)
+
+    def doubt_pin(self, reason: PinReason) -> None:
+        """What the session is pinned for, if it is, may have ended."""
+        detail = self.pins.active().get(reason)
+        if detail is not None:
+            self.doubts.suspect(reason, detail)
+
+    def pin_surely(self, reason: PinReason, detail: str) -> None:
+        """Pin without asking."""
         self.pins.add(reason, detail)

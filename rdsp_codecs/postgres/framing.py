@@ -44,3 +44,6 @@ SERVER_SIMPLE: Final = interest(whole=b"CEZGS")
 
 SERVER_EXTENDED: Final = interest(whole=b"CEZGS123IsntT")
 """From the server while messages of the extended protocol are owed: every reply is matched one by one."""
+
+SERVER_ASKING: Final = interest(whole=b"CEZGS123IsntTDN")
+"""From the server while it owes answers to the proxy's own queries: rows and notices may not be the client's."""

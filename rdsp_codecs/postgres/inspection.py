@@ -10,77 +10,68 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
 from typing import Final
 
 from rdsp_codecs.pins import PinReason
-from rdsp_codecs.postgres.lexer import Kind, Token, literal_value, token_at, tokens
+from rdsp_codecs.postgres.lexer import Kind, Token, literal_value
 from rdsp_codecs.postgres.notable import (
     CALLS,
     CREATES_NO_TABLE,
-    FILLER,
-    GAP,
     HIT,
-    ITEMS,
     SEQUENCE_MEMORY,
     TEMPORARY_FOLLOWS,
     TEXT_RUNNERS,
+    UNLOCKS,
 )
+from rdsp_codecs.postgres.reading import BUDGET, IS_LOCAL, SEMICOLON, SKIPPED, Reading, SpentError
+from rdsp_codecs.postgres.setting_text import EVERYTHING
+from rdsp_codecs.postgres.settings import AUTHORIZATION, ROLE
 
 _TEMPORARY_SCHEMA: Final = re.compile(rb"pg_temp(?:_[0-9]+)?").fullmatch
 _NATIVE: Final = (b"prepare", b"execute", b"deallocate", b"discard")
-_TRUE: Final = frozenset({b"t", b"true", b"y", b"yes", b"on", b"1"})
 _BLOCK_STARTS: Final = frozenset({b"begin", b"then", b"else", b"loop"})
-_SKIPPED: Final = frozenset({Kind.BLANK, Kind.COMMENT})
 _MAX_BLOCKS: Final = 8
 _MAX_CURSOR_WORDS: Final = 64
 _NAMES: Final = frozenset({Kind.WORD, Kind.QUOTED, Kind.UNICODE_QUOTED})
 _PLAIN_VALUES: Final = frozenset({Kind.WORD, Kind.QUOTED, Kind.NUMBER})
 _PATHS: Final = frozenset({b"search_path", b"schema"})
 """Names under which SET LOCAL can make pg_temp the schema that tables are created in."""
-_SEMICOLON: Final = b";"
 _UP_TO_SET: Final = 5
 """How many tokens can stand from a table of an UPDATE to SET, SET included: ) * AS alias SET."""
-_IS_LOCAL: Final = 3
-"""Which of its arguments makes set_config end with the transaction."""
+_UP_TO_VALUE: Final = 12
+"""How many tokens of a SET are looked at."""
 
-_BUDGET: Final = 1_000_000
-"""What one look may cost, DO blocks included, in units of about 0.1 us. A literal or comment may use it up alone."""
-_TOKEN: Final = 15
 _BLOCK: Final = 40
-_SKIP: Final = 10
-
-
-class _SpentError(Exception):
-    """The budget is used up."""
 
 
 _EXECUTING: Final = frozenset({b"explain", b"create"})
 """First words of statements in which EXECUTE may stand: their ends are not skipped."""
 
 
-class Look:
+class Look(Reading):
     """One walk over a text: what it finds is in the attributes. Invariant: a reason is kept with its first statement.
 
     Attributes:
         reasons: why to pin, with where the statement begins that is to blame.
         heads: which of SET, DECLARE and DO statements begin with.
         native: SQL names prepared statements.
+        unlocks: a session's advisory locks may be given up.
         memory: currval or lastval is called.
-        resets: a setting is put back to its start-up value.
+        touches: settings that it may change beyond its transaction (lower case, `EVERYTHING` for any), with the new
+            value where it is one plain literal or number.
+        sets: some of them to values of its own, and not only back to those at login.
+        discards: DISCARD ALL.
         doubtful: not all of it could be read surely.
     """
 
-    def __init__(self, text: bytes, *, escapes: bool, blocks: int = 0, budget: int = _BUDGET) -> None:
+    def __init__(self, text: bytes, *, escapes: bool, blocks: int = 0, budget: int = BUDGET) -> None:
         """`blocks` counts the DO blocks around the text, which is then PL/pgSQL."""
-        self.left = budget
+        super().__init__(text, escapes=escapes, budget=budget)
         self.heads: set[bytes] = set()
         self.reasons: dict[PinReason, int] = {}
-        self.native = self.memory = self.resets = self.doubtful = False
+        self.touches: dict[bytes, bytes | None] = {}
+        self.native = self.memory = self.unlocks = self.sets = self.discards = self.doubtful = False
         self._runs_text = False
-        self._text = text
-        self._low = text.lower()
-        self._escapes = escapes
         self._blocks = blocks
         self._statement = 0
         self._head = b""
@@ -94,7 +85,7 @@ class Look:
                 self._walk()
             if self._runs_text and self._has_hit_in_literal():
                 self._pin(PinReason.UNRECOGNISED_STATE)
-        except _SpentError:
+        except SpentError:
             self.distrust(self._statement)
 
     def _has_hit_in_literal(self) -> bool:
@@ -113,43 +104,12 @@ class Look:
             self._names_statements()
         self.memory = self.memory or any(self._low.find(word, start) >= 0 for word in SEQUENCE_MEMORY)
 
-    # -- what everything is paid from
-
-    def _pay(self, cost: int) -> None:
-        self.left -= cost
-        if self.left < 0:
-            raise _SpentError
-
-    def _pay_for(self, token: Token) -> None:
-        kind, start, end = token
-        # A comment may be full of others that are nested in it.
-        self._pay(_TOKEN + ((end - start) >> (1 if kind == Kind.COMMENT else 4)))
-
-    def _draw(self, at: int) -> Iterator[Token]:
-        """The tokens from `at`: nothing but this and `_next` asks for them."""
-        self._pay(_TOKEN)
-        for token in tokens(self._text, at, escapes=self._escapes):
-            self._pay_for(token)
-            yield token
-
-    def _skip(self, at: int, *, at_head: bool) -> int:
-        """Where what cannot matter ends, from a start of a token to another."""
-        pattern = GAP if at_head else FILLER[self._escapes, self._head not in _EXECUTING]
-        while (skipped := pattern(self._low, at)) is not None:
-            start, at = skipped.span()
-            size = at - start
-            if size < ITEMS:
-                self._pay(_SKIP + (size >> 2))
-                break
-            self._pay(_SKIP + max(0, (ITEMS >> 1) - (size >> 3)))
-        return at
-
     # -- walking
 
     def _walk(self) -> None:
         at, at_head = 0, True
         while True:
-            token = self._next(self._skip(at, at_head=at_head))
+            token = self._next(self._skip(at, at_head=at_head, ends=self._head not in _EXECUTING))
             if token is None:
                 return
             kind, start, at = token
@@ -158,13 +118,13 @@ class Look:
                 if kind == Kind.WORD:
                     self._begin(self._low[start:at], at)
             self._see(kind, start, at)
-            at_head = kind == Kind.MARK and self._text[start] in _SEMICOLON
+            at_head = kind == Kind.MARK and self._text[start] in SEMICOLON
 
     def _walk_block(self) -> None:
         """PL/pgSQL: statements also begin behind some words, and behind a label's >>."""
         at_head = True
         for kind, start, end in self._draw(0):
-            if kind in _SKIPPED:
+            if kind in SKIPPED:
                 continue
             if kind == Kind.FAULT:
                 self.distrust(start)
@@ -176,40 +136,15 @@ class Look:
             self._see(kind, start, end)
             at_head = word in _BLOCK_STARTS if word else kind == Kind.MARK and self._text[start] in b";>"
 
-    def _next(self, at: int) -> Token | None:
-        """The next token that is neither blank nor comment; None at the end, also at one that comes too early."""
-        while (token := token_at(self._text, at, escapes=self._escapes)) is not None:
-            self._pay_for(token)
-            kind, start, at = token
-            if kind == Kind.FAULT:
-                self.distrust(start)
-                return None
-            if kind not in _SKIPPED:
-                return token
-        return None
-
-    def _ahead(self, at: int, count: int) -> list[tuple[Token, bytes]]:
-        """Up to `count` tokens of this statement from `at`, words and marks with what they say (lower case)."""
-        result: list[tuple[Token, bytes]] = []
-        for token in self._draw(at):
-            kind, start, end = token
-            if kind in _SKIPPED:
-                continue
-            said = self._low[start:end] if kind in (Kind.WORD, Kind.MARK) else b""
-            if said == b";":
-                break
-            result.append((token, said))
-            if len(result) == count:
-                break
-        return result
-
-    def _words(self, at: int, count: int) -> list[bytes]:
-        """As `_ahead`: what is said, padded with b"" to `count`."""
-        said = [word for _, word in self._ahead(at, count)]
-        return said + [b""] * (count - len(said))
-
     def _pin(self, reason: PinReason) -> None:
         self.reasons.setdefault(reason, self._statement)
+
+    def _touch(self, name: bytes, value: bytes | None = None) -> None:
+        self.sets = True
+        self._touch_only(name, value)
+
+    def _touch_only(self, name: bytes, value: bytes | None = None) -> None:
+        self.touches[name or EVERYTHING] = None if name in self.touches else value
 
     def _names_statements(self) -> None:
         self.native = True
@@ -223,7 +158,7 @@ class Look:
             self.heads.add(head)
             self._set(at)
         elif head == b"reset":
-            self.resets = True
+            self._reset(at)
         elif head == b"listen":
             self._pin(PinReason.LISTEN)
         elif head == b"load":
@@ -243,7 +178,8 @@ class Look:
             self._names_statements()
         elif head == b"discard":
             if self._words(at, 1) == [b"all"]:
-                self.resets = True
+                self.discards = True
+                self._touch_only(EVERYTHING)
                 self._names_statements()
         elif head == b"prepare":
             following = self._ahead(at, 2)
@@ -252,36 +188,59 @@ class Look:
                 self._names_statements()
 
     def _set(self, at: int) -> None:
-        following = self._ahead(at, 10)
-        words = [word for _, word in following] + [b""] * (10 - len(following))
+        following = self._ahead(at, _UP_TO_VALUE)
+        words = [word for _, word in following] + [b""] * (_UP_TO_VALUE - len(following))
         names_setting = words[1] in (b".", b"=", b"to")  # as in SET local.x = 1
-        if words[0] in (b"local", b"transaction", b"constraints") and not names_setting:
-            name = self._name(following[1][0]) if len(following) > 1 else b""
-            if name == b"seed":
-                self._pin(PinReason.RANDOM_SEED)  # which no rollback takes back
-            elif words[0] == b"local" and (words[2] == b"." or b"." in name or not name):
-                # A custom variable is not taken away at the end of the transaction: it stays behind, empty.
-                self._pin(PinReason.SESSION_SETTING)
-            elif words[0] == b"local" and name in _PATHS:
-                self._set_path(following[1][0][2])
+        local = words[0] in (b"local", b"transaction", b"constraints") and not names_setting
+        if local and words[0] != b"local":
             return
-        if words[0] == b"session" and not names_setting:
-            del words[0]
-        if words[:2] == [b"authorization", b"default"] or words[:3] == [b"session", b"authorization", b"default"]:
-            self.resets = True
-            return
-        while words[1:2] == [b"."]:
-            del words[:2]
-        if words[1:3] in ([b"to", b"default"], [b"=", b"default"]) and words[3:4] == [b""]:
-            self.resets = True
-            return
-        self._pin(PinReason.SESSION_SETTING)
+        if local or (words[0] == b"session" and not names_setting):
+            del following[:1], words[:1]
+        name, behind = self._setting_name(following)
+        if name == b"seed":
+            self._pin(PinReason.RANDOM_SEED)  # which no rollback takes back
+        elif local and following and self._name(following[0][0]) in _PATHS and (name in _PATHS or name == EVERYTHING):
+            self._set_path(following[0][0][2])
+        elif not local or b"." in name or not name:
+            # Even a local custom variable is not taken away at the end of the transaction: it stays behind, empty.
+            self._touch(name, self._number(following[behind:]))
+
+    def _reset(self, at: int) -> None:
+        self._touch_only(self._setting_name(self._ahead(at, _UP_TO_VALUE))[0])
+
+    def _setting_name(self, following: list[tuple[Token, bytes]]) -> tuple[bytes, int]:
+        """The setting that a SET or RESET names, and how many tokens stand up to behind = or TO.
+
+        `EVERYTHING` for what is not named like a setting, b"" for a name that cannot be read.
+        """
+        name, at = self._name(following[0][0]) if following else b"", 1
+        if not name:
+            return b"", at
+        while len(following) > at + 1 and following[at][1] == b".":
+            part = self._name(following[at + 1][0])
+            if not part:
+                return b"", at
+            name, at = name + b"." + part, at + 2
+        if len(following) > at and following[at][1] in (b"=", b"to"):
+            return name, at + 1
+        if name in (ROLE, AUTHORIZATION, b"authorization", b"session"):
+            return ROLE, at  # SESSION AUTHORIZATION changes both, and both are asked for
+        return (name if len(following) == at and name != b"all" else EVERYTHING), at
+
+    def _number(self, value: list[tuple[Token, bytes]]) -> bytes | None:
+        """What a value says that is one literal or number: for floating-point settings."""
+        if len(value) != 1:
+            return None
+        kind, start, end = value[0][0]
+        if kind == Kind.NUMBER:
+            return self._text[start:end]
+        return literal_value(self._text, value[0][0], escapes=self._escapes) if kind == Kind.LITERAL else None
 
     def _set_path(self, at: int) -> None:
         """SET LOCAL search_path or SCHEMA, from behind the name: tables that are made in pg_temp are temporary ones."""
         for kind, start, end in self._draw(at):
             said = self._low[start:end]
-            if kind in _SKIPPED:
+            if kind in SKIPPED:
                 continue
             if said == b";":
                 return
@@ -327,7 +286,11 @@ class Look:
             self._pin(reason)
         self.native = self.native or block.native
         self.memory = self.memory or block.memory
-        self.resets = self.resets or block.resets
+        self.unlocks = self.unlocks or block.unlocks
+        self.discards = self.discards or block.discards
+        self.sets = self.sets or block.sets
+        for name, value in block.touches.items():
+            self._touch_only(name, value)
 
     # -- words and names anywhere
 
@@ -338,13 +301,6 @@ class Look:
             self._see_name(self._name((kind, start, end)), end)
             if kind == Kind.WORD:
                 self._see_word(self._low[start:end], end)
-
-    def _name(self, token: Token) -> bytes:
-        """What a WORD or QUOTED token names, in lower case; b"" for others."""
-        kind, start, end = token
-        if kind == Kind.QUOTED:
-            return self._low[start + 1 : end - 1]
-        return self._low[start:end] if kind == Kind.WORD else b""
 
     def _see_word(self, word: bytes, end: int) -> None:
         if word == b"create" and TEMPORARY_FOLLOWS(self._low, end) is not None:
@@ -387,12 +343,14 @@ class Look:
 
     def _see_name(self, name: bytes, end: int) -> None:
         reason = CALLS.get(name)
-        if reason is not None or name in SEQUENCE_MEMORY or name in TEXT_RUNNERS:
+        if name in UNLOCKS:
+            self.unlocks = True
+        elif reason is not None or name in SEQUENCE_MEMORY or name in TEXT_RUNNERS:
             opening = self._next(end)
             if opening is not None and self._text[opening[1]] in b"(":
                 self._see_call(name, reason, opening[2])
         elif name == b"pg_settings" and b"set" in self._words(end, _UP_TO_SET):
-            self._pin(PinReason.SESSION_SETTING)  # UPDATE: a rule of this view calls set_config
+            self._touch(EVERYTHING)  # UPDATE: a rule of this view calls set_config
         elif _TEMPORARY_SCHEMA(name) is not None:
             self._pin(PinReason.TEMPORARY_TABLE)
 
@@ -406,51 +364,17 @@ class Look:
             self._pin(reason)
 
     def _see_set_config(self, arguments: list[list[Token]]) -> None:
-        name = self._plain(arguments[0]) if len(arguments) == _IS_LOCAL and self._is_true(arguments[-1]) else None
-        if name is None or b"." in name:
-            self._pin(PinReason.SESSION_SETTING)  # a custom variable stays behind, empty: see `_set`
+        name = self._plain(arguments[0]) if len(arguments) == IS_LOCAL else None
+        if name is None:
+            self._pin(PinReason.SESSION_SETTING)  # it may be a custom variable, of which no list can be had
         elif name == b"seed":
             self._pin(PinReason.RANDOM_SEED)
-        elif name == b"search_path":
+        elif b"." in name or not self._is_true(arguments[-1]):
+            # A local custom variable stays behind, empty: see `_set`.
+            argument = arguments[1]
+            plain = len(argument) == 1 and argument[0][0] == Kind.LITERAL
+            self._touch(name, literal_value(self._text, argument[0], escapes=self._escapes) if plain else None)
+        if name == b"search_path":
             path = self._plain(arguments[1])
             if path is None or b"pg_temp" in path:
                 self._pin(PinReason.TEMPORARY_TABLE)
-
-    def _plain(self, argument: list[Token]) -> bytes | None:
-        """What an argument says that is nothing but one literal, in lower case."""
-        if len(argument) != 1 or argument[0][0] != Kind.LITERAL:
-            return None
-        return literal_value(self._low, argument[0], escapes=self._escapes)
-
-    def _arguments(self, at: int) -> list[list[Token]]:
-        """The tokens of the three arguments of the set_config whose arguments begin at `at`; none where in doubt."""
-        depth, arguments = 0, [list[Token]()]
-        for token in self._draw(at):
-            kind, start, _ = token
-            if kind in _SKIPPED:
-                continue
-            mark = self._text[start : start + 1] if kind == Kind.MARK else b""
-            if depth == 0 and mark in (b",", b")", b"]"):
-                if mark != b"," or len(arguments) == _IS_LOCAL:
-                    return arguments if mark == b")" else []
-                arguments.append([])
-                continue
-            if self._leaves_doubt(token):
-                return []
-            depth += (mark in (b"(", b"[")) - (mark in (b")", b"]"))
-            arguments[-1].append(token)
-        return []
-
-    def _leaves_doubt(self, token: Token) -> bool:
-        """Among arguments: arguments by name, which may come in any order; a call in a call; an end."""
-        kind, start, _ = token
-        if kind == Kind.MARK:
-            return self._text[start] in _SEMICOLON or self._text[start : start + 2] in (b"=>", b":=")
-        return kind == Kind.FAULT or self._name(token) == b"set_config"
-
-    def _is_true(self, argument: list[Token]) -> bool:
-        said = [self._low[start:end] for kind, start, end in argument if kind in (Kind.WORD, Kind.MARK)]
-        if argument and argument[0][0] == Kind.LITERAL:
-            value = literal_value(self._low, argument[0], escapes=self._escapes)
-            return value in _TRUE and said in ([], [b":", b":", b"bool"], [b":", b":", b"boolean"])
-        return len(said) == len(argument) and said in ([b"true"], [b"true", b":", b":", b"boolean"])

@@ -34,6 +34,7 @@ CALLS: Final = {
 }
 """Functions that change their session when they are called."""
 
+UNLOCKS: Final = frozenset({b"pg_advisory_unlock", b"pg_advisory_unlock_shared", b"pg_advisory_unlock_all"})
 SEQUENCE_MEMORY: Final = frozenset({b"currval", b"lastval"})
 TEXT_RUNNERS: Final = frozenset(
     b"query_to_xml query_to_xmlschema query_to_xml_and_xmlschema ts_stat ts_rewrite"  # core
@@ -46,7 +47,7 @@ _WORD_ENDS: Final = rb"(?![a-z0-9_$\x80-\xff])"
 
 HIT: Final = re.compile(
     rb"_(?:config(?<=set_config)|setcon|limit(?<=set_limit)|user(?<=set_user)|settings(?<=pg_settings)"
-    rb"|lock(?<=advisory_lock)|connect(?<=dblink_connect)|replication_|backup(?:_start|(?<=pg_start_backup))"
+    rb"|lock(?<=advisory_lock)|unlock(?<=advisory_unlock)|connect(?<=dblink_connect)|replication_|backup(?:_start|(?<=pg_start_backup))"
     rb"|create_index(?<=hypopg_create_index))"
     rb"|val(?<=(?:rr|st)val)"
     rb"|d(?<=setseed)"
@@ -76,9 +77,9 @@ CREATES_NO_TABLE: Final = re.compile(
     rb"\s++(?:or\s++replace\s++)?+(?:function|procedure|view|trigger|index|type|sequence|rule)%b" % _WORD_ENDS
 ).match
 """Whether a CREATE is surely not one of CREATE TABLE ... AS EXECUTE, from behind the word."""
-_NOTABLE_NAMES: Final = b"|".join((*CALLS, *SEQUENCE_MEMORY, *TEXT_RUNNERS))
+_NOTABLE_NAMES: Final = b"|".join((*CALLS, *UNLOCKS, *SEQUENCE_MEMORY, *TEXT_RUNNERS))
 _NOTABLE: Final = (
-    *(name + _WORD_ENDS for name in (*CALLS, *SEQUENCE_MEMORY, *TEXT_RUNNERS, b"execute", b"pg_settings")),
+    *(name + _WORD_ENDS for name in (*CALLS, *UNLOCKS, *SEQUENCE_MEMORY, *TEXT_RUNNERS, b"execute", b"pg_settings")),
     b"into" + _WORD_ENDS + _TEMPORARY,
     b"create" + _WORD_ENDS + _TEMPORARY,
     b"pg_temp",

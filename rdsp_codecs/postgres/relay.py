@@ -6,6 +6,7 @@ The runtime calls it (`rdsp_codecs.api.Relay`). What single messages mean stands
 from __future__ import annotations
 
 import struct
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs import moves
@@ -13,14 +14,22 @@ from rdsp_codecs.errors import WireError
 from rdsp_codecs.filtering import ChunkFilter
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import SHOWN, Dialogue, Kind
-from rdsp_codecs.postgres.framing import CLIENT_INTEREST, SERVER_EXTENDED, SERVER_FRAMING, SERVER_SIMPLE, client_framing
-from rdsp_codecs.postgres.messages import parameter_status
+from rdsp_codecs.postgres.framing import (
+    CLIENT_INTEREST,
+    SERVER_ASKING,
+    SERVER_EXTENDED,
+    SERVER_FRAMING,
+    SERVER_SIMPLE,
+    client_framing,
+)
 from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.replies import Replies
 from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.resolving import FLUSH
 from rdsp_codecs.postgres.session_state import HARMLESS, HARMLESS_TAG_HEADS
-from rdsp_codecs.postgres.statements import SharedStatements, close_frame, evict, frame, parsed_alone
+from rdsp_codecs.postgres.settings import NO_SETTINGS, Settings
+from rdsp_codecs.postgres.statements import NAME_BYTES, SharedStatements, close_frame, evict, frame, parsed_alone
+from rdsp_codecs.postgres.syncing import Syncer
 from rdsp_codecs.postgres.unnamed import NOTHING
 from rdsp_codecs.transaction import Transaction
 
@@ -39,7 +48,8 @@ _ROW_DESCRIPTION: Final = ord("T")
 _READY: Final = b"Z\0\0\0\5"
 _STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
 _READY_IDLE: Final = b"Z\0\0\0\5I"
-_FORGET_SEQUENCES: Final = frame(b"Q", b"DISCARD SEQUENCES\0")
+_MOST_TRIES: Final = 3
+"""So many backends may refuse the session's state; then its request is refused in the server's words."""
 _MAX_REPLY: Final = 1 << 20
 _PARSED: Final = b"1\0\0\0\4"
 _COPY_TAGS: Final = b"dcf"
@@ -73,7 +83,10 @@ class PostgresRelay:
         "_requests",
         "_server",
         "_skip_to_sync",
+        "_syncer",
+        "_tries",
         "pins",
+        "refused",
         "to_client",
         "to_server",
         "transaction",
@@ -88,7 +101,8 @@ class PostgresRelay:
         self._owe = dialogue.ledger.owe
         self._requests = Requests(dialogue)
         self._inspect = self._requests.texts.inspect
-        self._replies = Replies(dialogue, self._requests)
+        self._syncer = Syncer(dialogue, self._requests.texts, self.to_client)
+        self._replies = Replies(dialogue, self._requests, self._syncer)
         wire = client_framing(policy.max_frame)
         self._client = ChunkFilter(wire, CLIENT_INTEREST, self._requests.judge, self.to_server, policy.max_held)
         # What is looked at of the server's messages is short, or its beginning is enough.
@@ -99,6 +113,9 @@ class PostgresRelay:
         self._held_size = 0
         self._held_needed = 0
         self._skip_to_sync = False
+        self._tries = 0
+        self.refused = b""
+        dialogue.login = who.user.encode("utf-8", "surrogateescape")[:NAME_BYTES]
         dialogue.told = who.welcome.parameters if who.welcome else {}
         for name, value in dialogue.told.items():
             self._requests.texts.parameter(name, value)
@@ -142,7 +159,7 @@ class PostgresRelay:
         if d.injected:
             self.to_server += d.injected
             d.injected.clear()
-        self._server.interest = SERVER_EXTENDED if d.extended else SERVER_SIMPLE
+        self._server.interest = self._interest()
         signals = moves.PINNED if self.pins.has_fresh else moves.NOTHING
         if self._requests.bye:
             signals |= moves.BYE
@@ -152,6 +169,12 @@ class PostgresRelay:
             self.transaction = d.transaction
             signals |= moves.OVER
         return signals
+
+    def _interest(self) -> bytes:
+        d = self._d
+        if d.asking:
+            return SERVER_ASKING
+        return SERVER_EXTENDED if d.extended else SERVER_SIMPLE
 
     def _hold(self, data: bytes) -> int:
         """No backend: keep the bytes, and ask for one as soon as there is a whole message that needs it."""
@@ -213,10 +236,15 @@ class PostgresRelay:
         d = self._d
         d.state = state
         d.over = False
-        if d.told is not state.server_parameters:
-            self._tell_parameters(state)
-        if state.last_user is not d.token or (state.sequences_mixed and d.shared.sequence_minded):
-            self._take_over(state)
+        if (
+            state.settings is not d.settings
+            or d.told is not state.server_parameters
+            or state.last_user is not d.token
+            or (state.sequences_mixed and d.shared.sequence_minded)
+        ):
+            self._syncer.begin(state)
+            self.to_server += d.injected
+            d.injected.clear()
         if state.garbage or len(state.statements) > d.policy.max_prepared_statements:
             for name in evict(state, d.policy.max_prepared_statements):
                 self.to_server.append(close_frame(name))
@@ -224,31 +252,10 @@ class PostgresRelay:
                 d.extended = True
         return self._release_held()
 
-    def _tell_parameters(self, state: PostgresState) -> None:
-        """What this backend reports otherwise than the client was told, of another one or at login: say so now."""
-        d = self._d
-        parameters = state.server_parameters = d.shared.reported(state.server_parameters)
-        if d.told is parameters:
-            return
-        for name, value in parameters.items():
-            if d.told.get(name, value) != value:
-                self.to_client.append(parameter_status(name, value))
-                self._requests.texts.parameter(name, value)
-        d.told = parameters
-
-    def _take_over(self, state: PostgresState) -> None:
-        """The backend changes hands: what its former user left for currval and lastval is not ours."""
-        d = self._d
-        if state.last_user is not None:
-            state.sequences_mixed = not d.shared.sequence_minded
-            if d.shared.sequence_minded:
-                state.last = NOTHING
-                self.to_server.append(_FORGET_SEQUENCES)
-                self._owe(owed.SWALLOWED_QUERY)
-        state.last_user = d.token
-
     def _release_held(self) -> int:
         d, held = self._d, self._held
+        if d.paused:
+            return self._after_client()
         if len(held) == 1:
             data = held.pop()
             self._held_size = 0
@@ -269,9 +276,16 @@ class PostgresRelay:
         if self._answers_query(data):
             self.to_client.append(data)
             return moves.OVER
-        paused = d.paused
+        paused, asking = d.paused, d.asking
         self._server.push(data)
         signals = moves.PINNED if self.pins.has_fresh else moves.NOTHING
+        if d.lifted:
+            d.lifted = False
+            signals |= moves.UNPINNED
+        if d.unfit:
+            return self._unfit(signals)
+        if asking and not d.asking:
+            self._server.interest = self._interest()
         if paused and not d.paused:
             signals |= self._resume()
         elif d.injected:
@@ -287,13 +301,26 @@ class PostgresRelay:
             signals |= moves.FATAL
         return signals
 
+    def _unfit(self, signals: int) -> int:
+        """The backend could not be brought into the session's state, and nothing of the client's has reached it."""
+        d = self._d
+        if not d.ledger.empty:
+            return signals
+        error, d.unfit = d.unfit, b""
+        self._tries += 1
+        if self._tries < _MOST_TRIES:
+            return signals | moves.UNFIT
+        self._tries = 0
+        self.refused = frame(b"E", error)
+        return signals | moves.UNFIT
+
     def _answers_query(self, data: bytes) -> bool:
         """A short cut for most replies: the whole answer to the one query that is owed, rows and all, and it is good.
 
         Does what the filter and `Replies` would do, or nothing: anything out of the ordinary is theirs.
         """
         d = self._d
-        if d.extended or d.reported or len(d.ledger) != 1 or d.ledger.head is not owed.QUERY:
+        if d.extended or d.doubts.any or len(d.ledger) != 1 or d.ledger.head is not owed.QUERY:
             return False
         if not self._server.empty or not self._client.between_frames:
             return False
@@ -322,18 +349,15 @@ class PostgresRelay:
         # Ours that are owed already stand in front of the client's.
         self.to_server += d.injected
         d.injected.clear()
-        self._client.resume()
-        while self._held and not d.paused:
-            data = self._held.pop(0)
-            self._held_size -= len(data)
-            self._client.push(data)
-        return self._after_client()
+        self._tries = 0
+        return self._release_held()
 
     # -- borrowing ------------------------------------------------------------------------------------------------
 
     def detached(self) -> None:
         """See `Relay`."""
         self._d.state = None
+        self.refused = b""
         if not self._client.empty:
             rest = self._client.take()
             if rest:
@@ -384,11 +408,28 @@ class PostgresRelay:
         """See `Relay`."""
         d = self._d
         head = d.ledger.head
-        return d.state is not None and head is not None and head is not owed.SWALLOWED_QUERY
+        return d.state is not None and head is not None and not (head.swallow and head.kind == Kind.QUERY)
 
-    def abort(self, problem: Problem) -> int:
+    @property
+    def fit(self) -> Settings:
         """See `Relay`."""
-        self.to_client.append(refuse(problem))
+        return self._d.settings or NO_SETTINGS
+
+    @property
+    def variant(self) -> Hashable:
+        """See `Relay`: the custom variables that the session has had, and that its backends will always have."""
+        settings = self._d.settings
+        if settings is None or not settings.custom:
+            return None
+        return settings.custom - self._d.baseline.custom or None
+
+    def in_doubt(self) -> bool:
+        """See `Relay`."""
+        return self._d.doubts.any
+
+    def abort(self, problem: Problem | bytes) -> int:
+        """See `Relay`."""
+        self.to_client.append(problem if isinstance(problem, bytes) else refuse(problem))
         held = b"".join(self._held)
         if held[:1] and held[0] in _ANSWERED_ALONE:
             total = _LENGTH(held, 1)[0] + 1

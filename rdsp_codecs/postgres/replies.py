@@ -12,20 +12,21 @@ from typing import Final
 
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.ledger import Owed
-from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
+from rdsp_codecs.postgres.asking import Question
 from rdsp_codecs.postgres.dialogue import KIND_NAMES, Dialogue, Kind, Learn, Replace
 from rdsp_codecs.postgres.refuse import shape_changed
 from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.resolving import FLUSH
 from rdsp_codecs.postgres.session_state import HARMLESS_TAG_HEADS, tag_pins
 from rdsp_codecs.postgres.statements import NO_ROWS, PREFIX, UNKNOWN, Statement, close_frame, failing_frame, shape_of
+from rdsp_codecs.postgres.syncing import Sync, Syncer
 from rdsp_codecs.postgres.unnamed import Put
 from rdsp_codecs.transaction import Transaction
 from rdsp_codecs.verdicts import DROP, KEEP
 
 _STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
-_ERROR: Final = ord("E")
+_MAY_BE_LONG: Final = b"EDN"
 _FATAL: Final = re.compile(rb"S[^\0]*\0V(?:FATAL|PANIC)\0").match
 """The first two fields of an ErrorResponse: severity as shown, and as it is."""
 _GONE: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C26000\0M[^\0]*" + PREFIX + rb"[0-9]+(?![0-9?])").match
@@ -49,10 +50,11 @@ class Replies:
     is a `WireError`.
     """
 
-    def __init__(self, dialogue: Dialogue, requests: Requests) -> None:
+    def __init__(self, dialogue: Dialogue, requests: Requests, syncer: Syncer) -> None:
         self._d = dialogue
         self._ledger = dialogue.ledger
         self._requests = requests
+        self._syncer = syncer
         self._by_tag: dict[int, Callable[[bytes, int, int], bytes | None]] = {
             ord("Z"): self._ready,
             ord("C"): self._complete,
@@ -67,6 +69,8 @@ class Replies:
             ord("I"): self._executed,
             ord("G"): self._copy_in,
             ord("S"): self._parameter,
+            ord("D"): self._row,
+            ord("N"): self._notice,
         }
 
     def judge(self, tag: int, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
@@ -74,7 +78,7 @@ class Replies:
         method = self._by_tag.get(tag)
         if method is None:
             return KEEP
-        if shown < total and tag != _ERROR:
+        if shown < total and tag not in _MAY_BE_LONG:
             msg = f"a server message of {total} bytes that should be short"
             raise WireError(msg)
         verdict = method(buffer, start + 5, start + shown)
@@ -108,22 +112,35 @@ class Replies:
         d.copying = False
         d.copy_syncs = 0
         ledger.drop(Kind.COPY_END)
+        if entry.swallow and entry.kind == Kind.QUERY:
+            self._own_query_over(entry.note)
         if ledger.empty:
+            asks = d.doubts.any and transaction is Transaction.NONE and not d.unfit and self._syncer.settle()
             d.forget_texts()
             d.settled()
             d.extended = False
-            d.over = True
-            if d.reported and transaction is Transaction.NONE:
-                d.pin(PinReason.SESSION_SETTING, "reported: " + ", ".join(sorted(d.reported)))
+            d.over = not asks
         return DROP if entry.swallow else KEEP
+
+    def _own_query_over(self, note: object) -> None:
+        """A query of the proxy's own is through."""
+        d = self._d
+        d.asking -= 1
+        if isinstance(note, Question):
+            self._syncer.answered(note)
+        elif isinstance(note, Sync) and (note.last or note.error):
+            self._syncer.synced(note)
 
     def _complete(self, buffer: bytes, start: int, end: int) -> bytes | None:
         d = self._d
+        head = self._ledger.head
+        if _is_own(head):
+            return DROP
         if buffer[start : start + 6] not in HARMLESS_TAG_HEADS:
+            self._syncer.see_tag(buffer[start : end - 1])
             reason = tag_pins(buffer[start : end - 1], d.heads, d.reasons)
             if reason is not None and reason not in self._d.pins.active():
                 d.pin(reason, "; ".join(map(self._requests.texts.detail, d.recent)))
-        head = self._ledger.head
         if head is not None and head.kind == Kind.EXECUTE:
             self._ledger.settle()
             self._ledger.drop(Kind.COPY_END)
@@ -131,8 +148,6 @@ class Replies:
         elif head is None or head.kind != Kind.QUERY:
             msg = "CommandComplete that nobody asked for"
             raise WireError(msg)
-        elif head.swallow:
-            return DROP
         return KEEP
 
     def _error(self, buffer: bytes, start: int, end: int) -> bytes | None:
@@ -141,13 +156,14 @@ class Replies:
             d.fatal = True
             return KEEP
         head = ledger.head
+        if _is_own(head):
+            assert head is not None
+            return self._own_query_failed(head.note, buffer[start:end])
+        d.doubts.alone = False
         if not d.native and d.state is not None and _GONE(buffer, start, end) is not None:
             d.state.lost_statements()
         if head is None or head.kind in (Kind.QUERY, Kind.FUNCTION):
             d.copying = False
-            if head is not None and head.swallow:
-                msg = "a query of the proxy's own failed"
-                raise WireError(msg)
             self._may_be_unread(buffer, start, end)
             replaced = head is not None and isinstance(head.note, Replace) and not _ABORTED(buffer, start, end)
             return head.note.error if head is not None and replaced else KEEP
@@ -165,6 +181,16 @@ class Replies:
         if was_copying:
             self._doubt(synced=synced)
         return head.note.error if isinstance(head.note, Replace) else KEEP
+
+    def _own_query_failed(self, note: object, payload: bytes) -> bytes:
+        if isinstance(note, Question):
+            note.failed = True
+        elif isinstance(note, Sync):
+            note.error = payload
+        else:
+            msg = "a query of the proxy's own failed"
+            raise WireError(msg)
+        return DROP
 
     def _may_be_unread(self, buffer: bytes, start: int, end: int) -> None:
         """A text that is not in the client's encoding fails before it could drop the unnamed statement."""
@@ -221,8 +247,19 @@ class Replies:
     def _rows(self, buffer: bytes, start: int, end: int) -> bytes | None:
         head = self._ledger.head
         if head is not None and head.kind == Kind.QUERY:
-            return KEEP
+            return DROP if head.swallow else KEEP
         return self._described(buffer, start, end, rows=True)
+
+    def _row(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        head = self._ledger.head
+        if not _is_own(head):
+            return KEEP
+        if head is not None and isinstance(head.note, Question):
+            head.note.row(buffer[start:end])
+        return DROP
+
+    def _notice(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        return DROP if _is_own(self._ledger.head) else KEEP
 
     def _no_rows(self, buffer: bytes, start: int, end: int) -> bytes | None:
         return self._described(buffer, start, end, rows=False)
@@ -293,17 +330,24 @@ class Replies:
 
     def _parameter(self, buffer: bytes, start: int, end: int) -> bytes | None:
         name, _, value = buffer[start : end - 1].partition(b"\0")
-        d = self._d
+        d, state = self._d, self._d.state
         key, text = name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
+        if state is not None and state.server_parameters.get(key) != text:
+            # Shared with other backends: another mapping, not another value in it.
+            same = d.told is state.server_parameters
+            state.server_parameters = {**state.server_parameters, key: text}
+            if key not in _SERVER_WIDE and not _is_own(self._ledger.head):
+                d.doubts.report(name.lower())
+            if same and not _is_own(self._ledger.head):
+                d.told = state.server_parameters
+        if _is_own(self._ledger.head):
+            return DROP
         self._requests.texts.parameter(key, text)
         if d.told.get(key) != text:
             d.told = {**d.told, key: text}
-        if d.state is not None and key in _SERVER_WIDE:
-            # Shared with other backends: another mapping, not another value in it.
-            d.state.server_parameters = {**d.state.server_parameters, key: text}
-        elif d.state is not None:
-            if d.state.server_parameters.get(key) == text:
-                d.reported.discard(key)
-            else:
-                d.reported.add(key)
         return KEEP
+
+
+def _is_own(head: Owed | None) -> bool:
+    """Whether what comes answers a query of the proxy's own."""
+    return head is not None and head.swallow and head.kind == Kind.QUERY

@@ -149,9 +149,9 @@ class Requests:
         d = self._d
         for reason, detail in verdict.pins:
             d.pin(reason, detail)
-        if verdict.resets and d.policy.has_init_query:
-            # What init_query set is reset with the rest: this backend is no longer like the others.
-            d.pin(PinReason.SESSION_SETTING, "reset of what init_query set")
+        if verdict.discards and d.policy.has_init_query:
+            # Whatever init_query made is discarded with the rest: this backend is no longer like the others.
+            d.pin(PinReason.UNRECOGNISED_STATE, "DISCARD ALL of what init_query made")
         if verdict.needs_native_names and not d.native:
             d.pin(PinReason.SQL_PREPARED_STATEMENT, "")
             if not d.copying and self._settles_first():

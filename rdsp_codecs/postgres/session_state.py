@@ -1,20 +1,19 @@
 """What a PostgreSQL statement does to its session that the protocol does not report: texts and command tags to pins.
 
-First cut: everything that changes a session pins it, with its reason. The relay has two nets: `inspect` before a text
-is sent (see `inspection`), and `tag_pins` for the server's command tags. It must never guess that something was
+Settings are only said to be touched: `asking` finds out what became of them. The relay has two nets: `inspect` before a
+text is sent (see `inspection`), and `tag_pins` for the server's command tags. It must never guess that something was
 harmless: what is on no list, or cannot be read, pins as UNRECOGNISED_STATE; and it must never pin because of a text's
 size.
 
-RESET, SET ... TO DEFAULT, UNLISTEN, CLOSE ALL, pg_advisory_unlock_all and DISCARD PLANS, SEQUENCES or TEMP undo what
-the session could have done only with a pin: in a session without one they change nothing, and so they do not pin. That
-holds where a backend's own start-up values are the session's; `Verdict.resets` tells of them where they are not.
+UNLISTEN, CLOSE ALL, pg_advisory_unlock_all and DISCARD PLANS, SEQUENCES or TEMP undo what the session could have done
+only with a pin: in a session without one they change nothing.
 
 Not visible here: what user-written functions, procedures and triggers change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import attrs
@@ -23,6 +22,7 @@ from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres.digest import digest
 from rdsp_codecs.postgres.inspection import Look
 from rdsp_codecs.postgres.notable import may_matter
+from rdsp_codecs.postgres.setting_text import Sole, sole_setting
 
 
 @attrs.frozen
@@ -34,14 +34,22 @@ class Verdict:
         needs_native_names: SQL names prepared statements (PREPARE, EXECUTE, DEALLOCATE, DISCARD ALL): the session's
             must stand under the client's own names before it is sent. SQL_PREPARED_STATEMENT is then among `pins`.
         reads_sequence_memory: it calls currval or lastval.
-        resets: it sets something back to the backend's start-up value (RESET, SET ... TO DEFAULT, DISCARD ALL).
+        unlocks: it may give up advisory locks of the session.
+        discards: DISCARD ALL.
+        touches: settings that it may change (see `inspection.Look`).
+        sets: some of them to values of its own, and not only back to those at login.
+        sole: what it does when it is one plain SET or RESET (see `setting_text`).
         heads: which of b"set", b"declare" and b"do" statements begin with: for `tag_pins`.
     """
 
     pins: tuple[tuple[PinReason, str], ...] = ()
     needs_native_names: bool = False
     reads_sequence_memory: bool = False
-    resets: bool = False
+    unlocks: bool = False
+    discards: bool = False
+    touches: Mapping[bytes, bytes | None] = attrs.field(factory=dict)
+    sets: bool = False
+    sole: Sole | None = None
     heads: frozenset[bytes] = frozenset()
 
 
@@ -69,13 +77,24 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
     look.run()
     if multibyte_unsafe and not text.isascii():
         look.distrust(0)
-    if not (look.reasons or look.native or look.memory or look.resets or look.heads):
+    if not (look.reasons or look.native or look.memory or look.unlocks or look.touches or look.heads):
         return HARMLESS
     known = None if look.doubtful else escapes
     pins = tuple(
         (reason, digest(text[start : start + _SHOWN], escapes=known)) for reason, start in look.reasons.items()
     )
-    return Verdict(pins, look.native, look.memory, look.resets, frozenset(look.heads))
+    sole = sole_setting(text) if look.touches and not (look.reasons or look.doubtful) else None
+    return Verdict(
+        pins,
+        needs_native_names=look.native,
+        reads_sequence_memory=look.memory,
+        unlocks=look.unlocks,
+        discards=look.discards,
+        touches=look.touches,
+        sets=look.sets,
+        sole=sole,
+        heads=frozenset(look.heads),
+    )
 
 
 # -- command tags ---------------------------------------------------------------------------------------------------

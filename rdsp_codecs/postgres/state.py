@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from rdsp_codecs.postgres.settings import NO_SETTINGS
 from rdsp_codecs.postgres.statements import UNKNOWN
 from rdsp_codecs.postgres.unnamed import NOTHING, OnBackend
 
@@ -16,7 +17,8 @@ class PostgresState(OnBackend):
     """See `rdsp_codecs.api.BackendState`.
 
     Attributes:
-        server_parameters: ParameterStatus at login, in the server's order.
+        server_parameters: what the server reports (ParameterStatus), in its order.
+        settings: what is set beyond the login; `baseline`: what `init_query` had set.
         process_id, cancel_key: BackendKeyData.
         leftover: bytes behind the login.
         statements: prepared statements by what they are, least recently used first, with their names here.
@@ -40,6 +42,8 @@ class PostgresState(OnBackend):
         self.sequences_mixed = False
         self.names_used = 0
         self.epoch = object()
+        self.settings = NO_SETTINGS
+        self.baseline = NO_SETTINGS
 
     def lost_statements(self) -> None:
         """Something that the protocol does not show (DEALLOCATE in a function) has dropped some: use none of them."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.postgres.session_state import HARMLESS
+from rdsp_codecs.postgres.settings import KnownSettings
 from rdsp_codecs.postgres.unnamed import NOTHING, InSession, Put
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class SharedStatements:
     wait for. Invariant: bounded; an entry says that a server of this pool has parsed this text with these types.
     """
 
-    __slots__ = ("_known", "_reported", "sequence_minded")
+    __slots__ = ("_known", "_reported", "sequence_minded", "settings")
 
     TEXTS: Final = 1000
     TEXT_BYTES: Final = 16384
@@ -115,6 +116,7 @@ class SharedStatements:
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[bytes, bytes], tuple[bytes, bytes]] = OrderedDict()
         self._reported: list[dict[str, str]] = []
+        self.settings = KnownSettings()
         self.sequence_minded = False
         """A session of this pool has asked for currval or lastval: backends forget sequences when they change hands."""
 

@@ -8,7 +8,11 @@ from typing import Any, Final
 from rdsp_codecs.conversation import Inbox, bounded
 from rdsp_codecs.errors import LoginRefused, PeerClosed, WireError
 from rdsp_codecs.postgres import messages as m
+from rdsp_codecs.postgres.asking import Question
 from rdsp_codecs.postgres.login import refusal, secure
+from rdsp_codecs.postgres.session_state import inspect
+from rdsp_codecs.postgres.setting_text import EVERYTHING
+from rdsp_codecs.postgres.settings import NO_SETTINGS, ROLE, Settings
 from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.steps import Conversation, Receive, Send
 from rdsp_codecs.transaction import Transaction
@@ -21,12 +25,12 @@ _LIMIT_QUERY: Final = (
 )
 
 
-def _run(text: str) -> Generator[Any, Any, tuple[bytes | None, bytes, bytes]]:
-    """One simple query: its error (a body) or None, the last DataRow's body, and the status byte at the end."""
+def _run(text: str) -> Generator[Any, Any, tuple[bytes | None, list[bytes], bytes]]:
+    """One simple query: its error (a body) or None, the DataRows' bodies, and the status byte at the end."""
     inbox = Inbox()
     yield Send(m.query(text))
     error: bytes | None = None
-    row = b""
+    rows: list[bytes] = []
     while True:
         head = yield from inbox.take(5)
         body = yield from inbox.take(bounded(m.integer(head, 1), 4, _MAX_MESSAGE) - 4)
@@ -34,9 +38,9 @@ def _run(text: str) -> Generator[Any, Any, tuple[bytes | None, bytes, bytes]]:
             case b"E":
                 error = body
             case b"D":
-                row = body
+                rows.append(body)
             case b"Z":
-                return error, row, body
+                return error, rows, body
 
 
 def reset(state: PostgresState, transaction: Transaction) -> Conversation[None]:
@@ -56,14 +60,25 @@ def prepare(state: PostgresState, init_query: str) -> Conversation[None]:
         raise refusal(error)
     if status != b"I":
         raise LoginRefused("25001", "init_query leaves a transaction open")
+    # What it set is what every session of this pool begins with.
+    touched = {**inspect(init_query.encode()).touches, ROLE: None, EVERYTHING: None}
+    question = Question(touched, {}, NO_SETTINGS)
+    error, rows, _ = yield from _run(question.text().decode())
+    if error is not None:
+        raise refusal(error)
+    for row in rows:
+        question.row(row)
+    state.settings = state.baseline = Settings(
+        question.statements(state.server_parameters["session_authorization"].encode())
+    )
 
 
 def max_connections(state: PostgresState) -> Conversation[int]:
     """How many connections the server allows to ordinary users. Raises `LoginRefused`, `WireError`."""
-    error, row, _ = yield from _run(_LIMIT_QUERY)
+    error, rows, _ = yield from _run(_LIMIT_QUERY)
     if error is not None:
         raise refusal(error)
-    text = row[6:]
+    text = rows[-1][6:] if rows else b""
     if not text.isdigit():
         msg = "no number came back for max_connections"
         raise WireError(msg)

@@ -59,7 +59,7 @@ def test_a_pin_is_logged_in_rds_proxys_form(log: Log) -> None:
     assert without_time(line) == (
         "[WARNING] [proxyEndpoint=default] [clientConnection=11] The client session was pinned to the database "
         "connection [dbConnection=3] for the remainder of the session. The proxy can't reuse this connection until "
-        "the session ends. Reason: SQL changed session settings that the proxy doesn't track. "
+        "the session ends. Reason: SQL changed session settings that the proxy can't track. "
         'Digest: "set search_path to $1,$2,$3". dbConnection=3 reason=session_setting'
     )
 

@@ -20,6 +20,7 @@ from rdsp.converse import receive, send_all
 from rdsp.net.memory import MemoryTransport, Script, memory_pair
 from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.postgres import messages as m
+from tests.runtime.fake_words import SET_CONFIG, bound_values, many_columns
 
 WHO: Final = re.compile(r"/\*(\w+)\.(\d+)\*/")
 _TEXT_OID: Final = 25
@@ -243,7 +244,7 @@ class Connection:
         elif tag == b"B":
             _, name, rest = body.split(b"\0", 2)
             self.portal = self._find(name.decode())
-            self.portal_values = _values(rest)
+            self.portal_values = bound_values(rest)
             self.say(m.message(b"2"))
         elif tag == b"D":
             await self._describe(body)
@@ -290,6 +291,14 @@ class Connection:
                 self.life.cancel()
                 await trio.sleep_forever()
             return [row(str(self.database.max_connections))], "SELECT 1"
+        if text.startswith("SELECT 's', name"):
+            return [many_columns("s", "x", value, "string") for value in self.settings.values()], "SELECT"
+        if found := SET_CONFIG(text):
+            self.settings["x"] = found[1]
+            return [row(found[1])], "SELECT 1"
+        if text == "RESET x":
+            self.settings.clear()
+            return [], "RESET"
         found = WHO.search(text)
         who = found.group(1) if found else ""
         for value in values:
@@ -380,20 +389,6 @@ class Connection:
             case _:
                 raise ServerError("42601", f"syntax error at or near {word!r}")
         return [], word
-
-
-def _values(rest: bytes) -> list[str]:
-    """Bind's parameter values, text format."""
-    (formats,) = struct.unpack_from(">H", rest)
-    at = 2 + 2 * formats
-    (count,) = struct.unpack_from(">H", rest, at)
-    at += 2
-    values = []
-    for _ in range(count):
-        (size,) = struct.unpack_from(">I", rest, at)
-        values.append(rest[at + 4 : at + 4 + size].decode())
-        at += 4 + size
-    return values
 
 
 class FakeDatabase:

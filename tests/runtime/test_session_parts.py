@@ -56,7 +56,7 @@ def test_a_backend_comes_by_a_grant_and_goes_when_freed_or_at_the_end() -> None:
         if state not in HOLDS_BACKEND and target in HOLDS_BACKEND:
             assert event is Input.GRANTED
         if state in HOLDS_BACKEND and target not in HOLDS_BACKEND:
-            assert event is Input.FREED or target in (State.CLOSING, State.CLOSED)
+            assert event in (Input.FREED, Input.UNFIT) or target in (State.CLOSING, State.CLOSED)
         if event is Input.SERVER_GONE:
             assert state in HOLDS_BACKEND or state is State.CLOSING
 

@@ -252,7 +252,13 @@ class World:
         assert self.database.logged_in == statistics.idle, (self.database.live, statistics)
         assert not self.database.problems, self.database.problems
         assert not self.witness.internal, self.witness.internal[0]
-        assert all(c.status == b"I" and not c.settings for c in self.database.live if c.logged_in)
+        known = {member.payload.state.process_id: member.payload.state for member in self.context.pool.book.members()}
+        for connection in self.database.live:
+            if connection.logged_in:
+                assert connection.status == b"I"
+                believed = known[connection.number].settings.statements
+                assert bool(believed) == bool(connection.settings)
+                assert all(value in believed[b"x"].decode() for value in connection.settings.values())
         before = self.board.steps_called
         await trio.sleep(0.015)
         assert self.board.steps_called == before, "the board is busy although nothing happens"

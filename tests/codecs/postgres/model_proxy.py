@@ -15,6 +15,7 @@ from rdsp.session.policy import may_release
 from rdsp_codecs import moves
 from rdsp_codecs.api import ClientLogin, RelayPolicy
 from rdsp_codecs.postgres.relay import PostgresRelay
+from rdsp_codecs.postgres.settings import Settings
 from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.postgres.statements import SharedStatements
 from rdsp_codecs.transaction import Transaction
@@ -41,6 +42,14 @@ class Backend:
     def run(self, data: bytes) -> None:
         self.server.feed(data)
         self.going += self.spoil(self.server.take())
+
+
+def settings_of(known: Settings) -> dict[str, str]:
+    """What a model backend has that is what the proxy believes it to be."""
+    model = ModelServer(World())
+    for statement in known.statements.values():
+        model.feed(w.query(statement.decode()))
+    return model.settings
 
 
 class Client:
@@ -139,7 +148,8 @@ class Client:
         assert backend.server.at_rest
         assert relay.transaction is STATUS[backend.server.status]
         if may_release(relay.transaction, relay.pins, owed=False):
-            assert backend.server.as_new
+            assert backend.server.outside
+            assert backend.server.settings == settings_of(backend.state.settings)
             relay.detached()
             self.backend = None
             self.proxy.free.append(backend)
@@ -150,7 +160,7 @@ class Client:
         self.waiting = False
         if backend is not None:
             relay = self.relay
-            if relay.pins or relay.in_request() or relay.cut_short():
+            if relay.pins or relay.in_doubt() or relay.in_request() or relay.cut_short():
                 backend = self.proxy.new_backend()
             elif relay.transaction is not Transaction.NONE:
                 backend.run(w.query("ROLLBACK"))

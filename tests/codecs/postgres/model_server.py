@@ -14,7 +14,6 @@ from rdsp_codecs.postgres.messages import error, message
 from tests.codecs.postgres.model_statements import Statements
 from tests.codecs.postgres.model_words import (
     EXTENDED,
-    SETTINGS,
     TAGS,
     TEXT,
     Failure,
@@ -59,9 +58,9 @@ class ModelServer(Statements):
         return not (self._input or self._running or self._flushed or self._buffer or self.skipping or self.since_sync)
 
     @property
-    def as_new(self) -> bool:
-        """Nothing is set that another session could notice (statements aside)."""
-        return self.status == b"I" and self.settings == SETTINGS and not self._local
+    def outside(self) -> bool:
+        """It is in no transaction, and nothing of one is left."""
+        return self.status == b"I" and not self._local
 
     # -- messages -------------------------------------------------------------------------------------------------
 

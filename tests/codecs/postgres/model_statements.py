@@ -9,8 +9,11 @@ from tests.codecs.postgres.model_words import (
     ENDS,
     INT4,
     NAMING,
+    QUESTION,
+    RESET,
     SELECTS,
     SET,
+    SET_CONFIG,
     SETTINGS,
     TEXT,
     Failure,
@@ -20,6 +23,7 @@ from tests.codecs.postgres.model_words import (
     complete,
     data_row,
     duplicate,
+    real_name,
 )
 
 
@@ -58,6 +62,10 @@ class Statements:
             return Plan(text, (("a", TEXT if self.world.version % 2 else INT4),))
         if text == "SHOW work_mem":
             return Plan(text, (("work_mem", TEXT),))
+        if text.startswith(QUESTION):
+            return Plan(text, tuple((name, TEXT) for name in ("a", "b", "c", "d")))
+        if SET_CONFIG(text):
+            return Plan(text, (("set_config", TEXT),))
         naming = NAMING(text)
         if naming is not None and naming[1] == "EXECUTE" and naming[2] in self.prepared:
             return Plan(text, self.prepared[naming[2]].columns)
@@ -83,7 +91,14 @@ class Statements:
         naming = NAMING(text)
         if naming is not None:
             text = self._find(naming[2]).text
-        if text == "SHOW work_mem":
+        if text.startswith(QUESTION):
+            for name, value in self.settings.items():
+                if value != SETTINGS[name]:
+                    yield "s", name, value, "string"
+        elif found := SET_CONFIG(text):
+            self.settings[real_name(found[1])] = found[2]
+            yield (found[2],)
+        elif text == "SHOW work_mem":
             yield ({**self.settings, **self._local}["work_mem"],)
         elif text == "TABLE changes":
             yield (str(self.world.version),)
@@ -98,10 +113,12 @@ class Statements:
             self._transaction(text)
         elif naming := NAMING(text):
             self._naming(naming[1], naming[2], naming[3])
-        elif (assignment := SET(text)) or text == "RESET work_mem":
-            local, name, value = assignment.groups() if assignment else ("", "work_mem", SETTINGS["work_mem"])
+        elif (assignment := SET(text)) or (reset := RESET(text)):
+            local, name, value = assignment.groups() if assignment else ("", reset[1], "")
+            name = real_name(name)
             if name not in SETTINGS:
                 raise Failure("42704", f'unrecognized configuration parameter "{name}"')
+            value = value or SETTINGS[name]
             if local and self.status == b"I" and self._alone:
                 self._say_loudly("WARNING", "25P01", "SET LOCAL can only be used in transaction blocks")
             self._local.pop(name, None)

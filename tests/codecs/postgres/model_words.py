@@ -28,10 +28,19 @@ SET: Final = re.compile(r"SET (LOCAL )?(\w+) = '(\w+)'").fullmatch
 NAMING: Final = re.compile(r"(PREPARE|EXECUTE|DEALLOCATE) (\w+)(?: AS (.*))?").fullmatch
 _UTILITY: Final = re.compile(
     r"BEGIN|COMMIT|ROLLBACK|INSERT INTO t VALUES \(1\)|DROP TABLE IF EXISTS nothing|COPY t FROM STDIN|COPY t TO STDOUT"
-    r"|COPY nothing FROM STDIN|RESET work_mem"
+    r"|COPY nothing FROM STDIN"
 ).fullmatch
+RESET: Final = re.compile(r"RESET (\w+)").fullmatch
+SET_CONFIG: Final = re.compile(r"SELECT pg_catalog\.set_config\(E'(\w+)', E'(\w+)', false\)").fullmatch
+QUESTION: Final = "SELECT 's', name, setting, vartype FROM pg_catalog.pg_settings"
+"""How the proxy's question begins, in which it asks what is set."""
 TAGS: Final = frozenset(b"QPBDECSHFXdcf")
 EXTENDED: Final = frozenset(b"PBDEC")
+
+
+def real_name(name: str) -> str:
+    """A setting's name as the server writes it."""
+    return next((known for known in SETTINGS if known.lower() == name.lower()), name)
 
 
 class Failure(Exception):
@@ -113,7 +122,9 @@ class Reader:
 
 
 def check_syntax(text: str) -> None:
-    if text in SELECTS or text in ("TABLE changes", "SHOW work_mem") or _UTILITY(text) or SET(text) or NAMING(text):
+    if text in SELECTS or text in ("TABLE changes", "SHOW work_mem") or text.startswith(QUESTION):
+        return
+    if _UTILITY(text) or SET(text) or RESET(text) or SET_CONFIG(text) or NAMING(text):
         return
     raise Failure("42601", "syntax error")
 

@@ -71,10 +71,10 @@ def test_the_tags_of_everyday_need_no_second_look(tag: str) -> None:
 
 
 TAG_TABLE: list[tuple[str, list[str], str]] = [
-    ("SET", ["SET x = 1"], "session_setting"),
+    ("SET", ["SET x = 1"], ""),  # the server is asked what is set
     ("SET", [], "session_setting"),
     ("SET", ["SELECT 1"], "session_setting"),
-    ("SET", ["SET LOCAL x = 1", "SET y = 2"], "session_setting"),
+    ("SET", ["SET LOCAL x = 1", "SELECT set_config($1, $2, $3)"], "session_setting"),
     ("SET", ["SET LOCAL x = 'a"], "session_setting"),
     ("SET", ["BEGIN; SET LOCAL x = 1; SET TRANSACTION READ ONLY; COMMIT"], ""),
     ("SET", ["SET x TO DEFAULT"], ""),
@@ -92,7 +92,8 @@ TAG_TABLE: list[tuple[str, list[str], str]] = [
     ("DECLARE CURSOR", ["DECLARE c CURSOR WITH HOLD FOR SELECT 1"], "hold_cursor"),
     ("DECLARE CURSOR", ["SELECT 1"], "hold_cursor"),
     ("DO", ["DO $$ BEGIN NULL; END $$"], ""),
-    ("DO", ["DO $$ BEGIN SET x = 1; END $$"], "session_setting"),
+    ("DO", ["DO $$ BEGIN SET x = 1; END $$"], ""),
+    ("DO", ["DO $$ BEGIN PERFORM set_config(a, b, false); END $$"], "session_setting"),
     ("DO", [], "unrecognised_state"),
     ("CALL", ["CALL p()"], ""),
     ("CREATE TABLE", ["CREATE TABLE t ()"], ""),

@@ -1,0 +1,19 @@
+"""Why a session's task is wanted: bits of `Splice.call`, plain numbers for speed. `splice` sets them, `run` answers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+REFUSED: Final = 4
+CLIENT_GONE: Final = 8
+SERVER_GONE: Final = 16
+BYE: Final = 32
+FAULT: Final = 64
+PINNED: Final = 128
+STOP: Final = 256
+FREE: Final = 512
+"""Nothing holds the session back any longer, and it is to stop."""
+CANCEL: Final = 1024
+"""A cancel came while the session waits for a backend."""
+ENDING: Final = 2048
+"""The task is ending the session: steps that still come find nothing to do."""

@@ -1,0 +1,232 @@
+"""What a session may have changed, and how the server is asked what it really has.
+
+Texts and tags only raise doubts (`Doubts`); at the boundary one swallowed query settles them all: which settings are
+set, whether session locks, temporary objects or lasting cursors are left. So rollbacks, savepoints, failed statements
+and functions need no model here. What one plain SET did is known without asking (`setting_text`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from rdsp_codecs.errors import WireError
+from rdsp_codecs.pins import PinReason
+from rdsp_codecs.postgres.setting_text import EVERYTHING, Sole
+from rdsp_codecs.postgres.settings import AUTHORIZATION, ROLE, Settings, config_statement, quote
+
+if TYPE_CHECKING:
+    from rdsp_codecs.postgres.session_state import Verdict
+
+ASKABLE: Final = frozenset({PinReason.ADVISORY_LOCK, PinReason.TEMPORARY_TABLE, PinReason.HOLD_CURSOR})
+"""Reasons that the server can be asked about: they pin only when it says so, and no longer than it says so."""
+
+_IDENTITY_QUESTION: Final = (
+    b"SELECT 'i', 'role', pg_catalog.current_setting('role'), '' UNION ALL"
+    b" SELECT 'i', 'session_authorization', pg_catalog.current_setting('session_authorization'), '';"
+    # Who logged in sees settings that others may not see. It ends with this query.
+    b" SET LOCAL SESSION AUTHORIZATION DEFAULT; "
+)
+_SETTINGS_QUESTION: Final = (
+    b"SELECT 's', name, setting, vartype FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'"
+    b" AND name OPERATOR(pg_catalog.<>) ALL ('{transaction_isolation,transaction_read_only,transaction_deferrable}')"
+)
+_QUESTIONS: Final = {
+    PinReason.ADVISORY_LOCK: (
+        b"SELECT 'p', 'advisory_lock', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_locks WHERE"
+        b" locktype OPERATOR(pg_catalog.=) 'advisory' AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())"
+    ),
+    PinReason.TEMPORARY_TABLE: (
+        b"SELECT 'p', 'temporary_table', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_depend WHERE"
+        b" refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass"
+        b" AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())"
+    ),
+    PinReason.HOLD_CURSOR: (
+        b"SELECT 'p', 'hold_cursor', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"
+    ),
+}
+_REASONS: Final = {reason.value.encode(): reason for reason in _QUESTIONS}
+_COLUMNS: Final = 4
+_INT = struct.Struct(">i")
+
+
+@attrs.define(eq=False)
+class Doubts:
+    """What may have changed since the server was last asked.
+
+    Attributes:
+        changes: the verdicts of texts that touch settings, in order.
+        alone: there is one, and it was sent outside a transaction as the first of its request.
+        done: how many SET and RESET were reported done.
+        reported: settings that the server reported as changed.
+        suspects: reasons to pin, if the server says so, with what to say then.
+        any: there are doubts.
+    """
+
+    changes: list[Verdict] = attrs.field(factory=list)
+    alone: bool = False
+    done: int = 0
+    reported: set[bytes] = attrs.field(factory=set)
+    suspects: dict[PinReason, str] = attrs.field(factory=dict)
+    any: bool = False
+
+    def change(self, verdict: Verdict, *, alone: bool) -> None:
+        """A text that touches settings goes out; `alone`: outside a transaction, as the first of its request."""
+        self.alone = alone and not self.any
+        self.changes.append(verdict)
+        self.any = True
+
+    def suspect(self, reason: PinReason, detail: str) -> None:
+        """The server is to be asked for `reason`."""
+        self.suspects.setdefault(reason, detail)
+        self.any = True
+
+    def report(self, name: bytes) -> None:
+        """The server reported a new value of a setting (lower case)."""
+        self.reported.add(name)
+        self.any = True
+
+    @property
+    def settings(self) -> bool:
+        """Whether settings are in doubt."""
+        return bool(self.changes or self.reported)
+
+    def only_resets(self) -> bool:
+        """Whether all changes put settings back to their values at login."""
+        return not any(verdict.sets for verdict in self.changes)
+
+    def sole(self, texts: int) -> Sole | None:
+        """What the only change did, where the text tells; `texts` is how many were sent in the request."""
+        if len(self.changes) != 1 or not self.alone or texts != 1:
+            return None
+        sole = self.changes[0].sole
+        if sole is None or not (self.reported <= {sole.name} or sole.name == EVERYTHING):
+            return None
+        return sole
+
+    def touched(self) -> dict[bytes, bytes | None]:
+        """All names that texts and reports name, with the value where a text has a plain one."""
+        names: dict[bytes, bytes | None] = dict.fromkeys(self.reported)
+        for verdict in self.changes:
+            for name, value in verdict.touches.items():
+                names[name] = None if name in names else value
+        return names
+
+    def forget(self) -> None:
+        """They are settled."""
+        self.changes.clear()
+        self.reported.clear()
+        self.suspects.clear()
+        self.alone, self.done, self.any = False, 0, False
+
+
+@attrs.define(eq=False)
+class Question:
+    """One query at a boundary, and what comes back.
+
+    Attributes:
+        touched: names of settings in doubt (see `Doubts.touched`); None: settings are not asked for.
+        suspects: reasons asked about.
+        old: the settings as they were known.
+        found: the settings that the server named, by name: value and type.
+        custom: custom variables that exist, with their values.
+        identity: role and session authorization.
+        true: the reasons that the server confirmed.
+        failed: it did not answer.
+    """
+
+    touched: Mapping[bytes, bytes | None] | None
+    suspects: Mapping[PinReason, str]
+    old: Settings
+    found: dict[bytes, tuple[bytes, bytes]] = attrs.field(factory=dict)
+    custom: dict[bytes, bytes] = attrs.field(factory=dict)
+    identity: dict[bytes, bytes] = attrs.field(factory=dict)
+    true: set[PinReason] = attrs.field(factory=set)
+    failed: bool = False
+
+    def text(self) -> bytes:
+        """The query, without its NUL."""
+        prefix, parts = b"", []
+        if self.touched is not None:
+            known = self.old.statements
+            if any(name in known or name in self.touched for name in (ROLE, AUTHORIZATION)):
+                prefix = _IDENTITY_QUESTION
+            parts.append(_SETTINGS_QUESTION)
+            for name in sorted(self.old.custom | {name for name in self.touched if b"." in name}):
+                said = quote(name)
+                parts.append(b"SELECT 'c', %b, pg_catalog.current_setting(%b, true), ''" % (said, said))
+        parts += [_QUESTIONS[reason] for reason in self.suspects]
+        return prefix + b" UNION ALL ".join(parts)
+
+    def row(self, payload: bytes) -> None:
+        """A DataRow's payload. Raises `WireError` for one that is not an answer."""
+        values = _columns(payload)
+        if len(values) != _COLUMNS:
+            msg = "a row of another shape than asked for"
+            raise WireError(msg)
+        kind, name, value, more = values
+        if kind == b"s":
+            self.found[(name or b"").lower()] = value or b"", more or b""
+        elif kind == b"c" and value is not None:
+            self.custom[name or b""] = value
+        elif kind == b"i":
+            self.identity[name or b""] = value or b""
+        elif kind == b"p":
+            self.true.add(_REASONS[name or b""])
+
+    def statements(self, login: bytes) -> dict[bytes, bytes]:
+        """All settings as the server has them now; `login` is the user that logged in."""
+        old, touched = self.old.statements, self.touched or {}
+        result: dict[bytes, bytes] = {}
+        for name, (value, kind) in self.found.items():
+            if name in touched or EVERYTHING in touched or name not in old:
+                result[name] = _exactly(name, value, kind, touched.get(name))
+            else:
+                result[name] = old[name]
+        for name, value in self.custom.items():
+            same = name in old and name not in touched and EVERYTHING not in touched
+            result[name] = old[name] if same else config_statement(name, value)
+        for name, value in self.identity.items():
+            if name != AUTHORIZATION or value != login:
+                result[name] = config_statement(name, value)
+        return result
+
+    def is_ascii(self) -> bool:
+        """Whether all values are."""
+        return all(value.isascii() for value, _ in self.found.values()) and all(
+            value.isascii() for value in (*self.custom.values(), *self.identity.values())
+        )
+
+
+def _exactly(name: bytes, value: bytes, kind: bytes, literal: bytes | None) -> bytes:
+    """What sets a setting again. Of a floating-point number the server shows six digits: a text has them all."""
+    if kind == b"real" and literal is not None:
+        try:
+            same = b"%g" % float(literal) == value
+        except ValueError:
+            same = False
+        if same:
+            return config_statement(name, literal)
+    return config_statement(name, value)
+
+
+def _columns(payload: bytes) -> list[bytes | None]:
+    """The values of a DataRow (documentation, 55.7). Raises `WireError`."""
+    values: list[bytes | None] = []
+    at = 2
+    try:
+        for _ in range(int.from_bytes(payload[:2], "big")):
+            (size,) = _INT.unpack_from(payload, at)
+            at += 4
+            values.append(None if size < 0 else payload[at : at + size])
+            at += max(size, 0)
+    except struct.error as error:
+        msg = "malformed DataRow"
+        raise WireError(msg) from error
+    if at != len(payload):
+        msg = "malformed DataRow"
+        raise WireError(msg)
+    return values

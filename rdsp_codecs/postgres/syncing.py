@@ -1,0 +1,199 @@
+"""What happens between a session and a backend at the ends of a transaction, beyond the client's own messages.
+
+At the borrow (`Syncer.begin`) the backend is brought into the session's state; the client's messages wait for the
+server's word that it was. At the boundary (`Syncer.settle`) what the session may have changed is found out before
+anybody else can have the backend. `relay` calls it, `replies` hands it the answers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from rdsp_codecs.ledger import Owed
+from rdsp_codecs.pins import PinReason
+from rdsp_codecs.postgres.asking import Question
+from rdsp_codecs.postgres.dialogue import SWALLOWED_QUERY, Dialogue, Kind
+from rdsp_codecs.postgres.messages import parameter_status
+from rdsp_codecs.postgres.setting_text import EVERYTHING, Sole
+from rdsp_codecs.postgres.settings import Settings, sync_texts
+from rdsp_codecs.postgres.statements import frame
+from rdsp_codecs.postgres.texts import Texts
+from rdsp_codecs.postgres.unnamed import NOTHING
+
+if TYPE_CHECKING:
+    from rdsp_codecs.postgres.state import PostgresState
+
+_FORGET_SEQUENCES: Final = frame(b"Q", b"DISCARD SEQUENCES\0")
+_UNDOING_TAGS: Final = {
+    b"DROP ": PinReason.TEMPORARY_TABLE,
+    b"DISCA": PinReason.TEMPORARY_TABLE,
+    b"CLOSE": PinReason.HOLD_CURSOR,
+}
+"""First bytes of command tags behind which a pin may be lifted."""
+
+
+@attrs.define(eq=False)
+class Sync:
+    """Note of a query that brings a backend into the session's state.
+
+    Attributes:
+        last: the client's messages go on behind it.
+        error: with what the server refused it.
+    """
+
+    last: bool
+    error: bytes = b""
+
+
+class Syncer:
+    """One session's.
+
+    Invariant: whenever a client's message goes to a backend, `state.settings` is what that backend has, as far as the
+    texts and the server's reports tell; between transactions it is also `Dialogue.settings`.
+    """
+
+    def __init__(self, dialogue: Dialogue, texts: Texts, to_client: list[bytes]) -> None:
+        self._d = dialogue
+        self._texts = texts
+        self._to_client = to_client
+
+    # -- at the borrow --------------------------------------------------------------------------------------------
+
+    def begin(self, state: PostgresState) -> None:
+        """A backend was borrowed: what it lacks goes out in front of the client's messages."""
+        d = self._d
+        if d.settings is None:
+            d.settings = d.baseline = d.shared.settings.of(state.baseline.statements)
+        if state.settings is not d.settings:
+            self._sync(state, d.settings)
+        if d.told is not state.server_parameters and not d.paused:
+            self.tell_parameters(state)
+        if state.last_user is not d.token or (state.sequences_mixed and d.shared.sequence_minded):
+            self._take_over(state)
+
+    def _sync(self, state: PostgresState, wanted: Settings) -> None:
+        d = self._d
+        if state.settings.statements == wanted.statements:
+            state.settings = wanted
+            return
+        texts = sync_texts(state.settings, wanted)
+        for text in texts:
+            note = Sync(last=text is texts[-1])
+            d.ledger.owe(Owed(Kind.QUERY, swallow=True, note=note))
+            d.injected.append(frame(b"Q", text, b"\0"))
+        d.asking += len(texts)
+        d.paused = True
+        state.last = NOTHING
+
+    def synced(self, note: Sync) -> None:
+        """The server has answered a query of `_sync`."""
+        d, state = self._d, self._d.state
+        assert state is not None
+        if note.error:
+            d.unfit = d.unfit or note.error
+        if not note.last:
+            return
+        d.paused = False
+        if not d.unfit:
+            assert d.settings is not None
+            state.settings = d.settings
+            self.tell_parameters(state)
+
+    def tell_parameters(self, state: PostgresState) -> None:
+        """What this backend reports otherwise than the client was told, of another one or at login: say so now."""
+        d = self._d
+        parameters = state.server_parameters = d.shared.reported(state.server_parameters)
+        if d.told is parameters:
+            return
+        for name, value in parameters.items():
+            if d.told.get(name, value) != value:
+                self._to_client.append(parameter_status(name, value))
+                self._texts.parameter(name, value)
+        d.told = parameters
+
+    def _take_over(self, state: PostgresState) -> None:
+        """The backend changes hands: what its former user left for currval and lastval is not ours."""
+        d = self._d
+        if state.last_user is not None:
+            state.sequences_mixed = not d.shared.sequence_minded
+            if d.shared.sequence_minded:
+                state.last = NOTHING
+                d.injected.append(_FORGET_SEQUENCES)
+                d.ledger.owe(SWALLOWED_QUERY)
+                d.asking += 1
+        state.last_user = d.token
+
+    # -- at the boundary ------------------------------------------------------------------------------------------
+
+    def see_tag(self, tag: bytes) -> None:
+        """A command was done that is not one of the most frequent ones."""
+        d = self._d
+        if tag in (b"SET", b"RESET"):
+            d.doubts.done += 1
+        if d.pins:
+            reason = _UNDOING_TAGS.get(tag[:5])
+            if reason is not None:
+                d.doubt_pin(reason)
+
+    def settle(self) -> bool:
+        """At a boundary, in doubt: returns whether the server has to be asked first."""
+        d, state = self._d, self._d.state
+        assert state is not None
+        assert d.settings is not None
+        doubts = d.doubts
+        if doubts.settings and not doubts.suspects:
+            sole = doubts.sole(len(d.recent))
+            if sole is not None and not (sole.name == EVERYTHING and d.settings.custom):
+                done = doubts.done == 1
+                doubts.forget()
+                if done:
+                    self._apply(sole)
+                return False
+        if not doubts.suspects and not doubts.reported and not d.settings.statements and doubts.only_resets():
+            doubts.forget()
+            return False
+        question = Question(doubts.touched() if doubts.settings else None, dict(doubts.suspects), d.settings)
+        doubts.forget()
+        d.ledger.owe(Owed(Kind.QUERY, swallow=True, note=question))
+        d.injected.append(frame(b"Q", question.text(), b"\0"))
+        d.asking += 1
+        state.last = NOTHING
+        return True
+
+    def _apply(self, sole: Sole) -> None:
+        d = self._d
+        assert d.settings is not None
+        statements = dict(d.settings.statements)
+        if sole.name == EVERYTHING:
+            for name in statements.keys() - {b"role", b"session_authorization"}:
+                del statements[name]
+        else:
+            statements.pop(sole.name, None)
+            if sole.statement is not None:
+                statements[sole.name] = sole.statement
+        self._now(statements)
+
+    def _now(self, statements: dict[bytes, bytes]) -> None:
+        """Session and backend have these settings."""
+        d, state = self._d, self._d.state
+        assert state is not None
+        d.settings = state.settings = d.shared.settings.of(statements)
+        if b"pg_temp" in statements.get(b"search_path", b"").lower():
+            d.pin(PinReason.UNRECOGNISED_STATE, "tables are created in pg_temp")
+
+    def answered(self, question: Question) -> None:
+        """The question's end came."""
+        d = self._d
+        if question.touched is not None:
+            unsafe = self._texts.multibyte_unsafe and not question.is_ascii()
+            if question.failed or unsafe:
+                d.pin(PinReason.SESSION_SETTING, "the server did not say what is set")
+            else:
+                self._now(question.statements(d.login))
+        for reason, detail in question.suspects.items():
+            if question.failed or reason in question.true:
+                d.pin_surely(reason, detail)
+            elif d.pins.lift(reason):
+                d.lifted = True
