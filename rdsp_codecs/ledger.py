@@ -7,11 +7,13 @@ ledger knows no engine: kinds are the engine's own constants.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 from rdsp_codecs.errors import WireError
+
+_SETTLED: Final = 64
+"""From so many settled entries on their places are given back."""
 
 
 class Owed:
@@ -38,18 +40,23 @@ class Owed:
 class Ledger:
     """Replies owed, oldest first.
 
-    Invariant: it is empty exactly when every message sent was answered or is known to be skipped.
+    Invariant: it is empty exactly when every message sent was answered or is known to be skipped; `_entries` is empty
+    when nothing is owed.
     """
 
-    __slots__ = ("_entries", "owe")
+    __slots__ = ("_entries", "_first")
 
     def __init__(self) -> None:
-        self._entries: deque[Owed] = deque()
-        self.owe: Callable[[Owed], None] = self._entries.append
+        self._entries: list[Owed] = []
+        """Behind those that were settled already, up to `_first`."""
+        self._first = 0
+
+    def owe(self, entry: Owed) -> None:
         """The message for this entry goes out now."""
+        self._entries.append(entry)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries) - self._first
 
     @property
     def empty(self) -> bool:
@@ -59,31 +66,50 @@ class Ledger:
     @property
     def head(self) -> Owed | None:
         """The oldest entry."""
-        return self._entries[0] if self._entries else None
+        return self._entries[self._first] if self._entries else None
 
     def settle(self) -> Owed:
         """The oldest entry's reply came. Raises `WireError` when nothing was owed."""
         if not self._entries:
             msg = "a reply came that nobody asked for"
             raise WireError(msg)
-        return self._entries.popleft()
+        entry = self._entries[self._first]
+        self._forget()
+        return entry
+
+    def _forget(self) -> None:
+        """The oldest entry is settled. Each is moved once at most for every one that is forgotten."""
+        self._first += 1
+        if self._first == len(self._entries):
+            self.clear()
+        elif self._first >= _SETTLED and self._first * 2 >= len(self._entries):
+            del self._entries[: self._first]
+            self._first = 0
+
+    def clear(self) -> None:
+        """All that is owed has been answered."""
+        self._entries.clear()
+        self._first = 0
+
+    def _owed(self) -> list[Owed]:
+        return self._entries[self._first :]
 
     def has(self, kind: int) -> bool:
         """Whether an entry of `kind` is owed."""
-        return any(entry.kind == kind for entry in self._entries)
+        return any(entry.kind == kind for entry in self._owed())
 
-    def notes(self) -> Iterator[Any]:
+    def notes(self) -> list[Any]:
         """The notes of what is owed, oldest first."""
-        return (entry.note for entry in self._entries)
+        return [entry.note for entry in self._owed()]
 
     def only(self, kind: int) -> bool:
         """Whether nothing but entries of `kind` are owed."""
-        return all(entry.kind == kind for entry in self._entries)
+        return all(entry.kind == kind for entry in self._owed())
 
     def drop(self, kind: int) -> None:
         """Take away entries of `kind` at the front: messages that never get a reply of their own."""
-        while self._entries and self._entries[0].kind == kind:
-            self._entries.popleft()
+        while self._entries and self._entries[self._first].kind == kind:
+            self._forget()
 
     def skip_until(self, kind: int) -> bool:
         """Error recovery: the server ignores every message up to the first of `kind`.
@@ -92,8 +118,8 @@ class Ledger:
         one; if not, the ledger is empty and the next message of `kind` will be the one.
         """
         skipped: list[Owed] = []
-        while self._entries and self._entries[0].kind != kind:
-            skipped.append(self._entries.popleft())
+        while self._entries and self._entries[self._first].kind != kind:
+            skipped.append(self.settle())
         for entry in reversed(skipped):
             if entry.undo is not None:
                 entry.undo()
@@ -104,14 +130,12 @@ class Ledger:
 
         For messages that the server turns out to have ignored. The oldest entry stays. Returns how many.
         """
-        entries = self._entries
+        entries = self._owed()
         stop = next((at for at, entry in enumerate(entries) if at and entry.kind == before), len(entries))
         kept = [entry for at, entry in enumerate(entries) if not 0 < at < stop or entry.kind != kind]
-        removed = len(entries) - len(kept)
-        entries.clear()
-        entries.extend(kept)
-        return removed
+        self._entries, self._first = kept, 0
+        return len(entries) - len(kept)
 
     def __repr__(self) -> str:
-        names = [f"({e.kind})" if e.swallow else str(e.kind) for e in self._entries]
+        names = [f"({e.kind})" if e.swallow else str(e.kind) for e in self._owed()]
         return f"<Ledger {' '.join(names) or 'empty'}>"

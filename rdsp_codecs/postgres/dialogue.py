@@ -171,14 +171,17 @@ class Dialogue:
 
     def saw(self, text: bytes, verdict: Verdict) -> None:
         """A statement goes out for execution."""
+        if verdict is not HARMLESS:
+            self._heed(verdict)
+        self.recent.append(text[:SHOWN])
+
+    def _heed(self, verdict: Verdict) -> None:
         if verdict.touches:
             self.doubts.change(verdict, alone=not self.recent and self.transaction is Transaction.NONE)
-        self.recent.append(text[:SHOWN])
-        if verdict is not HARMLESS:
-            if verdict.unlocks:
-                self.doubt_pin(PinReason.ADVISORY_LOCK)
-            self.heads |= verdict.heads
-            self.reasons |= dict.fromkeys(reason for reason, _ in verdict.pins)
+        if verdict.unlocks:
+            self.doubt_pin(PinReason.ADVISORY_LOCK)
+        self.heads |= verdict.heads
+        self.reasons |= dict.fromkeys(reason for reason, _ in verdict.pins)
 
     def forget_texts(self) -> None:
         """The request is over."""

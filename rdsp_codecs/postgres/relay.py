@@ -13,7 +13,7 @@ from rdsp_codecs import moves
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.filtering import ChunkFilter
 from rdsp_codecs.postgres import dialogue as owed
-from rdsp_codecs.postgres.dialogue import SHOWN, Dialogue, Kind
+from rdsp_codecs.postgres.dialogue import Dialogue, Kind
 from rdsp_codecs.postgres.framing import (
     CLIENT_INTEREST,
     SERVER_ASKING,
@@ -26,11 +26,10 @@ from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.replies import Replies
 from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.resolving import FLUSH
-from rdsp_codecs.postgres.session_state import HARMLESS, HARMLESS_TAG_HEADS
 from rdsp_codecs.postgres.settings import NO_SETTINGS, Settings
+from rdsp_codecs.postgres.shortcuts import Shortcuts, total_at
 from rdsp_codecs.postgres.statements import NAME_BYTES, SharedStatements, close_frame, evict, frame, parsed_alone
 from rdsp_codecs.postgres.syncing import Syncer
-from rdsp_codecs.postgres.unnamed import NOTHING
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -39,14 +38,9 @@ if TYPE_CHECKING:
     from rdsp_codecs.problems import Problem
 
 _LENGTH = struct.Struct(">I").unpack_from
-_QUERY: Final = ord("Q")
+_BEGINS: Final = b"QPB"
 _TERMINATE: Final = ord("X")
 _PARSE: Final = ord("P")
-_COMPLETE: Final = ord("C")
-_DATA_ROW: Final = ord("D")
-_ROW_DESCRIPTION: Final = ord("T")
-_READY: Final = b"Z\0\0\0\5"
-_STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
 _READY_IDLE: Final = b"Z\0\0\0\5I"
 _MOST_TRIES: Final = 3
 """So many backends may refuse the session's state; then its request is refused in the server's words."""
@@ -55,11 +49,6 @@ _PARSED: Final = b"1\0\0\0\4"
 _COPY_TAGS: Final = b"dcf"
 _ANSWERED_ALONE: Final = b"QF"
 """Messages that end with a ReadyForQuery of their own; all others belong to a group that a Sync ends."""
-
-
-def _is_one_message(data: bytes) -> bool:
-    """Whether the bytes are one whole message and nothing else."""
-    return len(data) > 5 and _LENGTH(data, 1)[0] + 1 == len(data)
 
 
 class PostgresRelay:
@@ -82,6 +71,7 @@ class PostgresRelay:
         "_replies",
         "_requests",
         "_server",
+        "_shortcuts",
         "_skip_to_sync",
         "_syncer",
         "_tries",
@@ -103,6 +93,7 @@ class PostgresRelay:
         self._inspect = self._requests.texts.inspect
         self._syncer = Syncer(dialogue, self._requests.texts, self.to_client)
         self._replies = Replies(dialogue, self._requests, self._syncer)
+        self._shortcuts = Shortcuts(dialogue, self._requests, policy)
         wire = client_framing(policy.max_frame)
         self._client = ChunkFilter(wire, CLIENT_INTEREST, self._requests.judge, self.to_server, policy.max_held)
         # What is looked at of the server's messages is short, or its beginning is enough.
@@ -126,9 +117,7 @@ class PostgresRelay:
         """See `Relay`."""
         d = self._d
         if d.state is None:
-            whole = not self._held and self._client.empty and not self._skip_to_sync and _is_one_message(data)
-            if whole and data[0] == _QUERY:
-                # Most requests: one whole query. It needs a backend, and nothing else is to be found out.
+            if not self._held and self._client.empty and not self._skip_to_sync and self._needs_backend(data):
                 self._held.append(data)
                 self._held_size = len(data)
                 return moves.WANT_BACKEND
@@ -139,17 +128,20 @@ class PostgresRelay:
         self._forward(data)
         return self._after_client()
 
+    def _needs_backend(self, data: bytes) -> bool:
+        """Whether a chunk begins with a whole message that a server must answer. `_hold` finds the others."""
+        return len(data) > 5 and data[0] in _BEGINS and 5 < total_at(data, 0) <= min(len(data), self._max_frame)
+
     def _forward(self, data: bytes) -> None:
-        """Bytes on their way to the backend. The common case, one whole simple query, takes a short cut."""
-        d = self._d
-        if data[0] == _QUERY and not d.skipping and not d.extended and self._client.empty and _is_one_message(data):
-            text = data[5:-1]
-            if len(data) <= self._max_held and self._inspect(text) is HARMLESS:
-                d.recent.append(text[:SHOWN])
-                d.statements.last = d.state.last = NOTHING  # type: ignore[union-attr]
-                self._owe(owed.QUERY)
-                self.to_server.append(data)
-                return
+        """Bytes on their way to the backend."""
+        out = self._shortcuts.request(data) if self._client.empty else None
+        if out is not None:
+            self.to_server.append(out)
+        else:
+            self._push(data)
+
+    def _push(self, data: bytes) -> None:
+        self._shortcuts.leave()
         self._client.push(data)
 
     def _after_client(self) -> int:
@@ -265,7 +257,7 @@ class PostgresRelay:
             while held and not d.paused:
                 data = held.pop(0)
                 self._held_size -= len(data)
-                self._client.push(data)
+                self._push(data)
         return self._after_client()
 
     # -- the server's bytes ---------------------------------------------------------------------------------------
@@ -273,9 +265,12 @@ class PostgresRelay:
     def from_server(self, data: bytes) -> int:
         """See `Relay`."""
         d = self._d
-        if self._answers_query(data):
+        if self._server.empty and self._client.between_frames and self._shortcuts.answered(data):
+            self._server.interest = SERVER_SIMPLE
+            self.transaction = d.transaction
             self.to_client.append(data)
             return moves.OVER
+        self._shortcuts.leave()
         paused, asking = d.paused, d.asking
         self._server.push(data)
         signals = moves.PINNED if self.pins.has_fresh else moves.NOTHING
@@ -314,35 +309,6 @@ class PostgresRelay:
         self.refused = frame(b"E", error)
         return signals | moves.UNFIT
 
-    def _answers_query(self, data: bytes) -> bool:
-        """A short cut for most replies: the whole answer to the one query that is owed, rows and all, and it is good.
-
-        Does what the filter and `Replies` would do, or nothing: anything out of the ordinary is theirs.
-        """
-        d = self._d
-        if d.extended or d.doubts.any or len(d.ledger) != 1 or d.ledger.head is not owed.QUERY:
-            return False
-        if not self._server.empty or not self._client.between_frames:
-            return False
-        at, end = 0, len(data) - 6
-        while at < end:
-            tag = data[at]
-            if tag == _COMPLETE:
-                if data[at + 5 : at + 11] not in HARMLESS_TAG_HEADS:
-                    return False
-            elif tag != _DATA_ROW and tag != _ROW_DESCRIPTION:
-                return False
-            at += _LENGTH(data, at + 1)[0] + 1
-        if at != end or data[at : at + 5] != _READY:
-            return False
-        transaction = _STATUS.get(data[-1])
-        if transaction is None:
-            return False
-        d.ledger.settle()
-        d.forget_texts()
-        d.transaction = self.transaction = transaction
-        return True
-
     def _resume(self) -> int:
         """The prologue is through: the client's messages go on."""
         d = self._d
@@ -357,6 +323,7 @@ class PostgresRelay:
     def detached(self) -> None:
         """See `Relay`."""
         self._d.state = None
+        self._shortcuts.leave()
         self.refused = b""
         if not self._client.empty:
             rest = self._client.take()

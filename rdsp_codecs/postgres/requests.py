@@ -94,6 +94,11 @@ class Requests:
         whole = prefix + (buffer[start : start + shown] if verdict is KEEP else verdict)
         return Head(whole) if shown < total and (verdict is KEEP or type(verdict) is Head) else whole
 
+    @property
+    def at_rest(self) -> bool:
+        """No message is waited for because of the one before it, and no good-bye was said."""
+        return self._undescribed is None and self._fresh_unnamed is None and not self.bye
+
     def _settles_first(self) -> bool:
         """Have the client's messages wait until nothing is owed. Returns False when nothing is, or nothing comes."""
         d = self._d

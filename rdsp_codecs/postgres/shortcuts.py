@@ -1,0 +1,256 @@
+"""Short cuts for the commonest exchanges: one whole query, or one whole Bind or Parse to Sync, and the whole answer.
+
+The relay asks before it lets its filters look at a chunk. A short cut does exactly what the filters, `requests` and
+`replies` would do with these bytes, or nothing: all that is out of the ordinary is theirs. Most of the proxy's work
+goes through here, so lengths are put together by hand: compiled, that is a few machine instructions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rdsp_codecs.ledger import Owed
+from rdsp_codecs.postgres import dialogue as owed
+from rdsp_codecs.postgres.dialogue import Dialogue, Kind
+from rdsp_codecs.postgres.requests import SYNC, Requests
+from rdsp_codecs.postgres.session_state import HARMLESS, HARMLESS_TAG_HEADS
+from rdsp_codecs.postgres.statements import NAME_BYTES, Statement
+from rdsp_codecs.postgres.unnamed import NOTHING, Put
+from rdsp_codecs.transaction import Transaction
+
+if TYPE_CHECKING:
+    from rdsp_codecs.api import RelayPolicy
+
+_QUERY: Final = 0x51
+_PARSE: Final = 0x50
+_BIND: Final = 0x42
+_COMPLETE: Final = 0x43
+_DATA_ROW: Final = 0x44
+_ROW_DESCRIPTION: Final = 0x54
+_DESCRIBE_PORTAL: Final = b"D\0\0\0\6P\0"
+_EXECUTE: Final = b"E\0\0\0\t\0"
+_EXECUTE_BYTES: Final = 10
+_TAIL: Final = _EXECUTE_BYTES + len(SYNC)
+"""Bytes of Execute and Sync."""
+_SHORTEST_BIND: Final = 13
+_PARSED: Final = b"1\0\0\0\4"
+_BOUND: Final = b"2\0\0\0\4"
+_NO_DATA: Final = b"n\0\0\0\4"
+_READY: Final = b"Z\0\0\0\5"
+_STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
+
+
+class Shortcuts:
+    """Short cuts of one session.
+
+    Invariant: `_begun` is set only while the ledger holds exactly what `_exchange` owed, from the first to the last.
+    """
+
+    __slots__ = ("_begun", "_d", "_described", "_most", "_put", "_requests", "_sure")
+
+    def __init__(self, dialogue: Dialogue, requests: Requests, policy: RelayPolicy) -> None:
+        self._d = dialogue
+        self._requests = requests
+        self._most = min(policy.max_frame, policy.max_held // 2)
+        self._begun = False
+        self._put: Put | None = None
+        self._described = False
+        self._sure = True
+
+    def leave(self) -> None:
+        """The filters look at what comes: an answer to more than one short cut is theirs."""
+        self._begun = False
+
+    # -- the client's bytes ---------------------------------------------------------------------------------------
+
+    def request(self, data: bytes) -> bytes | None:
+        """What goes to the server for a chunk that is a whole exchange of the client's; None: it is not for here.
+
+        To be asked while a backend is attached, nothing of the client's is held, and no prologue runs.
+        """
+        d, size = self._d, len(data)
+        if size > self._most or size <= 5 or d.extended or d.skipping:
+            return None
+        tag = data[0]
+        if tag == _QUERY:
+            if total_at(data, 0) != size:
+                return None
+            text = data[5:-1]
+            if self._requests.texts.inspect(text) is not HARMLESS:
+                return None
+            d.saw(text, HARMLESS)
+            state = d.state
+            assert state is not None
+            d.statements.last = state.last = NOTHING
+            d.ledger.owe(owed.QUERY)
+            return data
+        if tag in (_BIND, _PARSE):
+            return self._exchange(data, tag)
+        return None
+
+    def _exchange(self, data: bytes, tag: int) -> bytes | None:
+        """Parse (perhaps), Bind, Describe of the portal (perhaps), Execute, Sync; all about what has no name but the
+        statement.
+        """
+        d, at, end = self._d, 0, len(data) - _TAIL
+        if data[end:-9] != _EXECUTE or data[-5:] != SYNC:
+            return None
+        if d.native or d.copying or d.probe_due or d.uncertain or not d.ledger.empty or not self._requests.at_rest:
+            return None
+        fresh: Statement | None = None
+        if tag == _PARSE:
+            at = total_at(data, 0)
+            fresh = self._unnamed(data, at) if at + _SHORTEST_BIND <= end and data[at] == _BIND else None
+            if fresh is None:
+                return None
+        bound = at + total_at(data, at)
+        described = bound != end
+        if described and (bound != end - len(_DESCRIBE_PORTAL) or data[bound:end] != _DESCRIBE_PORTAL):
+            return None
+        if data[at + 5]:
+            return None  # a portal with a name
+        name_end = data.find(b"\0", at + 6, bound)
+        if name_end < 0:
+            return None
+        name = data[at + 6 : name_end]
+        if fresh is not None:
+            return None if name else self._begin(data, at, fresh, described=described)
+        return self._bind(data, name, name_end, bound, described=described)
+
+    def _unnamed(self, data: bytes, total: int) -> Statement | None:
+        """The statement of a Parse without a name, when there is nothing in it to heed."""
+        text_end = data.find(b"\0", 6, total)
+        if data[5] or text_end < 0:
+            return None
+        text = data[6:text_end]
+        verdict = self._requests.texts.inspect(text)
+        return Statement(text, data[text_end + 1 : total], verdict) if verdict is HARMLESS else None
+
+    def _begin(self, data: bytes, parse_bytes: int, fresh: Statement, *, described: bool) -> bytes:
+        d = self._d
+        d.kept += parse_bytes
+        self._put = made = d.put(fresh)
+        d.ledger.owe(Owed(Kind.PARSE, note=made, undo=made.skip))
+        self._owe(fresh, described=described)
+        return data
+
+    def _bind(self, data: bytes, name: bytes, name_end: int, bound: int, *, described: bool) -> bytes | None:
+        """A statement that the backend has already."""
+        d = self._d
+        book, state = d.statements, d.state
+        assert state is not None
+        statement = book.named.get(name[:NAME_BYTES]) if name else book.unnamed
+        if statement is None or statement.verdict is not HARMLESS:
+            return None
+        if not name:
+            if statement is not state.unnamed:
+                return None
+        else:
+            server_name = book.name_on(state, statement)
+            if server_name is None:
+                return None
+            if server_name != name:
+                total = bound - 1 + len(server_name) - len(name)
+                data = b"".join((b"B", total.to_bytes(4, "big"), b"\0", server_name, data[name_end:]))
+        self._put = None
+        self._owe(statement, described=described)
+        return data
+
+    def _owe(self, statement: Statement, *, described: bool) -> None:
+        d = self._d
+        d.extended = True
+        statement.bound = True
+        d.saw(statement.text or b"", HARMLESS)
+        owe = d.ledger.owe
+        owe(owed.BIND)
+        if described:
+            owe(owed.DESCRIBE)
+        owe(owed.EXECUTE)
+        d.prologue_failed = False
+        self._sure = not d.naming
+        if d.naming:
+            d.naming = False
+            d.uncertain += 1
+            owe(owed.UNCERTAIN_SYNC)
+        else:
+            owe(owed.SYNC)
+        self._described = described
+        self._begun = True
+
+    # -- the server's bytes ---------------------------------------------------------------------------------------
+
+    def answered(self, data: bytes) -> bool:
+        """Whether the chunk is the whole answer to what the short cut let through, rows and all, and it is good.
+
+        To be asked while nothing of the server's is held. True: the request is over.
+        """
+        d, end = self._d, len(data) - 6
+        if end < 0 or data[end:-1] != _READY or d.doubts.any or self._requests.bye:
+            return False
+        transaction = _STATUS.get(data[-1])
+        if transaction is None:
+            return False
+        if self._begun:
+            if not self._is_answer(data, end):
+                return False
+            self._settle()
+        else:
+            ledger = d.ledger
+            if d.extended or len(ledger) != 1 or ledger.head is not owed.QUERY or not _is_result(data, end):
+                return False
+            ledger.settle()
+        d.forget_texts()
+        d.transaction = transaction
+        return True
+
+    def _is_answer(self, data: bytes, end: int) -> bool:
+        """Whether the bytes up to `end` are all that is owed up to CommandComplete."""
+        at = 0
+        if self._put is not None:
+            if data[:5] != _PARSED:
+                return False
+            at = 5
+        if data[at : at + 5] != _BOUND:
+            return False
+        at += 5
+        if self._described:
+            if data[at] != _ROW_DESCRIPTION and data[at : at + 5] != _NO_DATA:
+                return False
+            at += total_at(data, at)
+        while at < end and data[at] == _DATA_ROW:
+            at += total_at(data, at)
+        if at >= end or data[at] != _COMPLETE or data[at + 5 : at + 11] not in HARMLESS_TAG_HEADS:
+            return False
+        return at + total_at(data, at) == end
+
+    def _settle(self) -> None:
+        d = self._d
+        d.ledger.clear()
+        self._begun = False
+        if self._put is not None:
+            self._put.done()
+            self._put = None
+        if not self._sure:
+            d.uncertain -= 1
+        d.copy_syncs = 0
+        d.settled()
+        d.extended = False
+
+
+def _is_result(data: bytes, end: int) -> bool:
+    """Whether the bytes up to `end` are rows and good ends of statements."""
+    at = 0
+    while at < end:
+        tag = data[at]
+        if tag == _COMPLETE:
+            if data[at + 5 : at + 11] not in HARMLESS_TAG_HEADS:
+                return False
+        elif tag != _DATA_ROW and tag != _ROW_DESCRIPTION:
+            return False
+        at += total_at(data, at)
+    return at == end
+
+
+def total_at(data: bytes, at: int) -> int:
+    """Bytes of the message that begins at `at`, as it says itself (less than five: it is wrong). Five must be there."""
+    return (data[at + 1] << 24 | data[at + 2] << 16 | data[at + 3] << 8 | data[at + 4]) + 1
