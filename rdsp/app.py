@@ -24,7 +24,7 @@ from rdsp.config.model import Config, Proxy
 from rdsp.endpoint.listener import Endpoint, open_listeners
 from rdsp.errors import ConfigError
 from rdsp.net.switchboard import Switchboard
-from rdsp.net.tls import server_context
+from rdsp.net.tls import LOOK_EVERY, Certificates
 from rdsp.observe.dispatch import Observers
 from rdsp.observe.logs import LogObserver
 from rdsp.observe.statistics import Counters, Statistics
@@ -103,26 +103,27 @@ class App:
         proxy.pool.drain()
 
     def reload(self, config: Config) -> list[Change]:
-        """Take over what can be taken over from a new configuration. Returns every difference with its reload class."""
+        """Take over what can be taken over from a new configuration. Returns every difference with its reload class.
+
+        Raises `OSError` for a certificate that cannot be used; then nothing is taken over.
+        """
         changes = compare(self.config, config)
         by_name = {proxy.name: proxy for proxy in config.proxies}
-        for name, running in self.proxies.items():
-            settings = by_name.get(name)
-            if settings is not None:
-                self._reload_one(running, settings)
+        going_on = [(running, by_name[name]) for name, running in self.proxies.items() if name in by_name]
+        # Files that cannot be used leave everything as it was.
+        ready = [running.context.certificates.prepare(settings.tls) for running, settings in going_on]
+        for (running, settings), tls in zip(going_on, ready, strict=True):
+            running.context.certificates.use(tls)
+            self._reload_one(running, settings)
         self.config = config
         self.observers.reloaded(changes)
         return changes
 
     def _reload_one(self, running: RunningProxy, settings: Proxy) -> None:
         context = running.context
-        # Certificates are read again even under the same names: renewing one is what reloads are for.
-        keep = settings.tls == context.settings.tls and settings.tls.certificate is None
-        tls = context.tls if keep else server_context(settings.tls)
         context.settings = attrs.evolve(
             settings, listen=context.settings.listen, engine=context.settings.engine, target=context.settings.target
         )
-        context.tls = tls
         context.policy = relay_policy(settings)
         context.credentials.update(settings)
         running.pool.reconfigure(settings.target_group)
@@ -153,11 +154,14 @@ def _opener(settings: Proxy, codec: Codec, credentials: Credentials, deriver: Ke
         codec=codec,
         connect=connector(target, target.port or codec.default_port),
         tls=target.tls,
-        context=client_context(target),
+        context=client_context(target, codec.features.alpn),
         hostname=target.host,
         password_of=credentials.backend_password,
         answer=answer,
         init_query=settings.target_group.init_query,
+        direct_tls=target.tls_negotiation == "direct",
+        channel_binding=target.channel_binding,
+        max_protocol_version=target.max_protocol_version,
     )
 
 
@@ -167,7 +171,12 @@ def _build(settings: Proxy, board: Switchboard, observers: Observers, deriver: K
     credentials = Credentials(settings, report=partial(observers.trouble, settings.name))
     counters = Counters()
     try:
-        tls = server_context(settings.tls)
+        certificates = Certificates(
+            settings.tls,
+            codec.features.alpn,
+            renewed=partial(observers.certificate_renewed, settings.name),
+            report=partial(observers.trouble, settings.name),
+        )
         opener = _opener(settings, codec, credentials, deriver)
     except OSError as error:
         raise ConfigError([f"proxies[{settings.name}].tls: {error}"]) from error
@@ -192,10 +201,16 @@ def _build(settings: Proxy, board: Switchboard, observers: Observers, deriver: K
         registry=Registry(),
         credentials=credentials,
         derive=deriver.derive,
-        tls=tls,
+        certificates=certificates,
         mock_salt_key=os.urandom(32),
         policy=relay_policy(settings),
     )
+
+
+async def _follow(certificates: Certificates) -> None:
+    while True:
+        await trio.sleep(LOOK_EVERY)
+        certificates.look()
 
 
 @asynccontextmanager
@@ -222,6 +237,7 @@ async def open_app(config: Config, observers: Sequence[object] = ()) -> AsyncIte
                 await nursery.start(proxy.pool.run)
                 context = proxy.context
                 nursery.start_soon(context.credentials.work_ahead, context.derive, context.mock_salt_key)
+                nursery.start_soon(_follow, context.certificates)
                 nursery.start_soon(proxy.endpoint.run)
                 for host, port in proxy.endpoint.addresses:
                     target = proxy.context.settings.target

@@ -68,8 +68,8 @@ async def _perform(
         case Send(data):
             await send_all(transport, data)
             return None
-        case Receive(limit):
-            return await receive(transport, limit or CHUNK)
+        case Receive(limit, peek):
+            return await receive(transport, limit or CHUNK, peek=peek)
         case Ask(question):
             if answer is None:
                 msg = f"nobody answers {question!r}"
@@ -82,6 +82,9 @@ async def _perform(
                 raise TypeError(msg)
             try:
                 return await transport.start_tls(side, context, hostname)
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+                msg = "the peer closed the connection during the TLS handshake"
+                raise PeerClosed(msg) from error
             except ssl.SSLError as error:
                 msg = f"TLS handshake failed: {error.reason or error}"
                 raise WireError(msg) from error
@@ -110,11 +113,14 @@ async def send_all(transport: Transport, data: bytes) -> None:
             view = view[sent:]
 
 
-async def receive(transport: Transport, limit: int) -> bytes:
-    """At least one byte. Raises `PeerClosed` at end of file or when the peer is lost. Cancellation loses nothing."""
+async def receive(transport: Transport, limit: int, *, peek: bool = False) -> bytes:
+    """At least one byte; with `peek` it comes again. Raises `PeerClosed` at end of file or when the peer is lost.
+
+    Cancellation loses nothing.
+    """
     while True:
         try:
-            data = transport.recv(limit)
+            data = transport.peek(limit) if peek else transport.recv(limit)
         except ssl.SSLWantWriteError:
             await transport.wait_writable()
         except WOULD_BLOCK:

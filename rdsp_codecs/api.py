@@ -30,11 +30,13 @@ class Features:
         cancel_on_new_connection: a cancel goes over a second connection (PostgreSQL); False: in band.
         pinning_filters: the names that `session_pinning_filters` may hold for this engine.
         auth_methods: the names that `auth_methods` may hold; empty: the engine does not say, and nothing is checked.
+        alpn: the protocol's name in TLS handshakes (RFC 7301), "" where it has none.
     """
 
     cancel_on_new_connection: bool
     pinning_filters: tuple[str, ...] = ()
     auth_methods: tuple[str, ...] = ()
+    alpn: str = ""
 
 
 @attrs.frozen
@@ -51,6 +53,8 @@ class Offer:
         entropy: source of nonces and salts.
         mock_salt_key: key from which salts for unknown users are derived, so that they stay the same.
         max_login_bytes: the largest frame before login.
+        end_point: the hash of our certificate that "tls-server-end-point" binds to (RFC 5929); b"": channel binding
+            cannot be offered.
     """
 
     tls: bool
@@ -62,6 +66,7 @@ class Offer:
     auth_methods: tuple[str, ...] = ()
     default_database: str = ""
     max_login_bytes: int = 65536
+    end_point: bytes = b""
 
 
 @attrs.frozen
@@ -127,6 +132,9 @@ class BackendLogin:
         tls: "disable", "prefer", "require", "verify-ca" or "verify-full".
         entropy: source of nonces.
         max_scram_iterations: a server that asks for more is refused.
+        direct_tls: begin with the TLS handshake, without asking for it in the engine's protocol.
+        channel_binding: "disable", "prefer" or "require": whether the login is bound to the TLS connection.
+        max_protocol_version: the newest version of the engine's protocol to ask for, in its own words; "": its default.
     """
 
     user: str
@@ -136,6 +144,9 @@ class BackendLogin:
     tls: str
     entropy: Entropy
     max_scram_iterations: int = 200_000
+    direct_tls: bool = False
+    channel_binding: str = "prefer"
+    max_protocol_version: str = ""
 
 
 class BackendState(Protocol):
@@ -288,8 +299,11 @@ class Codec(Protocol):
     def max_connections(self, state: Any) -> Conversation[int]:
         """Ask the server how many connections it allows to ordinary users."""
 
-    def cancel(self, state: Any, tls: str) -> Conversation[None]:
-        """On a second connection: cancel what the backend runs. Returns when the server has closed it."""
+    def cancel(self, state: Any, tls: str, *, direct_tls: bool = False) -> Conversation[None]:
+        """On a second connection: cancel what the backend runs. Returns when the server has closed it.
+
+        The connection is encrypted whenever the backend's own is.
+        """
 
     def refuse(self, problem: Problem) -> bytes:
         """The problem in the engine's own words."""

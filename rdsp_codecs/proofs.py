@@ -18,6 +18,9 @@ ITERATIONS: Final = 4096
 
 KEY_BYTES: Final = 32
 
+END_POINT: Final = b"p=tls-server-end-point,,"
+"""The GS2 header of an exchange that is bound to the server's certificate (RFC 5802 section 7, RFC 5929)."""
+
 _CANDIDATES: Final = 2
 """Passwords that a proof is compared with at least: a user has two while one is changed."""
 
@@ -95,12 +98,15 @@ def md5_response(user: str, password: str, salt: bytes) -> bytes:
 
 
 def prepare_password(password: str) -> bytes:
-    """SASLprep (RFC 4013) of a password; one that it prohibits is used as it is, as PostgreSQL does."""
+    """SASLprep (RFC 4013) of a password; one that it prohibits is used as it is, as PostgreSQL does.
+
+    Bytes that are no UTF-8 may be in it as surrogates (`surrogateescape`).
+    """
     if password.isascii():
         return password.encode()
     prepared = unicodedata.normalize("NFKC", "".join(map(_mapped, password)))
     if not prepared or any(map(_prohibited, prepared)) or not _bidi_is_fine(prepared):
-        return password.encode()
+        return password.encode("utf-8", "surrogateescape")
     return prepared.encode()
 
 

@@ -61,7 +61,8 @@ class Welcome:
         parameters: what the server reports about itself (PostgreSQL: ParameterStatus name to value, in the order
             of the server).
         connection_id: the client's process id / connection id as the proxy presents it, 1..2**31-1.
-        cancel_secret: the secret half of the cancel key, 4 to 256 bytes.
+        cancel_secret: the secret half of the cancel key, 32 random bytes. An engine whose client can take fewer tells
+            it the first of them, and gives the welcome back so (`ClientLogin.welcome`).
     """
 
     parameters: Mapping[str, str]

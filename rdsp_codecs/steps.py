@@ -46,9 +46,11 @@ class Receive:
     Attributes:
         limit: at most so many bytes may be read; 0 means as many as the driver likes. A conversation that may be
             followed by TLS reads with an exact limit, so that nothing behind the request is taken out of the socket.
+        peek: look only: the same bytes come again with the next `Receive`.
     """
 
     limit: int = 0
+    peek: bool = False
 
 
 @attrs.frozen
@@ -66,11 +68,14 @@ class TlsFacts:
         version: for example "TLSv1.3".
         alpn: the protocol chosen, or "".
         peer_certificate: the peer's certificate, DER, or b"".
+        end_point: the hash of the server's certificate that "tls-server-end-point" binds to (RFC 5929), where we are
+            the client; b"" where we are not, or where its signature has no hash function.
     """
 
     version: str
     alpn: str = ""
     peer_certificate: bytes = b""
+    end_point: bytes = b""
 
 
 @attrs.frozen

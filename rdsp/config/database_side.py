@@ -36,6 +36,27 @@ class Target:
     tls_ca: str | None = setting(
         PEM_FILE, None, "PEM file with the certificates to trust.", Reload.RESTART, says="the system's"
     )
+    tls_negotiation: str = setting(
+        OneOf(("postgres", "direct")),
+        "postgres",
+        "How TLS begins, with the meaning of libpq's `sslnegotiation`: asked for in the database's own protocol, or at "
+        "once, which saves a round trip (PostgreSQL 17 or newer, and `tls` must be `require` or stricter).",
+        Reload.RESTART,
+    )
+    channel_binding: str = setting(
+        OneOf(("disable", "prefer", "require")),
+        "prefer",
+        "Whether the proxy's own logins are bound to their TLS connection (SCRAM-SHA-256-PLUS), with the meaning of "
+        "libpq's `channel_binding`. `disable` where something between proxy and server ends TLS.",
+        Reload.RESTART,
+    )
+    max_protocol_version: str = setting(
+        OneOf(("latest", "3.0")),
+        "3.0",
+        "The newest protocol version to ask the server for, as libpq's setting of that name. `latest` gives cancel "
+        "keys of 256 bits from PostgreSQL 18 on; some poolers and load balancers cannot negotiate.",
+        Reload.RESTART,
+    )
     connect_timeout: float = setting(
         Duration(0.1, 300), 10.0, "How long opening a database connection may take, login included.", Reload.RESTART
     )

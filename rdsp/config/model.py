@@ -140,7 +140,8 @@ WRITTEN_ONLY: Final[dict[type[Any], dict[str, Setting]]] = {
         "url": Setting(
             HiddenUrl(),
             "Host, port, user, password and database in one text, in place of the settings below. libpq's `sslmode`, "
-            "`sslrootcert` and `connect_timeout` may follow as a query (`?sslmode=require`).",
+            "`sslrootcert`, `sslnegotiation`, `channel_binding`, `max_protocol_version` and `connect_timeout` may "
+            "follow as a query (`?sslmode=require`).",
             Reload.RESTART,
             "none",
         ),

@@ -87,6 +87,14 @@ def _tls(path: str, proxy: Proxy) -> Iterator[Fault]:
         yield Fault(f"{path}.tls.{lacking}", f"missing; it belongs to {given}")
     if proxy.require_tls and not tls.enabled:
         yield Fault(f"{path}.require_tls", "cannot be true while tls.enabled is false")
+    target = proxy.target
+    if target.tls_negotiation == "direct" and target.tls in ("disable", "prefer"):
+        yield Fault(
+            f"{path}.target.tls_negotiation",
+            f'"direct" needs tls to be "require" or stricter, and it is "{target.tls}"',
+        )
+    if target.channel_binding == "require" and target.tls == "disable":
+        yield Fault(f"{path}.target.channel_binding", '"require" needs TLS, and tls is "disable"')
 
 
 def _features(path: str, proxy: Proxy, codec: Codec) -> Iterator[Fault]:

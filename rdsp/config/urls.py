@@ -20,7 +20,14 @@ FORM: Final = "expected a URL of the form SCHEME://USER:PASSWORD@HOST:PORT/DATAB
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://", re.ASCII)
 _AUTHORITY_END: Final = re.compile(r"[/?#]")
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_QUERY_KEYS: Final = {"sslmode": "tls", "sslrootcert": "tls_ca", "connect_timeout": "connect_timeout"}
+_QUERY_KEYS: Final = {
+    "sslmode": "tls",
+    "sslrootcert": "tls_ca",
+    "sslnegotiation": "tls_negotiation",
+    "channel_binding": "channel_binding",
+    "max_protocol_version": "max_protocol_version",
+    "connect_timeout": "connect_timeout",
+}
 
 
 @attrs.frozen

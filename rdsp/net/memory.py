@@ -183,6 +183,12 @@ class MemoryTransport:
             raise ConnectionResetError(errno.ECONNRESET, "reset by the peer")
         raise BlockingIOError(errno.EAGAIN, "nothing to read")
 
+    def peek(self, limit: int, /) -> bytes:
+        """See `Transport`."""
+        self._check_open()
+        self._land()
+        return self._in.landed[0][:limit] if self._in.landed else self.recv(limit)
+
     def send(self, data: bytes, /) -> int:
         """See `Transport`. Raises `RuntimeError` when other bytes are offered than those that would have blocked."""
         self._check_open()

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import trio
 
+from rdsp.net.tls import end_point
 from rdsp_codecs.steps import TlsFacts, TlsSide
 
 WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -49,6 +50,9 @@ class Transport(Protocol):
 
     def fileno(self) -> int:
         """A number that names the stream to its switchboard until it is closed."""
+
+    def peek(self, limit: int, /) -> bytes:
+        """What `recv` would give, which it gives all the same afterwards. Only before TLS."""
 
     def has_unread(self) -> bool:
         """Whether bytes wait or the peer has closed: an idle backend for which this holds is not clean."""
@@ -91,6 +95,10 @@ class SocketTransport:
         self.recv = sock.recv
         self.send = sock.send
         self.fileno = sock.fileno
+
+    def peek(self, limit: int, /) -> bytes:
+        """See `Transport`."""
+        return self._sock.recv(limit, socket.MSG_PEEK)
 
     def has_unread(self) -> bool:
         """See `Transport`. Over TLS anything unread may also be a session ticket, so this only says "look"."""
@@ -135,10 +143,12 @@ class SocketTransport:
             except ssl.SSLWantWriteError:
                 await trio.lowlevel.wait_writable(wrapped)
         self.in_handshake = False
+        certificate = wrapped.getpeercert(binary_form=True) or b""
         self.tls = TlsFacts(
             version=wrapped.version() or "",
             alpn=wrapped.selected_alpn_protocol() or "",
-            peer_certificate=wrapped.getpeercert(binary_form=True) or b"",
+            peer_certificate=certificate,
+            end_point=end_point(certificate) if side is TlsSide.CLIENT else b"",
         )
         return self.tls
 

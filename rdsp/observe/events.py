@@ -80,5 +80,8 @@ class Observer:
     def reload_failed(self, text: str) -> None:
         """A new configuration could not be read; the old one stays."""
 
+    def certificate_renewed(self, proxy: str, path: str) -> None:
+        """The files of the clients' certificate have changed; new connections are shown the new one."""
+
     def trouble(self, proxy: str, text: str) -> None:
         """Something of this machine stands in the way (descriptors, memory, an observer that failed)."""

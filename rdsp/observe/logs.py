@@ -180,6 +180,11 @@ class LogObserver(Observer):
             detail=problem.subject,
         )
 
+    def certificate_renewed(self, proxy: str, path: str) -> None:
+        """See `Observer`."""
+        text = "The certificate has changed. New connections are shown the new one."
+        self._say("info", "certificate_renewed", text, proxyEndpoint=proxy, certificate=path)
+
     def backend_opened(self, proxy: str, number: int, server: str, seconds: float) -> None:
         """See `Observer`."""
         text = f"A TCP connection was established from the proxy to the database at {server}."

@@ -41,11 +41,14 @@ def adopt(sock: socket.socket, peer: str) -> SocketTransport:
     return SocketTransport(sock, peer, local=False)
 
 
-def client_context(target: Target) -> ssl.SSLContext | None:
+def client_context(target: Target, alpn: str) -> ssl.SSLContext | None:
     """The TLS context for the target's `tls` mode, None for "disable". Raises `OSError` for an unreadable `tls_ca`."""
     if target.tls == "disable":
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if alpn:
+        context.set_alpn_protocols([alpn])
     context.check_hostname = target.tls == "verify-full"
     if target.tls in ("verify-ca", "verify-full"):
         context.verify_mode = ssl.CERT_REQUIRED
@@ -71,6 +74,7 @@ class Opener:
         password_of: the password with which a database user logs in to the server, None without one.
         answer: answers the conversations' questions (`Derive`).
         init_query: run once on every new backend; "" for none.
+        direct_tls, channel_binding, max_protocol_version: see `BackendLogin`.
     """
 
     codec: Codec
@@ -81,6 +85,9 @@ class Opener:
     password_of: Callable[[str], str | None]
     answer: Callable[[Any], Awaitable[Any]]
     init_query: str = ""
+    direct_tls: bool = False
+    channel_binding: str = "prefer"
+    max_protocol_version: str = ""
 
     async def open(self, facts: KeyFacts) -> tuple[Transport, Any]:
         """A logged-in transport and the codec's `BackendState`.
@@ -97,6 +104,9 @@ class Opener:
                 parameters=facts.startup,
                 tls=self.tls,
                 entropy=os.urandom,
+                direct_tls=self.direct_tls,
+                channel_binding=self.channel_binding,
+                max_protocol_version=self.max_protocol_version,
             )
             state = await self.run(self.codec.login(how), transport)
             if self.init_query:
@@ -123,6 +133,6 @@ class Opener:
         """
         transport = await self.connect()
         try:
-            await self.run(self.codec.cancel(state, self.tls), transport)
+            await self.run(self.codec.cancel(state, self.tls, direct_tls=self.direct_tls), transport)
         finally:
             transport.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -10,6 +9,7 @@ import attrs
 from rdsp.auth.credentials import Credentials
 from rdsp.config.model import Proxy
 from rdsp.net.switchboard import Board
+from rdsp.net.tls import Certificates
 from rdsp.observe.dispatch import Observers
 from rdsp.observe.statistics import Counters
 from rdsp.pool.pool import Pool
@@ -28,7 +28,7 @@ class SessionContext:
         codec: its engine.
         credentials: passwords of database users, both ways.
         derive: PBKDF2 off the event loop.
-        tls: the server-side TLS context, None when TLS is not offered.
+        certificates: what clients are shown in TLS handshakes; another one when the files change.
         mock_salt_key: 32 random bytes of this process.
         policy: for every new relay.
     """
@@ -42,6 +42,6 @@ class SessionContext:
     registry: Registry
     credentials: Credentials
     derive: Derive
-    tls: ssl.SSLContext | None
+    certificates: Certificates
     mock_salt_key: bytes = attrs.field(repr=False)
     policy: RelayPolicy = RelayPolicy()

@@ -30,8 +30,9 @@ async def greet(context: SessionContext, transport: Transport, number: int, secr
     Raises `CodecError` when the client breaks off or breaks its protocol. Deadlines are the caller's.
     """
     settings = context.settings
+    tls = context.certificates.current
     offer = Offer(
-        tls=context.tls is not None,
+        tls=tls is not None,
         require_tls=settings.require_tls,
         local=transport.local,
         open_to_local=context.credentials.open_to_local,
@@ -40,6 +41,7 @@ async def greet(context: SessionContext, transport: Transport, number: int, secr
         auth_methods=settings.auth_methods,
         default_database=settings.target.database or "",
         max_login_bytes=settings.limits.max_login_bytes,
+        end_point=tls.end_point if tls is not None else b"",
     )
 
     async def answer(question: Any) -> Any:
@@ -53,7 +55,9 @@ async def greet(context: SessionContext, transport: Transport, number: int, secr
         msg = f"an engine asked {question!r}"
         raise TypeError(msg)
 
-    return await converse(context.codec.greet(offer), transport, answer=answer, server_context=context.tls)
+    return await converse(
+        context.codec.greet(offer), transport, answer=answer, server_context=tls.context if tls is not None else None
+    )
 
 
 async def _admit(

@@ -60,7 +60,7 @@ class Registry:
                 return number
 
     @staticmethod
-    def new_secret(size: int = 4) -> bytes:
+    def new_secret(size: int = 32) -> bytes:
         """The secret half of a cancel key."""
         return secrets.token_bytes(size)
 

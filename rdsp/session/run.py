@@ -80,7 +80,7 @@ async def _serve(context: SessionContext, transport: Transport, number: int) -> 
             return SessionEnd("turned away" if refusal else "left during login", "client", "")
     assert isinstance(greeting, ClientLogin)
     session = Session(context, transport, number, greeting)
-    context.registry.add(number, secret, session)
+    context.registry.add(number, greeting.welcome.cancel_secret, session)
     context.observers.session_admitted(number, greeting.user, greeting.database, greeting.tls)
     try:
         return await session.run(greeting.leftover)

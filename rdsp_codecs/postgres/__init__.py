@@ -1,4 +1,4 @@
-"""The PostgreSQL engine: frontend/backend protocol 3.0. `CODEC` is what the entry point names."""
+"""The PostgreSQL engine: frontend/backend protocol 3.0 and 3.2. `CODEC` is what the entry point names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from rdsp_codecs.api import API_VERSION, BackendLogin, ClientLogin, Features, Greeting, Offer, Relay, RelayPolicy
+from rdsp_codecs.postgres import messages
 from rdsp_codecs.postgres.greet import greet
 from rdsp_codecs.postgres.login import login
+from rdsp_codecs.postgres.prove import METHODS
 from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.state import PostgresState
@@ -28,7 +30,7 @@ class PostgresCodec:
     engine_family = "POSTGRESQL"
     schemes = ("postgresql", "postgres")
     default_port = 5432
-    features = Features(cancel_on_new_connection=True, auth_methods=("scram-sha-256", "md5"))
+    features = Features(cancel_on_new_connection=True, auth_methods=METHODS, alpn=messages.ALPN)
 
     def greet(self, offer: Offer) -> Conversation[Greeting]:
         """See `Codec`."""
@@ -67,9 +69,9 @@ class PostgresCodec:
         """See `Codec`."""
         return max_connections(state)
 
-    def cancel(self, state: Any, tls: str) -> Conversation[None]:
+    def cancel(self, state: Any, tls: str, *, direct_tls: bool = False) -> Conversation[None]:
         """See `Codec`."""
-        return cancel(state, tls)
+        return cancel(state, tls, direct_tls=direct_tls)
 
     def refuse(self, problem: Problem) -> bytes:
         """See `Codec`."""

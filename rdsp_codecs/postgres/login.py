@@ -18,7 +18,7 @@ from rdsp_codecs.errors import LoginRefused, WireError
 from rdsp_codecs.postgres import messages as m
 from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.questions import Derive
-from rdsp_codecs.steps import Ask, Conversation, Send, StartTls, TlsSide
+from rdsp_codecs.steps import Ask, Conversation, Send, StartTls, TlsFacts, TlsSide
 
 TRANSIENT: Final = frozenset({"53300", "57P03", "57P01", "57P02", "08004", "53200", "55006"})
 """SQLSTATEs of refusals about capacity or start-up: a later try may succeed."""
@@ -27,52 +27,78 @@ _OWN_LIMIT: Final = frozenset({"InitializeSessionUserId", "CheckMyDatabase"})
 """Where the server says 53300 for the CONNECTION LIMIT of one role or one database, and not for its own."""
 
 _MAX_MESSAGE: Final = 1 << 20
+_MAX_LOGIN: Final = 1 << 22
 _MAX_NONCE: Final = 1024
+_MAX_KEY: Final = 256
+VERSIONS: Final = {"": m.PROTOCOL_3, "3.0": m.PROTOCOL_3, "latest": m.NEWEST}
+"""Names for `max_protocol_version`, after libpq's, with its default."""
 
 Steps = Generator[Any, Any, Any]
 
 
-def secure(tls: str) -> Conversation[bool]:
-    """Ask for TLS as the mode says, and shake hands. Returns whether the connection is encrypted.
+def secure(tls: str, *, direct: bool) -> Conversation[TlsFacts | None]:
+    """Shake hands as the mode says. Returns what the handshake gave, None when the connection stays in clear.
 
-    The answer is one byte, read alone: anything behind it in clear would be an injection. Raises `LoginRefused` when
-    TLS is demanded and the server has none.
+    With `direct` the handshake comes first, else TLS is asked for. The answer is one byte, read alone: anything behind
+    it in clear would be an injection. Raises `LoginRefused` when TLS is demanded and the server has none.
     """
     if tls == "disable":
-        return False
+        return None
+    if direct:
+        facts: TlsFacts = yield from _handshake()
+        if facts.alpn != m.ALPN:
+            msg = "the server took direct TLS without the protocol's name (ALPN): it is not PostgreSQL 17 or newer"
+            raise LoginRefused("08001", msg)
+        return facts
     yield Send(m.untagged(m.SSL_REQUEST))
     answer = yield from Inbox(exact=True).take(1)
     if answer == b"S":
-        yield StartTls(TlsSide.CLIENT)
-        return True
+        facts = yield from _handshake()
+        return facts
     if answer not in (b"N", b"E"):
         msg = "the answer to SSLRequest is neither S nor N"
         raise WireError(msg)
     if tls != "prefer" or answer == b"E":
         msg = "the server does not support TLS, and the target demands it"
         raise LoginRefused("08001", msg)
-    return False
+    return None
+
+
+def _handshake() -> Steps:
+    """Raises `LoginRefused` when it fails: no later try makes a certificate a right one."""
+    try:
+        return (yield StartTls(TlsSide.CLIENT))
+    except WireError as error:
+        raise LoginRefused("08001", str(error)) from error
 
 
 def login(how: BackendLogin) -> Conversation[PostgresState]:
     """Log in. Raises `LoginRefused` (the server's words, or ours), `WireError`, `PeerClosed`."""
-    encrypted = yield from secure(how.tls)
-    inbox = Inbox()
-    yield Send(m.startup(how.user, how.database, how.parameters))
+    facts = yield from secure(how.tls, direct=how.direct_tls)
+    inbox = _Bounded()
+    protocol = VERSIONS[how.max_protocol_version]
+    yield Send(m.startup(how.user, how.database, how.parameters, protocol))
     state = PostgresState({})
-    authenticated = False
+    state.encrypted = facts is not None
+    authenticated = negotiated = False
     while True:
         tag, body = yield from _message(inbox)
         if tag == b"E":
             raise refusal(body)
-        if tag == b"N" or tag == b"v":
+        if tag == b"N":
             continue
-        if tag == b"R" and not authenticated:
-            authenticated = yield from _authenticate(how, body, inbox, encrypted=encrypted)
+        if tag == b"v" and not authenticated and not negotiated:
+            negotiated = True
+            _check_negotiation(body, protocol)
+        elif tag == b"R" and not authenticated:
+            authenticated = yield from _authenticate(how, body, inbox, facts)
         elif tag == b"S" and authenticated:
             name, _, value = body.rstrip(b"\0").partition(b"\0")
             state.server_parameters[_decode(name)] = _decode(value)
         elif tag == b"K" and authenticated:
+            if not 4 < len(body) <= 4 + _MAX_KEY:
+                msg = "a cancel key of an impossible length"
+                raise WireError(msg)
             state.process_id, state.cancel_key = m.integer(body), body[4:]
         elif tag == b"Z" and authenticated:
             state.leftover = inbox.leftover
@@ -80,6 +106,31 @@ def login(how: BackendLogin) -> Conversation[PostgresState]:
         else:
             msg = f"a message {tag!r} during login"
             raise WireError(msg)
+
+
+class _Bounded(Inbox):
+    """An inbox that takes no more than a login can need: a server may send notices and reports without an end."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = _MAX_LOGIN
+
+    def take(self, size: int) -> Generator[Any, Any, bytes]:
+        self._left -= size
+        if self._left < 0:
+            msg = f"the server sent more than {_MAX_LOGIN} bytes during login"
+            raise WireError(msg)
+        return super().take(size)
+
+
+def _check_negotiation(body: bytes, asked: int) -> None:
+    """NegotiateProtocolVersion: an older version of the same protocol, and no word of options, as we ask for none."""
+    newest, unknown = m.read_negotiation(body)
+    if not m.PROTOCOL_3 <= newest < asked or unknown:
+        msg = "the server negotiates a protocol that it was not asked for"
+        raise WireError(msg)
 
 
 def _decode(data: bytes) -> str:
@@ -106,9 +157,11 @@ def refusal(body: bytes) -> LoginRefused:
     )
 
 
-def _authenticate(how: BackendLogin, body: bytes, inbox: Inbox, *, encrypted: bool) -> Steps:
+def _authenticate(how: BackendLogin, body: bytes, inbox: Inbox, facts: TlsFacts | None) -> Steps:
     """One Authentication message of the server. Returns whether we are in."""
     kind = m.integer(body)
+    if how.channel_binding == "require" and kind != m.AUTH_SASL:
+        raise LoginRefused("28000", "channel binding is required, and the server did not ask for it")
     if kind == m.AUTH_OK:
         return True
     if kind not in (m.AUTH_CLEARTEXT, m.AUTH_MD5, m.AUTH_SASL):
@@ -116,7 +169,7 @@ def _authenticate(how: BackendLogin, body: bytes, inbox: Inbox, *, encrypted: bo
     if how.password is None:
         raise LoginRefused("28000", f'the server asks for a password, and none is known for user "{how.user}"')
     if kind == m.AUTH_CLEARTEXT:
-        if not encrypted:
+        if facts is None:
             raise LoginRefused("28000", "the server asks for a password in clear over an unencrypted connection")
         yield Send(m.message(b"p", how.password.encode() + b"\0"))
     elif kind == m.AUTH_MD5:
@@ -125,7 +178,7 @@ def _authenticate(how: BackendLogin, body: bytes, inbox: Inbox, *, encrypted: bo
             raise WireError(msg)
         yield Send(m.message(b"p", proofs.md5_response(how.user, how.password, body[4:8]) + b"\0"))
     else:
-        yield from _scram(how, body[4:], inbox)
+        yield from _scram(how, body[4:], inbox, facts)
     tag, answer = yield from _message(inbox)
     while tag == b"N":
         tag, answer = yield from _message(inbox)
@@ -137,15 +190,29 @@ def _authenticate(how: BackendLogin, body: bytes, inbox: Inbox, *, encrypted: bo
     return True
 
 
-def _scram(how: BackendLogin, mechanisms: bytes, inbox: Inbox) -> Steps:
-    """SCRAM-SHA-256 (RFC 5802, 7677) without channel binding, up to the verified server signature."""
-    assert how.password is not None
-    if m.SCRAM.encode() not in mechanisms.split(b"\0"):
+def _binding(how: BackendLogin, mechanisms: list[bytes], facts: TlsFacts | None) -> tuple[str, bytes, bytes]:
+    """Mechanism, GS2 header and binding data (RFC 5802, section 6). Raises `LoginRefused`."""
+    wanted = facts is not None and bool(facts.end_point) and how.channel_binding != "disable"
+    if facts is not None and wanted and m.SCRAM_PLUS.encode() in mechanisms:
+        return m.SCRAM_PLUS, proofs.END_POINT, facts.end_point
+    if how.channel_binding == "require":
+        raise LoginRefused(
+            "28000", "channel binding is required, and the server or its certificate does not support it"
+        )
+    if m.SCRAM.encode() not in mechanisms:
         raise LoginRefused("28000", "the server offers no SASL mechanism that is supported")
+    # "y": we could, and think that the server cannot. One that can knows then that somebody is between us.
+    return m.SCRAM, b"y,," if wanted else b"n,,", b""
+
+
+def _scram(how: BackendLogin, mechanisms: bytes, inbox: Inbox, facts: TlsFacts | None) -> Steps:
+    """SCRAM-SHA-256 (RFC 5802, 7677), bound to the TLS connection if that can be, up to the verified signature."""
+    assert how.password is not None
+    mechanism, header, binding = _binding(how, mechanisms.split(b"\0"), facts)
     nonce = base64.b64encode(how.entropy(18))
     bare = b"n=,r=" + nonce
-    first = b"n,," + bare
-    yield Send(m.message(b"p", m.SCRAM.encode() + b"\0" + len(first).to_bytes(4, "big") + first))
+    first = header + bare
+    yield Send(m.message(b"p", mechanism.encode() + b"\0" + len(first).to_bytes(4, "big") + first))
     challenge = yield from _sasl(inbox, m.AUTH_SASL_CONTINUE)
     attributes = _attributes(challenge)
     server_nonce = attributes.get(b"r", b"")
@@ -156,7 +223,7 @@ def _scram(how: BackendLogin, mechanisms: bytes, inbox: Inbox) -> Steps:
     if not 1 <= iterations <= how.max_scram_iterations:
         raise LoginRefused("28000", f"the server asks for {iterations} SCRAM iterations")
     salted = yield Ask(Derive(proofs.prepare_password(how.password), salt, iterations))
-    without_proof = b"c=biws,r=" + server_nonce
+    without_proof = b"c=" + base64.b64encode(header + binding) + b",r=" + server_nonce
     auth_message = b",".join((bare, challenge, without_proof))
     proof = base64.b64encode(proofs.client_proof(salted, auth_message))
     yield Send(m.message(b"p", without_proof + b",p=" + proof))

@@ -12,9 +12,14 @@ from typing import Final
 from rdsp_codecs.errors import WireError
 
 PROTOCOL_3: Final = 3 << 16
+NEWEST: Final = PROTOCOL_3 + 2
+"""The newest version that we speak: 3.2 differs from 3.0 in longer cancel keys."""
 SSL_REQUEST: Final = 80877103
 GSSENC_REQUEST: Final = 80877104
 CANCEL_REQUEST: Final = 80877102
+
+ALPN: Final = "postgresql"
+"""The protocol's name in a TLS handshake; one that was not asked for by SSLRequest must give it."""
 
 AUTH_OK: Final = 0
 AUTH_CLEARTEXT: Final = 3
@@ -39,11 +44,11 @@ def untagged(code: int, body: bytes = b"") -> bytes:
     return _INT.pack(len(body) + 8) + _INT.pack(code) + body
 
 
-def startup(user: str, database: str, parameters: Mapping[str, str]) -> bytes:
-    """StartupMessage 3.0."""
+def startup(user: str, database: str, parameters: Mapping[str, str], protocol: int = PROTOCOL_3) -> bytes:
+    """StartupMessage."""
     pairs = {"user": user, "database": database, **parameters}
     body = b"".join(_text(name) + _text(value) for name, value in pairs.items())
-    return untagged(PROTOCOL_3, body + b"\0")
+    return untagged(protocol, body + b"\0")
 
 
 def _text(value: str) -> bytes:
@@ -86,6 +91,11 @@ def error(severity: str, code: str, text: str, **more: str) -> bytes:
     return message(b"E", body + b"\0")
 
 
+def old_error(severity: str, text: str) -> bytes:
+    """ErrorResponse of protocol 2 (elog.c, send_message_to_frontend): all that such a client understands."""
+    return f"E{severity}:  {text}\n".encode() + b"\0"
+
+
 def read_fields(body: bytes) -> dict[str, str]:
     """The fields of an ErrorResponse or NoticeResponse; what is malformed is left out, nothing is raised."""
     fields: dict[str, str] = {}
@@ -115,10 +125,20 @@ def ready_for_query(status: bytes = b"I") -> bytes:
     return message(b"Z", status)
 
 
-def negotiate_protocol_version(minor: int, unknown: list[str]) -> bytes:
-    """NegotiateProtocolVersion: the newest minor version we speak, and the options we do not know."""
-    body = _INT.pack(PROTOCOL_3 + minor) + _INT.pack(len(unknown)) + b"".join(_text(name) for name in unknown)
+def negotiate_protocol_version(protocol: int, unknown: list[str]) -> bytes:
+    """NegotiateProtocolVersion: the version that will be spoken, and the options that we do not know."""
+    body = _INT.pack(protocol) + _INT.pack(len(unknown)) + b"".join(_text(name) for name in unknown)
     return message(b"v", body)
+
+
+def read_negotiation(body: bytes) -> tuple[int, list[str]]:
+    """Version and unknown options of a NegotiateProtocolVersion. Raises `WireError` for a bad layout."""
+    protocol, count = integer(body), integer(body, 4)
+    names = body[8:].split(b"\0")
+    if len(names) != count + 1 or names.pop() or not all(names):
+        msg = "a malformed NegotiateProtocolVersion"
+        raise WireError(msg)
+    return protocol, [name.decode("utf-8", "surrogateescape") for name in names]
 
 
 def query(text: str) -> bytes:

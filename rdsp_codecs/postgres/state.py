@@ -20,6 +20,7 @@ class PostgresState(OnBackend):
         server_parameters: what the server reports (ParameterStatus), in its order.
         settings: what is set beyond the login; `baseline`: what `init_query` had set.
         process_id, cancel_key: BackendKeyData.
+        encrypted: the connection uses TLS.
         leftover: bytes behind the login.
         statements: prepared statements by what they are, least recently used first, with their names here.
         last: what became of the unnamed statement (see `unnamed`).
@@ -34,6 +35,7 @@ class PostgresState(OnBackend):
         self.server_parameters = server_parameters
         self.process_id = 0
         self.cancel_key = b""
+        self.encrypted = False
         self.leftover = b""
         self.statements: OrderedDict[StatementKey, bytes] = OrderedDict()
         self.last = NOTHING

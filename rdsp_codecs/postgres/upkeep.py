@@ -85,12 +85,12 @@ def max_connections(state: PostgresState) -> Conversation[int]:
     return int(text)
 
 
-def cancel(state: PostgresState, tls: str) -> Conversation[None]:
+def cancel(state: PostgresState, tls: str, *, direct_tls: bool) -> Conversation[None]:
     """CancelRequest on a new connection; over when the server closes it, which it does after it sent the signal.
 
-    The key goes out encrypted whenever the backend's own connection had to be.
+    The key goes out encrypted whenever the backend's own connection is.
     """
-    yield from secure(tls)
+    yield from secure("require" if tls == "prefer" and state.encrypted else tls, direct=direct_tls)
     yield Send(m.untagged(m.CANCEL_REQUEST, state.process_id.to_bytes(4, "big") + state.cancel_key))
     try:
         while True:

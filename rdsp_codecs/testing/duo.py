@@ -6,15 +6,20 @@ Imported by tests only. They do what `rdsp.converse` does, with the same rules, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from rdsp_codecs.errors import PeerClosed
-from rdsp_codecs.steps import Ask, Conversation, Receive, Send, StartTls, TlsFacts
+from rdsp_codecs.steps import Ask, Conversation, Receive, Send, StartTls, TlsFacts, TlsSide
 
 T = TypeVar("T")
 Answer = Callable[[Any], Any]
+
+_HELLO: Final = b"\x16"
+
+TLS: Final = TlsFacts("TLSv1.3")
+"""What a handshake gives in tests that say nothing else."""
 
 
 @attrs.define(eq=False)
@@ -30,8 +35,10 @@ class Script:
     tls: list[int] = attrs.field(factory=list)
 
 
-def play(conversation: Conversation[T], chunks: Iterable[bytes], answer: Answer) -> tuple[T, Script]:
-    """Run a conversation; its peer says `chunks`, whatever it is sent, and then closes.
+def play(
+    conversation: Conversation[T], chunks: Iterable[bytes], answer: Answer, facts: TlsFacts = TLS
+) -> tuple[T, Script]:
+    """Run a conversation; its peer says `chunks`, whatever it is sent, and then closes. Handshakes give `facts`.
 
     Returns its result. Raises what it raises.
     """
@@ -44,18 +51,20 @@ def play(conversation: Conversation[T], chunks: Iterable[bytes], answer: Answer)
                 case Send(data):
                     script.sent += data
                     step = conversation.send(None)
-                case Receive(limit):
+                case Receive(limit, peek):
+                    waiting = [chunk for chunk in waiting if chunk]
                     if not waiting:
                         step = conversation.throw(PeerClosed("the script is at its end"))
                         continue
-                    chunk = waiting.pop(0)
-                    if limit and len(chunk) > limit:
-                        waiting.insert(0, chunk[limit:])
-                        chunk = chunk[:limit]
+                    chunk = waiting[0][: limit or None]
+                    if not peek:
+                        waiting[:1] = [rest] if (rest := waiting[0][len(chunk) :]) else []
                     step = conversation.send(chunk)
-                case StartTls():
+                case StartTls(which):
                     script.tls.append(len(script.sent))
-                    step = conversation.send(TlsFacts("TLSv1.3"))
+                    if which is TlsSide.SERVER and waiting and waiting[0].startswith(_HELLO):
+                        waiting[0] = waiting[0][1:]  # stands for the client's handshake
+                    step = conversation.send(facts)
                 case Ask(question):
                     step = conversation.send(answer(question))
     except StopIteration as stop:
@@ -81,17 +90,19 @@ def duo(
     answer_second: Answer,
     *,
     piece: Callable[[], int] = lambda: 1 << 20,
+    facts: TlsFacts = TLS,
 ) -> tuple[Any, Any]:
     """Two conversations log in against each other.
 
     Arguments:
         piece: gives the size of each delivery, at least 1: how the bytes are cut.
+        facts: what handshakes give, to both.
 
     Returns both results; an exception that ended one stands in the place of its result.
     """
     sides = (_Side(first, answer_first), _Side(second, answer_second))
     for _ in range(100_000):
-        moved = [_turn(sides[i], sides[1 - i], piece) for i in (0, 1)]
+        moved = [_turn(sides[i], sides[1 - i], piece, facts) for i in (0, 1)]
         if all(side.done for side in sides):
             return tuple(side.error or side.result for side in sides)  # type: ignore[return-value]
         if not any(moved):
@@ -100,7 +111,15 @@ def duo(
     raise AssertionError(msg)
 
 
-def _turn(side: _Side, other: _Side, piece: Callable[[], int]) -> bool:
+def _greet(which: TlsSide, side: _Side, other: _Side) -> None:
+    """A handshake begins with a byte of the client's; who looks for it first must find it."""
+    if which is TlsSide.CLIENT and isinstance(other.step, Receive) and other.step.peek:
+        other.inbox += _HELLO
+    elif which is TlsSide.SERVER and side.inbox.startswith(_HELLO):
+        del side.inbox[:1]
+
+
+def _turn(side: _Side, other: _Side, piece: Callable[[], int], facts: TlsFacts) -> bool:
     """Let one side go one step, if it can."""
     if side.done:
         return False
@@ -114,17 +133,18 @@ def _turn(side: _Side, other: _Side, piece: Callable[[], int]) -> bool:
                 if not other.done:
                     other.inbox += data
                 side.step = side.conversation.send(None)
-            case Receive(limit):
+            case Receive(limit, peek):
                 if not side.inbox:
                     if not other.done:
                         return False
                     side.step = side.conversation.throw(PeerClosed("the other side is done"))
                     return True
                 size = max(1, min(piece(), limit or len(side.inbox), len(side.inbox)))
-                data, side.inbox = bytes(side.inbox[:size]), side.inbox[size:]
+                data, side.inbox = bytes(side.inbox[:size]), side.inbox[0 if peek else size :]
                 side.step = side.conversation.send(data)
-            case StartTls():
-                side.step = side.conversation.send(TlsFacts("TLSv1.3"))
+            case StartTls(which):
+                _greet(which, side, other)
+                side.step = side.conversation.send(facts)
             case Ask(question):
                 side.step = side.conversation.send(side.answer(question))
     except StopIteration as stop:

@@ -67,11 +67,14 @@ def tables(model: type[Any], *fixed: str, **given: st.SearchStrategy[Any]) -> st
 
 def _login(target: Target) -> Target:
     whole = target.username is not None and target.password is not None
+    strict = target.tls not in ("disable", "prefer")
     return attrs.evolve(
         target,
         username=target.username if whole else None,
         password=target.password if whole else None,
         port=target.port or 5432,
+        tls_negotiation=target.tls_negotiation if strict else "postgres",
+        channel_binding=target.channel_binding if strict else "disable",
     )
 
 

@@ -15,7 +15,7 @@ from tests.servers.postgres import DATABASE, PASSWORD, USER
 def connect(port: int, **more: Any) -> psycopg.Connection[Any]:
     """A psycopg connection of the tests' user, in autocommit."""
     settings = {"user": USER, "password": PASSWORD, "dbname": DATABASE, "autocommit": True, **more}
-    return psycopg.connect(host="127.0.0.1", port=port, **settings)
+    return psycopg.connect(port=port, **{"host": "127.0.0.1", **settings})
 
 
 def eventually(claim: Callable[[], bool], seconds: float = 15.0) -> None:

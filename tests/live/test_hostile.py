@@ -226,9 +226,6 @@ LOGINS: dict[str, bytes | tuple[bytes, str]] = {
     "no terminator": struct.pack(">II", 16, 3 << 16) + b"user\0app",
     "a name without a value": struct.pack(">II", 13, 3 << 16) + b"user\0",
     "no user": startup(b"database\0app\0"),
-    "protocol 4.0": startup(code=4 << 16),
-    "protocol 3.99": startup(code=3 << 16 | 99) + query("x"),
-    "an unknown protocol option": startup(WHO + b"_pq_.strange\x001\0") + query("x"),
     "an unknown mechanism": startup() + sasl(mechanism=b"SCRAM-SHA-999"),
     "a query before the password": startup() + query("SELECT 1"),
     "an empty SASL message": startup() + message("p"),
@@ -261,7 +258,6 @@ CLOSED_ON: dict[str, bytes | tuple[bytes, str]] = {
     "10,005 bytes": startup(WHO + b"x\0" + b"y" * (10_005 - 9 - len(WHO) - 3) + b"\0"),
     "10,000 parameters": startup(WHO + b"".join(b"p%d\0v\0" % number for number in range(10_000))),
     "HTTP": b"GET / HTTP/1.1\r\nHost: example\r\n\r\n",
-    "TLS without asking": bytes.fromhex("160301020001") + bytes(500),
     "a cancel without a key": cancel_request(1, b""),
     "a cancel with a long key": cancel_request(1, bytes(1000)),
 }
@@ -279,7 +275,6 @@ def test_what_is_no_start_up_packet_is_closed_at_once(scene: Scene, data: bytes)
 
 
 def test_nothing_in_clear_behind_an_ssl_request_is_believed(scene: Scene) -> None:
-    assert knock(scene.port, startup(code=2 << 16)) == ["FATAL 0A000"]
     for data in (SSL_REQUEST + startup(), SSL_REQUEST * 2, GSS_REQUEST + SSL_REQUEST + startup()):
         with socket.create_connection(("127.0.0.1", scene.port), timeout=5) as sock:
             sock.sendall(data)

@@ -9,9 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rdsp.config.model import Limits, Secret, TargetGroup, UserAuth
+from rdsp.config.model import ClientTls, Limits, Secret, TargetGroup, UserAuth
 from rdsp.converse import receive, send_all
 from rdsp.net.memory import MemoryTransport, Script, memory_pair
+from rdsp.net.tls import Certificates
 from rdsp.session import run
 from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.postgres import messages as m
@@ -169,7 +170,7 @@ async def test_nothing_is_said_in_a_handshake_that_was_not_finished(clock: MockC
             raise ssl.SSLWantReadError
 
     async with world(proxy(limits=Limits(login_timeout=3))) as w:
-        w.context.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        w.context.certificates = Certificates(ClientTls())
         theirs, ours = memory_pair("client")
         stalled = Stalled("client", ours._in, ours._out, local=True)
         stalled.other, theirs.other = theirs, stalled

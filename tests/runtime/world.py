@@ -15,10 +15,11 @@ import trio
 import trio.testing
 
 from rdsp.auth.credentials import Credentials
-from rdsp.config.model import Limits, Proxy, TargetGroup
+from rdsp.config.model import ClientTls, Limits, Proxy, TargetGroup
 from rdsp.converse import receive, send_all
 from rdsp.net.memory import MemoryTransport, Script, memory_pair
 from rdsp.net.memory_board import MemoryBoard
+from rdsp.net.tls import Certificates
 from rdsp.observe.dispatch import Observers
 from rdsp.observe.events import Observer, SessionEnd
 from rdsp.observe.statistics import Counters
@@ -326,7 +327,7 @@ async def world(
             registry=Registry(),
             credentials=Credentials(settings),
             derive=no_answer,
-            tls=None,
+            certificates=Certificates(ClientTls(enabled=False)),
             mock_salt_key=bytes(32),
             policy=RelayPolicy(
                 max_frame=limits.max_frame_bytes,

