@@ -30,8 +30,9 @@ from rdsp.observe.logs import LogObserver
 from rdsp.observe.statistics import Counters, Statistics
 from rdsp.pool.book import Book
 from rdsp.pool.limits import book_limits
-from rdsp.pool.opening import Opener, client_context, connector
+from rdsp.pool.opening import Opener, client_context
 from rdsp.pool.pool import Pool
+from rdsp.pool.servers import Servers
 from rdsp.session.context import SessionContext
 from rdsp.session.registry import Registry
 from rdsp_codecs.api import Codec, RelayPolicy
@@ -51,6 +52,7 @@ class RunningProxy:
     context: SessionContext
     endpoint: Endpoint
     pool: Pool
+    servers: Servers
 
 
 class App:
@@ -126,6 +128,7 @@ class App:
         )
         context.policy = relay_policy(settings)
         context.credentials.update(settings)
+        running.servers.tcp = settings.target_tcp
         running.pool.reconfigure(settings.target_group)
         for session in context.registry:
             session.settings_changed()
@@ -143,7 +146,7 @@ def relay_policy(settings: Proxy) -> RelayPolicy:
     )
 
 
-def _opener(settings: Proxy, codec: Codec, credentials: Credentials, deriver: KeyDeriver) -> Opener:
+def _opener(settings: Proxy, codec: Codec, credentials: Credentials, deriver: KeyDeriver, servers: Servers) -> Opener:
     target = settings.target
 
     async def answer(question: object) -> bytes:
@@ -152,24 +155,27 @@ def _opener(settings: Proxy, codec: Codec, credentials: Credentials, deriver: Ke
 
     return Opener(
         codec=codec,
-        connect=connector(target, target.port or codec.default_port),
+        places=servers,
         tls=target.tls,
         context=client_context(target, codec.features.alpn),
-        hostname=target.host,
         password_of=credentials.backend_password,
         answer=answer,
         init_query=settings.target_group.init_query,
         direct_tls=target.tls_negotiation == "direct",
         channel_binding=target.channel_binding,
         max_protocol_version=target.max_protocol_version,
+        writable=target.target_session_attrs == "read-write",
     )
 
 
-def _build(settings: Proxy, board: Switchboard, observers: Observers, deriver: KeyDeriver) -> SessionContext:
+def _build(
+    settings: Proxy, board: Switchboard, observers: Observers, deriver: KeyDeriver
+) -> tuple[SessionContext, Servers]:
     """Everything of one proxy but its listeners. Raises `ConfigError` for what the files it names cannot give."""
     codec = find(settings.engine)
     credentials = Credentials(settings, report=partial(observers.trouble, settings.name))
     counters = Counters()
+    servers = Servers(settings.target, codec.default_port, codec.features.socket_file, settings.target_tcp)
     try:
         certificates = Certificates(
             settings.tls,
@@ -177,7 +183,7 @@ def _build(settings: Proxy, board: Switchboard, observers: Observers, deriver: K
             renewed=partial(observers.certificate_renewed, settings.name),
             report=partial(observers.trouble, settings.name),
         )
-        opener = _opener(settings, codec, credentials, deriver)
+        opener = _opener(settings, codec, credentials, deriver, servers)
     except OSError as error:
         raise ConfigError([f"proxies[{settings.name}].tls: {error}"]) from error
     pool = Pool(
@@ -191,7 +197,7 @@ def _build(settings: Proxy, board: Switchboard, observers: Observers, deriver: K
         connect_timeout=settings.target.connect_timeout,
         abandon_timeout=settings.limits.abandoned_query_timeout,
     )
-    return SessionContext(
+    context = SessionContext(
         settings=settings,
         codec=codec,
         pool=pool,
@@ -205,6 +211,7 @@ def _build(settings: Proxy, board: Switchboard, observers: Observers, deriver: K
         mock_salt_key=os.urandom(32),
         policy=relay_policy(settings),
     )
+    return context, servers
 
 
 async def _follow(certificates: Certificates) -> None:
@@ -223,15 +230,12 @@ async def open_app(config: Config, observers: Sequence[object] = ()) -> AsyncIte
     app = App(config, Observers(observers))
     board = Switchboard()
     deriver = KeyDeriver()
-    contexts = [_build(settings, board, app.observers, deriver) for settings in config.proxies]
+    built = [_build(settings, board, app.observers, deriver) for settings in config.proxies]
     try:
         async with trio.open_nursery() as nursery:
-            for context in contexts:
-                settings = context.settings
-                port = context.codec.default_port
-                listen = [Address.parse(text, port) for text in settings.listen]
-                listeners = await open_listeners([(address.host, address.port) for address in listen])
-                app.proxies[settings.name] = RunningProxy(context, Endpoint(context, listeners), context.pool)
+            for context, servers in built:
+                endpoint = Endpoint(context, await open_listeners(context.settings, context.codec.features.socket_file))
+                app.proxies[context.settings.name] = RunningProxy(context, endpoint, context.pool, servers)
             nursery.start_soon(board.run)
             for proxy in app.proxies.values():
                 await nursery.start(proxy.pool.run)
@@ -240,16 +244,17 @@ async def open_app(config: Config, observers: Sequence[object] = ()) -> AsyncIte
                 nursery.start_soon(_follow, context.certificates)
                 nursery.start_soon(proxy.endpoint.run)
                 for host, port in proxy.endpoint.addresses:
-                    target = proxy.context.settings.target
                     app.observers.ready(
-                        proxy.context.settings.name,
+                        context.settings.name,
                         str(Address(host, port)),
-                        proxy.context.codec.name,
-                        f"{target.host}:{target.port or proxy.context.codec.default_port}",
+                        context.codec.name,
+                        context.settings.target.shown,
                     )
             yield app
             nursery.cancel_scope.cancel()
     finally:
+        for proxy in app.proxies.values():
+            proxy.endpoint.close()
         board.close()
 
 

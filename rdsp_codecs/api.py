@@ -31,12 +31,14 @@ class Features:
         pinning_filters: the names that `session_pinning_filters` may hold for this engine.
         auth_methods: the names that `auth_methods` may hold; empty: the engine does not say, and nothing is checked.
         alpn: the protocol's name in TLS handshakes (RFC 7301), "" where it has none.
+        socket_file: the name of a Unix socket in its directory, with `{}` for the port; "": the engine has none.
     """
 
     cancel_on_new_connection: bool
     pinning_filters: tuple[str, ...] = ()
     auth_methods: tuple[str, ...] = ()
     alpn: str = ""
+    socket_file: str = ""
 
 
 @attrs.frozen
@@ -298,6 +300,9 @@ class Codec(Protocol):
 
     def max_connections(self, state: Any) -> Conversation[int]:
         """Ask the server how many connections it allows to ordinary users."""
+
+    def is_writable(self, state: Any) -> Conversation[bool]:
+        """Whether clients may write at this server by default. Raises `LoginRefused`, `WireError`."""
 
     def cancel(self, state: Any, tls: str, *, direct_tls: bool = False) -> Conversation[None]:
         """On a second connection: cancel what the backend runs. Returns when the server has closed it.

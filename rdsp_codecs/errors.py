@@ -31,17 +31,26 @@ class LoginRefused(CodecError):
         text: the server's message, safe to show to the client that caused the login.
         transient: the refusal is about capacity or start-up (53300, 57P03...), so a later try may succeed.
         own_limit: a transient refusal is about a limit of this user's or this database's own: others are let in.
+        elsewhere: it is about this server, which starts or stops: another one may let us in.
         raw: the server's error as complete wire bytes, to hand on unchanged; b"" when there is none.
     """
 
     def __init__(
-        self, code: str, text: str, *, transient: bool = False, own_limit: bool = False, raw: bytes = b""
+        self,
+        code: str,
+        text: str,
+        *,
+        transient: bool = False,
+        own_limit: bool = False,
+        elsewhere: bool = False,
+        raw: bytes = b"",
     ) -> None:
         super().__init__(f"{code} {text}" if code else text)
         self.code = code
         self.text = text
         self.transient = transient
         self.own_limit = own_limit
+        self.elsewhere = elsewhere
         self.raw = raw
 
 

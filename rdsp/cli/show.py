@@ -25,12 +25,11 @@ def _proxy(proxy: Proxy) -> str:
         users.insert(0, target.username)
     folders = [entry.secrets_folder for entry in proxy.auth if entry.secrets_folder is not None]
     who = ", ".join(dict.fromkeys([*users, *(f"those in {folder}" for folder in folders)]))
-    host = f"[{target.host}]" if ":" in target.host else target.host
     return "\n".join(
         [
             f"{proxy.name} ({proxy.engine})",
             f"  listens on   {', '.join(proxy.listen)}{' (TLS required)' if proxy.require_tls else ''}",
-            f"  target       {host}:{target.port}{f'/{target.database}' if target.database else ''}",
+            f"  target       {target.shown}{f'/{target.database}' if target.database else ''}",
             f"  backends     {cap}",
             f"  users        {who or 'any, from this machine only'}",
         ]

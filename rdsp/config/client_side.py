@@ -57,6 +57,38 @@ class ClientTls:
 
 
 @attrs.frozen
+class Tcp:
+    """`[proxies.client_tcp]`, `[proxies.target_tcp]`: how dead TCP connections are found; names as in libpq."""
+
+    keepalives: bool = setting(
+        Flag(), True, "Whether the kernel asks now and then if the other side is still there.", Reload.NEW_SESSIONS
+    )
+    keepalives_idle: float = setting(
+        Duration(0, 32767),
+        0.0,
+        "Time without any traffic until it asks for the first time, in whole seconds. 0: the system's "
+        "(`net.ipv4.tcp_keepalive_time`).",
+        Reload.NEW_SESSIONS,
+    )
+    keepalives_interval: float = setting(
+        Duration(0, 32767), 0.0, "Time until it asks again, in whole seconds. 0: the system's.", Reload.NEW_SESSIONS
+    )
+    keepalives_count: int = setting(
+        Whole(0, 127),
+        0,
+        "So many questions without an answer end the connection. 0: the system's.",
+        Reload.NEW_SESSIONS,
+    )
+    tcp_user_timeout: float = setting(
+        Duration(0, DAY),
+        0.0,
+        "How long what was sent may stay unacknowledged before the connection ends, in whole milliseconds. 0: the "
+        "system's.",
+        Reload.NEW_SESSIONS,
+    )
+
+
+@attrs.frozen
 class Limits:
     """`[proxies.limits]`: what a client may use up."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from rdsp.config.kinds import Duration, Hidden, Host, ListOf, OneOf, Text, Whole
+from rdsp.config.addresses import Address, parse_target
+from rdsp.config.kinds import Duration, Hidden, ListOf, OneOf, ServerHost, Text, Whole
 from rdsp.config.secret import Secret
 from rdsp.config.setting import DAY, PEM_FILE, USER_NAME, YEAR, Reload, setting
 
@@ -13,9 +14,21 @@ from rdsp.config.setting import DAY, PEM_FILE, USER_NAME, YEAR, Reload, setting
 class Target:
     """`[proxies.target]`: the database server."""
 
-    host: str = setting(Host(), "127.0.0.1", "Name or address of the database server.", Reload.RESTART)
+    host: tuple[str, ...] = setting(
+        ListOf(ServerHost(), single=True, low=1),
+        ("127.0.0.1",),
+        "Name or address of the database server; each may have its own port behind a colon. A directory, or `@NAME`, "
+        "means the Unix socket there, as for libpq. Of several, the first that serves is taken for every new database "
+        "connection, in this order; one that did not answer is tried last for a while. Names are looked up anew each "
+        "time.",
+        Reload.RESTART,
+    )
     port: int | None = setting(
-        Whole(1, 65535), None, "Port of the database server.", Reload.RESTART, says="the engine's"
+        Whole(1, 65535),
+        None,
+        "Port of the database server, for hosts that name none.",
+        Reload.RESTART,
+        says="the engine's",
     )
     database: str | None = setting(
         USER_NAME, None, "Database for the proxy's own connections.", Reload.RESTART, says="the engine's"
@@ -60,6 +73,24 @@ class Target:
     connect_timeout: float = setting(
         Duration(0.1, 300), 10.0, "How long opening a database connection may take, login included.", Reload.RESTART
     )
+    target_session_attrs: str = setting(
+        OneOf(("any", "read-write")),
+        "any",
+        "Which servers of `host` to take, with the meaning of libpq's setting of that name: `read-write` passes over "
+        "those that are in recovery or let nobody write by default, and looks at every address of a name.",
+        Reload.RESTART,
+    )
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """`host` as values, with their ports; 0 where neither it nor `port` says one."""
+        places = (parse_target(text) for text in self.host)
+        return tuple(Address(host, port or self.port or 0) for host, port in places)
+
+    @property
+    def shown(self) -> str:
+        """All of it, for people: `db.example:5432, [::1]:5433`."""
+        return ", ".join(map(str, self.addresses))
 
 
 @attrs.frozen

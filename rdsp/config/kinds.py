@@ -6,6 +6,7 @@ never puts the value of a secret into an error or into its output.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from rdsp.config.addresses import check_host, parse_address
+from rdsp.config.addresses import check_host, parse_address, parse_target, show_target
 from rdsp.config.secret import Secret, expand, is_text, mentions_variable
 from rdsp.config.units import DURATION_FORM, SIZE_FORM, BadValue, parse_duration, parse_size, show_duration, show_size
 
@@ -276,6 +277,55 @@ class Host:
 
 
 @attrs.frozen
+class ServerHost(Host):
+    """A server's place: `parse_target` says what is taken. Stored as normal text; `Target.addresses` has the values."""
+
+    def parse(self, raw: object, environ: Mapping[str, str]) -> str:
+        if not isinstance(raw, str):
+            raise BadValue(f"expected a host name or address, got {quote(raw)}")
+        if mentions_variable(raw):
+            raise BadValue("environment variables (${NAME}) are only put into secrets")
+        bare = raw[1:-1] if raw.startswith("[") and raw.endswith("]") else raw
+        return show_target(*parse_target(bare))
+
+    def check(self, value: str) -> None:
+        parse_target(value)
+
+    def limits(self) -> str:
+        return "a name, an IPv4 or an IPv6 address, a directory with a Unix socket, or `@NAME` (an abstract one)"
+
+
+@attrs.frozen
+class Network:
+    """An IP network (`10.0.0.0/8`), one address, or `unix` for peers over Unix sockets. Stored as normal text."""
+
+    title = "network"
+    unit = ""
+
+    def parse(self, raw: object, environ: Mapping[str, str]) -> str:
+        if not isinstance(raw, str):
+            raise BadValue(f"expected a network such as 10.0.0.0/8, got {quote(raw)}")
+        if raw == "unix":
+            return raw
+        try:
+            return str(ipaddress.ip_network(raw))
+        except ValueError as error:
+            raise BadValue(f"{quote(raw)} is not a network: {error}") from None
+
+    def check(self, value: str) -> None:
+        self.parse(value, {})
+
+    def limits(self) -> str:
+        return "`ADDRESS/BITS`, an address, or `unix`"
+
+    def show(self, value: str) -> str:
+        return json.dumps(value)
+
+    def schema(self) -> JsonSchema:
+        return {"type": "string", "minLength": 1}
+
+
+@attrs.frozen
 class OneOf:
     """One word of a list."""
 
@@ -404,7 +454,7 @@ class ListOf:
 
 @attrs.frozen
 class ListenAddress:
-    """`HOST:PORT`, `[IPV6]:PORT`, a bare port. Stored as normal text; `Proxy.addresses` has the values."""
+    """`HOST:PORT`, `[IPV6]:PORT`, a bare port, `unix:PATH`. Stored as normal text; `Proxy.addresses` has the values."""
 
     title = "address"
     unit = ""
@@ -416,7 +466,10 @@ class ListenAddress:
         parse_address(value)
 
     def limits(self) -> str:
-        return "`HOST:PORT`, `[IPV6]:PORT`, or a port alone (every IPv4 address)"
+        return (
+            "`HOST:PORT`, `[IPV6]:PORT`, a port alone (every IPv4 address), `unix:/DIRECTORY:PORT`, `unix:@NAME:PORT`, "
+            "or `unix:/FILE`"
+        )
 
     def show(self, value: str) -> str:
         return json.dumps(value)

@@ -13,9 +13,9 @@ from typing import Any, Final
 import attrs
 
 from rdsp.config.addresses import Address, parse_address
-from rdsp.config.client_side import ClientTls, Limits, UserAuth
+from rdsp.config.client_side import ClientTls, Limits, Tcp, UserAuth
 from rdsp.config.database_side import Target, TargetGroup
-from rdsp.config.kinds import Duration, Flag, HiddenUrl, ListenAddress, ListOf, OneOf, Text
+from rdsp.config.kinds import Duration, Flag, HiddenUrl, ListenAddress, ListOf, Network, OneOf, Text
 from rdsp.config.secret import Secret
 from rdsp.config.setting import SETTING, Reload, Setting, Table, array, setting, table
 
@@ -33,6 +33,7 @@ __all__ = [
     "Table",
     "Target",
     "TargetGroup",
+    "Tcp",
     "UserAuth",
     "default_of",
     "settings",
@@ -61,9 +62,31 @@ class Proxy:
     listen: tuple[str, ...] = setting(
         ListOf(ListenAddress(), single=True),
         (),
-        "Address or addresses to listen on. Port 0 takes any free one. At least one is needed.",
+        "Address or addresses to listen on. Port 0 takes any free one. `unix:/run/rdsp:5432` is a Unix socket where "
+        "clients of the database look for it, in that directory under that port. At least one is needed.",
         Reload.RESTART,
         says="none",
+    )
+    unix_socket_permissions: str = setting(
+        Text(3, 4, r"0?[0-7]{3}", "an octal number such as 0770"),
+        "0777",
+        "Permissions of the Unix sockets in `listen`: who may write to one may connect.",
+        Reload.RESTART,
+    )
+    unix_socket_group: str | None = setting(
+        Text(1, 64),
+        None,
+        "The group, by name or number, that the Unix sockets in `listen` shall belong to.",
+        Reload.RESTART,
+        says="the process's own",
+    )
+    proxy_protocol_from: tuple[str, ...] = setting(
+        ListOf(Network()),
+        (),
+        "Networks of load balancers that begin every connection with a PROXY protocol header (version 1 or 2), which "
+        "says who the client is; `unix` stands for the Unix sockets in `listen`. From there a connection without "
+        "one is closed, from anywhere else one with it.",
+        Reload.NEW_SESSIONS,
     )
     require_tls: bool = setting(
         Flag(), False, "Refuse clients that do not use TLS.", Reload.NEW_SESSIONS, rds="RequireTLS"
@@ -94,6 +117,8 @@ class Proxy:
     target: Target = table(Target, "The database server.")
     target_group: TargetGroup = table(TargetGroup, "The pool of database connections.")
     limits: Limits = table(Limits, "What a client may use up.")
+    client_tcp: Tcp = table(Tcp, "How dead TCP connections of clients are found.")
+    target_tcp: Tcp = table(Tcp, "The same towards the database server.")
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -140,8 +165,9 @@ WRITTEN_ONLY: Final[dict[type[Any], dict[str, Setting]]] = {
         "url": Setting(
             HiddenUrl(),
             "Host, port, user, password and database in one text, in place of the settings below. libpq's `sslmode`, "
-            "`sslrootcert`, `sslnegotiation`, `channel_binding`, `max_protocol_version` and `connect_timeout` may "
-            "follow as a query (`?sslmode=require`).",
+            "`sslrootcert`, `sslnegotiation`, `channel_binding`, `max_protocol_version`, `connect_timeout`, "
+            "`target_session_attrs`, `host` and `port` may follow as a query (`?sslmode=require`). Several hosts are "
+            "parted by commas: `postgresql://app@a:5432,b:5432/shop`.",
             Reload.RESTART,
             "none",
         ),

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Final
 
-from rdsp.config.addresses import Address
+from rdsp.config.addresses import EVERYWHERE, PATH_MAX, Address
 from rdsp.config.kinds import FilePath
-from rdsp.config.model import Config, Proxy, Setting, Target, settings, tables
+from rdsp.config.model import Config, Proxy, Setting, settings, tables
 from rdsp.errors import Fault
 from rdsp_codecs.api import Codec
 
@@ -34,6 +35,7 @@ def broken(config: Config, codecs: dict[str, Codec]) -> Iterator[Fault]:
         codec = codecs.get(proxy.engine)
         if codec is not None:
             yield from _features(path, proxy, codec)
+            yield from _sockets(path, proxy, codec)
         yield from _group(path, proxy)
     yield from _addresses(config)
 
@@ -49,19 +51,33 @@ def _addresses(config: Config) -> Iterator[Fault]:
                 if address.clashes_with(other):
                     yield Fault(path, f"{address} clashes with {other} of {owner}")
             taken.append((address, path.removesuffix(".listen")))
-            target = proxy.target
-            if target.port == address.port and (target.host == address.host or _both_local(target, address.host)):
+            if any(_leads_to(target, address) for target in proxy.target.addresses):
                 yield Fault(path, f"{address} is the proxy's own target: it would connect to itself")
 
 
-def _both_local(target: Target, host: str) -> bool:
-    return target.host in ("localhost", "127.0.0.1", "::1") and host in (
-        "localhost",
-        "127.0.0.1",
-        "0.0.0.0",
-        "::1",
-        "::",
-    )
+def _leads_to(target: Address, listen: Address) -> bool:
+    if target == listen:
+        return True
+    return target.port == listen.port and target.host in _LOCAL and listen.host in (*_LOCAL, EVERYWHERE, "::")
+
+
+_LOCAL: Final = ("localhost", "127.0.0.1", "::1")
+
+
+def _sockets(path: str, proxy: Proxy, codec: Codec) -> Iterator[Fault]:
+    """Unix sockets whose path is too long, or not to be found by the engine's clients."""
+    name = codec.features.socket_file
+    places = [(f"{path}.listen", one) for one in proxy.addresses] + [
+        (f"{path}.target.host", one) for one in proxy.target.addresses
+    ]
+    for where, address in places:
+        if not address.is_unix:
+            continue
+        if address.port and not name and where.endswith("listen"):
+            yield Fault(where, f'the engine "{codec.name}" has no sockets named by ports: {address.host} alone, please')
+        size = len(os.fsencode(address.socket_path(name)))
+        if size > PATH_MAX:
+            yield Fault(where, f"{address.socket_path(name)} has {size} bytes, and {PATH_MAX} are possible")
 
 
 def _users(path: str, proxy: Proxy) -> Iterator[Fault]:
@@ -161,23 +177,24 @@ def warnings(config: Config) -> Iterator[Fault]:
                 f"{path}.tls.certificate",
                 "not given: the proxy makes a new one at each start, which clients cannot verify",
             )
-        if proxy.target.tls in ("disable", "prefer") and not _both_local(proxy.target, "localhost"):
-            yield Fault(
-                f"{path}.target.tls", f'"{proxy.target.tls}": the connection to {proxy.target.host} may be unencrypted'
-            )
+        others = [one.host for one in proxy.target.addresses if not one.is_unix and one.host not in _LOCAL]
+        if proxy.target.tls in ("disable", "prefer") and others:
+            text = f'"{proxy.target.tls}": the connection to {", ".join(others)} may be unencrypted'
+            yield Fault(f"{path}.target.tls", text)
         if proxy.target_group.connection_borrow_timeout == 0:
             yield Fault(f"{path}.target_group.connection_borrow_timeout", "0: a request fails unless a backend is idle")
     yield from _shared_targets(config)
 
 
 def _shared_targets(config: Config) -> Iterator[Fault]:
-    shares: dict[tuple[str, int | None], list[int]] = {}
+    shares: dict[Address, list[int]] = {}
     for position, proxy in enumerate(config.proxies):
-        shares.setdefault((proxy.target.host, proxy.target.port), []).append(position)
-    for (host, _), positions in shares.items():
+        for address in proxy.target.addresses:
+            shares.setdefault(address, []).append(position)
+    for address, positions in shares.items():
         total = sum(config.proxies[position].target_group.max_connections_percent for position in positions)
         if len(positions) > 1 and total > 100:
             yield Fault(
                 f"proxies[{positions[-1]}].target_group.max_connections_percent",
-                f"the proxies of the target {host} may take {total} percent of its connections together",
+                f"the proxies of the target {address.host} may take {total} percent of its connections together",
             )

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import attrs
 
+from rdsp.config.addresses import show_target
 from rdsp.config.secret import expand
 from rdsp.config.units import BadValue
 
@@ -27,7 +28,15 @@ _QUERY_KEYS: Final = {
     "channel_binding": "channel_binding",
     "max_protocol_version": "max_protocol_version",
     "connect_timeout": "connect_timeout",
+    "target_session_attrs": "target_session_attrs",
+    "host": "host",
+    "port": "port",
 }
+"""libpq's names, and those of the settings that they stand for."""
+_PORTS: Final = "the port is not in 1..65535"
+
+
+Part = str | int | list[str]
 
 
 @attrs.frozen
@@ -41,7 +50,7 @@ class TargetUrl:
     """
 
     scheme: str
-    parts: dict[str, str | int] = attrs.field(repr=False)
+    parts: dict[str, Part] = attrs.field(repr=False)
 
 
 def parse_url(text: str, environ: Mapping[str, str]) -> TargetUrl:
@@ -60,13 +69,19 @@ def parse_url(text: str, environ: Mapping[str, str]) -> TargetUrl:
     parts = _authority(authority, environ)
     if path[1:]:
         parts["database"] = _decode(path[1:])
-    for key, value in _query(query).items():
+    asked = _query(query)
+    hosts, ports = asked.pop("host", None), asked.pop("port", None)
+    if hosts is not None or ports is not None:
+        if parts.keys() & {"host", "port"}:
+            raise BadValue("names the host twice")
+        parts |= _places((hosts or "").split(","), (ports or "").split(","))
+    for key, value in asked.items():
         parts[key] = value
     return TargetUrl(found[1].lower(), parts)
 
 
-def _authority(authority: str, environ: Mapping[str, str]) -> dict[str, str | int]:
-    parts: dict[str, str | int] = {}
+def _authority(authority: str, environ: Mapping[str, str]) -> dict[str, Part]:
+    parts: dict[str, Part] = {}
     login, at, place = authority.rpartition("@")
     if at:
         user, colon, password = login.partition(":")
@@ -74,22 +89,38 @@ def _authority(authority: str, environ: Mapping[str, str]) -> dict[str, str | in
             parts["username"] = _decode(user)
         if colon:
             parts["password"] = expand(password, environ, _decode)
-    if place.startswith("["):
-        host, bracket, port = place[1:].partition("]")
-        if not bracket or (port and not port.startswith(":")):
-            raise BadValue("the host is not a name or an address")
-        port = port[1:]
-    else:
-        host, _, port = place.partition(":")
-    if "," in place:
-        raise BadValue("names more than one host; a proxy has one")
-    if host:
-        parts["host"] = _decode(host)
-    if port:
-        if not (port.isascii() and port.isdecimal() and len(port) <= 5):
-            raise BadValue("the port is not in 1..65535")
-        parts["port"] = int(port)
-    return parts
+    hosts: list[str] = []
+    ports: list[str] = []
+    for one in place.split(","):
+        if one.startswith("["):
+            host, bracket, port = one[1:].partition("]")
+            if not bracket or (port and not port.startswith(":")):
+                raise BadValue("the host is not a name or an address")
+            port = port[1:]
+        else:
+            host, _, port = one.partition(":")
+        hosts.append(_decode(host))
+        ports.append(port)
+    return parts | _places(hosts, ports)
+
+
+def _places(hosts: list[str], ports: list[str]) -> dict[str, Part]:
+    """Hosts and their ports, as libpq pairs them: as many, or one port for all; "" is what the settings have."""
+    if not all(port == "" or (port.isascii() and port.isdecimal() and len(port) <= 5) for port in ports):
+        raise BadValue(_PORTS)
+    numbers = [int(port) if port else None for port in ports]
+    if not all(number is None or 1 <= number <= 65535 for number in numbers):
+        raise BadValue(_PORTS)
+    if len(numbers) == 1:
+        parts: dict[str, Part] = {} if numbers[0] is None else {"port": numbers[0]}
+        if len(hosts) == 1:
+            return ({"host": hosts[0]} if hosts[0] else {}) | parts
+        numbers *= len(hosts)
+    if len(numbers) != len(hosts):
+        raise BadValue("names as many hosts as ports, or one port for all of them")
+    if not all(hosts):
+        raise BadValue("a host of several is empty")
+    return {"host": [show_target(host, port) for host, port in zip(hosts, numbers, strict=True)]}
 
 
 def _query(query: str) -> dict[str, str]:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import socket
 import struct
 from typing import Any
 
 import attrs
-import trio
 
+from rdsp.config.addresses import Address
+from rdsp.config.model import Tcp
 from rdsp.converse import converse, receive, send_all
-from rdsp.net.transport import SocketTransport
-from rdsp.pool.opening import adopt
+from rdsp.net.transport import Transport
+from rdsp.pool.servers import TcpWay
 from rdsp_codecs.api import BackendLogin, Codec
 from rdsp_codecs.questions import Derive
 from rdsp_codecs.registry import find
@@ -87,7 +87,7 @@ class Connection:
     Invariant: between two calls of `ask` nothing is unread, and `status` is what the last ReadyForQuery said.
     """
 
-    def __init__(self, transport: SocketTransport) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._unread = b""
         self.status = "I"
@@ -95,8 +95,7 @@ class Connection:
     @classmethod
     async def open(cls, login: Login) -> Connection:
         """Connect and log in. Raises `OSError`, `CodecError`."""
-        stream = await trio.open_tcp_stream("127.0.0.1", login.port)
-        transport = adopt(socket.socket(fileno=stream.socket.detach()), f"127.0.0.1:{login.port}")
+        transport = await TcpWay(Address("127.0.0.1", login.port), Tcp()).connect()
         how = BackendLogin(
             login.user, login.password, login.database, {"application_name": "demo"}, "disable", os.urandom
         )

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Final
 
+import attrs
 import trio
 
+from rdsp.config.addresses import Address
+from rdsp.config.model import Proxy, Tcp
+from rdsp.net.sockets import UnixListener, tune, unix_peer
 from rdsp.net.transport import SocketTransport, is_resource_trouble
 from rdsp.session.context import SessionContext
 from rdsp.session.run import serve_client
@@ -22,20 +26,55 @@ _HEADROOM: Final = 1000
 _RETRY: Final = 0.1
 
 
-async def open_listeners(addresses: Sequence[tuple[str, int]]) -> list[trio.SocketListener]:
-    """Listen on every address; port 0 picks a free one. Raises `OSError` naming the address; then none is open."""
-    listeners: list[trio.SocketListener] = []
+@attrs.frozen
+class Door:
+    """One listening socket.
+
+    Attributes:
+        listener: accepts.
+        address: with the real port.
+        close: closes it, and removes what it has in the file system. Any number of times.
+    """
+
+    listener: trio.SocketListener
+    address: Address
+    close: Callable[[], None]
+
+
+async def open_listeners(settings: Proxy, socket_file: str) -> list[Door]:
+    """Listen on every address of `listen`; port 0 picks a free one.
+
+    Args:
+        settings: the proxy's.
+        socket_file: see `Address.socket_path`.
+
+    Raises `OSError` naming the address; then none is open.
+    """
+    doors: list[Door] = []
     try:
-        for host, port in addresses:
-            try:
-                listeners += await trio.open_tcp_listeners(port, host=host or None, backlog=BACKLOG)
-            except OSError as error:
-                raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+        for address in settings.addresses:
+            doors += [_unix_door(settings, address, socket_file)] if address.is_unix else await _tcp_doors(address)
     except BaseException:
-        for listener in listeners:
-            listener.socket.close()
+        for door in doors:
+            door.close()
         raise
-    return listeners
+    return doors
+
+
+async def _tcp_doors(address: Address) -> list[Door]:
+    try:
+        listeners = await trio.open_tcp_listeners(address.port, host=address.host or None, backlog=BACKLOG)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+    return [
+        Door(listener, Address(*listener.socket.getsockname()[:2]), listener.socket.close) for listener in listeners
+    ]
+
+
+def _unix_door(settings: Proxy, address: Address, socket_file: str) -> Door:
+    path = address.socket_path(socket_file)
+    unix = UnixListener(path, int(settings.unix_socket_permissions, 8), settings.unix_socket_group, BACKLOG)
+    return Door(trio.SocketListener(trio.socket.from_stdlib_socket(unix.socket)), address, unix.close)
 
 
 class Endpoint:
@@ -44,9 +83,9 @@ class Endpoint:
     Invariant: every accepted socket is in exactly one task of `_clients`, which closes it.
     """
 
-    def __init__(self, context: SessionContext, listeners: list[trio.SocketListener]) -> None:
+    def __init__(self, context: SessionContext, doors: list[Door]) -> None:
         self._context = context
-        self._listeners = listeners
+        self._doors = doors
         self._connected = 0
         self._accepting = trio.CancelScope()
         self.emptied = trio.Event()
@@ -54,7 +93,7 @@ class Endpoint:
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of every listener, with the real ports."""
-        return [listener.socket.getsockname()[:2] for listener in self._listeners]
+        return [(door.address.host, door.address.port) for door in self._doors]
 
     @property
     def connected(self) -> int:
@@ -67,11 +106,15 @@ class Endpoint:
             try:
                 with self._accepting:
                     async with trio.open_nursery() as acceptors:
-                        for listener in self._listeners:
-                            acceptors.start_soon(self._accept, listener, clients)
+                        for door in self._doors:
+                            acceptors.start_soon(self._accept, door.listener, clients)
             finally:
-                for listener in self._listeners:
-                    listener.socket.close()
+                self.close()
+
+    def close(self) -> None:
+        """Stop listening, for one that is not run any more. Any number of times."""
+        for door in self._doors:
+            door.close()
 
     def stop_accepting(self) -> None:
         """Close the listening sockets; clients that are in stay."""
@@ -97,7 +140,7 @@ class Endpoint:
 
     async def _serve(self, sock: socket.socket) -> None:
         try:
-            transport = _transport(sock)
+            transport = _transport(sock, self._context.settings.client_tcp)
         except OSError:
             sock.close()  # gone already
             self._connected -= 1
@@ -108,10 +151,11 @@ class Endpoint:
             self._connected -= 1
 
 
-def _transport(sock: socket.socket) -> SocketTransport:
+def _transport(sock: socket.socket, settings: Tcp) -> SocketTransport:
+    if sock.family == socket.AF_UNIX:
+        return SocketTransport(sock, unix_peer(sock), local=True)
     host, port = sock.getpeername()[:2]
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    tune(sock, settings)
     address = ipaddress.ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None) or address
     name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rdsp.net.transport import Transport
     from rdsp.pool.book import Member
+    from rdsp.pool.servers import Way
 
 
 class Borrower(Protocol):
@@ -43,10 +44,11 @@ class Backend:
         "state",
         "suspect",
         "transport",
+        "way",
     )
 
     def __init__(
-        self, member: Member, transport: Transport, state: Any, idle_event: Callable[[Backend, int], None]
+        self, member: Member, transport: Transport, state: Any, way: Way, idle_event: Callable[[Backend, int], None]
     ) -> None:
         self.member = member
         self.transport = transport
@@ -55,6 +57,8 @@ class Backend:
         self.full = 0 if transport.tls is not None else 65536
         """A plain socket that gave fewer bytes than this, a read's size, is empty; TLS is read until it wants more."""
         self.state = state
+        self.way = way
+        """Leads to its server, for cancels."""
         self.borrower: Borrower | None = None
         self.cancelling = 0
         """Cancels on their way to the server that may still hit whatever runs here."""

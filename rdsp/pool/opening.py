@@ -1,44 +1,26 @@
-"""Open a database connection: name look-up, connect, TLS, login, `init_query`.
+"""Open a database connection: find a server that serves, connect, TLS, login, `init_query`.
 
 The pool calls it under its own deadline. It never touches the book.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 import attrs
 import trio
 
 from rdsp.config.model import Target
-from rdsp.converse import converse
-from rdsp.net.transport import SocketTransport, Transport
+from rdsp.converse import converse, send_all
+from rdsp.net.transport import Transport
 from rdsp.pool.facts import KeyFacts
+from rdsp.pool.servers import Way
 from rdsp_codecs.api import BackendLogin, Codec
-
-Connect = Callable[[], Awaitable[Transport]]
-"""Connect to the target. Raises `OSError`."""
-
-
-def connector(target: Target, port: int) -> Connect:
-    """Connect by TCP. Every call looks the name up again and tries all of its addresses (RFC 8305)."""
-
-    async def connect() -> Transport:
-        stream = await trio.open_tcp_stream(target.host, port)
-        return adopt(socket.socket(fileno=stream.socket.detach()), f"{target.host}:{port}")
-
-    return connect
-
-
-def adopt(sock: socket.socket, peer: str) -> SocketTransport:
-    """Make a transport of a connected TCP socket of ours."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return SocketTransport(sock, peer, local=False)
+from rdsp_codecs.errors import CodecError, LoginRefused, PeerClosed
 
 
 def client_context(target: Target, alpn: str) -> ssl.SSLContext | None:
@@ -62,77 +44,153 @@ def client_context(target: Target, alpn: str) -> ssl.SSLContext | None:
     return context
 
 
+class Places(Protocol):
+    """Where servers are: see `rdsp.pool.servers.Servers`."""
+
+    async def ways(self) -> Sequence[Way]:
+        """Best first, at least one."""
+
+    def failed(self, way: Way, /) -> None:
+        """It did not serve."""
+
+    def served(self, way: Way, /) -> None:
+        """It did."""
+
+
+@attrs.frozen
+class Opened:
+    """A logged-in database connection.
+
+    Attributes:
+        state: the codec's `BackendState`.
+        way: leads to the same server again.
+    """
+
+    transport: Transport
+    state: Any
+    way: Way
+
+
+class _NotWritable(Exception):
+    """The server takes no writes, and one that does is wanted."""
+
+
 @attrs.frozen
 class Opener:
     """Everything needed to open backends of one target.
 
     Attributes:
         codec: the target's engine.
-        connect: gives a fresh transport to the server.
+        places: where servers are.
         tls: the target's mode; `context` goes with it.
-        hostname: for SNI and certificate checks.
         password_of: the password with which a database user logs in to the server, None without one.
         answer: answers the conversations' questions (`Derive`).
         init_query: run once on every new backend; "" for none.
         direct_tls, channel_binding, max_protocol_version: see `BackendLogin`.
+        writable: take only servers that let clients write.
     """
 
     codec: Codec
-    connect: Connect
+    places: Places
     tls: str
     context: ssl.SSLContext | None
-    hostname: str
     password_of: Callable[[str], str | None]
     answer: Callable[[Any], Awaitable[Any]]
     init_query: str = ""
     direct_tls: bool = False
     channel_binding: str = "prefer"
     max_protocol_version: str = ""
+    writable: bool = False
 
-    async def open(self, facts: KeyFacts) -> tuple[Transport, Any]:
-        """A logged-in transport and the codec's `BackendState`.
+    async def open(self, facts: KeyFacts) -> Opened:
+        """Log in at the first server that serves, each within its share of the time that is left.
 
         Raises `OSError` (not reachable), `LoginRefused`, `WireError`, `PeerClosed`. On an error or a cancellation
-        the socket is closed.
+        the socket is closed. A refusal for a reason that another server need not have is kept to the end.
         """
-        transport = await self.connect()
+        ways = await self.places.ways()
+        troubles: list[str] = []
+        refused: LoginRefused | None = None
+        for position, way in enumerate(ways):
+            left = trio.current_effective_deadline() - trio.current_time()
+            # The last one has all that is left, and whoever set the deadline says that it is over.
+            share = left / (len(ways) - position) if position < len(ways) - 1 else math.inf
+            try:
+                with trio.fail_after(share):
+                    opened = await self._open(way, facts)
+            except trio.TooSlowError:
+                troubles.append(f"{way.name}: it took too long")
+            except _NotWritable:
+                troubles.append(f"{way.name}: it lets nobody write")
+            except LoginRefused as error:
+                if not error.elsewhere or len(ways) == 1:
+                    raise
+                refused = error
+            except (OSError, PeerClosed) as error:
+                if len(ways) == 1:
+                    raise
+                troubles.append(f"{way.name}: {error}")
+            else:
+                self.places.served(way)
+                return opened
+            self.places.failed(way)
+        if refused is not None:
+            raise refused
+        raise ConnectionError("; ".join(troubles))
+
+    async def _open(self, way: Way, facts: KeyFacts) -> Opened:
+        transport = await way.connect()
         try:
             how = BackendLogin(
                 user=facts.user,
                 password=self.password_of(facts.user),
                 database=facts.database,
                 parameters=facts.startup,
-                tls=self.tls,
+                tls=self.tls if way.may_use_tls else "disable",
                 entropy=os.urandom,
-                direct_tls=self.direct_tls,
+                direct_tls=self.direct_tls and way.may_use_tls,
                 channel_binding=self.channel_binding,
                 max_protocol_version=self.max_protocol_version,
             )
-            state = await self.run(self.codec.login(how), transport)
+            state = await self.run(self.codec.login(how), transport, way)
+            if self.writable and not await self.run(self.codec.is_writable(state), transport):
+                await self._part(transport)
+                raise _NotWritable
             if self.init_query:
                 await self.run(self.codec.prepare(state, self.init_query), transport)
         except BaseException:
             transport.close()
             raise
-        return transport, state
+        return Opened(transport, state, way)
 
-    async def run(self, conversation: Any, transport: Transport) -> Any:
-        """Drive one conversation on a server's transport."""
+    async def _part(self, transport: Transport) -> None:
+        try:
+            await send_all(transport, self.codec.goodbye())
+        except (CodecError, OSError):
+            return  # it is closed in any case
+
+    async def run(self, conversation: Any, transport: Transport, way: Way | None = None) -> Any:
+        """Drive one conversation on a server's transport; one that may begin TLS needs the `way`."""
         return await converse(
             conversation,
             transport,
             answer=self.answer,
             client_context=self.context,
-            hostname=self.hostname,
+            hostname=way.hostname if way is not None else None,
         )
 
-    async def cancel(self, state: Any) -> None:
+    async def cancel(self, state: Any, way: Way) -> None:
         """Over a connection of its own, cancel what the backend of `state` runs; returns when the server closed it.
+
+        Arguments:
+            way: the backend's own.
 
         Raises `OSError`, `CodecError`.
         """
-        transport = await self.connect()
+        transport = await way.connect()
         try:
-            await self.run(self.codec.cancel(state, self.tls, direct_tls=self.direct_tls), transport)
+            tls = self.tls if way.may_use_tls else "disable"
+            direct = self.direct_tls and way.may_use_tls
+            await self.run(self.codec.cancel(state, tls, direct_tls=direct), transport, way)
         finally:
             transport.close()

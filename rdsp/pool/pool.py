@@ -348,7 +348,8 @@ class Pool:
         started = trio.current_time()
         try:
             with trio.fail_after(self._connect_timeout):
-                transport, state = await self._opener.open(facts)
+                opened = await self._opener.open(facts)
+                transport, state = opened.transport, opened.state
                 allowed = await self._follow_limit(transport, state)
         except trio.TooSlowError:
             self._open_failed(member, OpenFailure.UNREACHABLE, "it took too long", None)
@@ -364,7 +365,7 @@ class Pool:
         else:
             facts.parameters = dict(state.server_parameters)
             self._observers.backend_opened(self.name, member.number, transport.peer, trio.current_time() - started)
-            backend = Backend(member, transport, state, self.idle_event)
+            backend = Backend(member, transport, state, opened.way, self.idle_event)
             try:
                 self.board.watch(transport, backend.event)
             except BaseException:

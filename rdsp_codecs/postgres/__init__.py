@@ -14,7 +14,7 @@ from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.postgres.statements import SharedStatements
-from rdsp_codecs.postgres.upkeep import cancel, goodbye, max_connections, prepare, reset
+from rdsp_codecs.postgres.upkeep import cancel, goodbye, is_writable, max_connections, prepare, reset
 from rdsp_codecs.problems import Problem
 from rdsp_codecs.steps import Conversation
 from rdsp_codecs.transaction import Transaction
@@ -30,7 +30,9 @@ class PostgresCodec:
     engine_family = "POSTGRESQL"
     schemes = ("postgresql", "postgres")
     default_port = 5432
-    features = Features(cancel_on_new_connection=True, auth_methods=METHODS, alpn=messages.ALPN)
+    features = Features(
+        cancel_on_new_connection=True, auth_methods=METHODS, alpn=messages.ALPN, socket_file=".s.PGSQL.{}"
+    )
 
     def greet(self, offer: Offer) -> Conversation[Greeting]:
         """See `Codec`."""
@@ -68,6 +70,10 @@ class PostgresCodec:
     def max_connections(self, state: Any) -> Conversation[int]:
         """See `Codec`."""
         return max_connections(state)
+
+    def is_writable(self, state: Any) -> Conversation[bool]:
+        """See `Codec`."""
+        return is_writable(state)
 
     def cancel(self, state: Any, tls: str, *, direct_tls: bool = False) -> Conversation[None]:
         """See `Codec`."""

@@ -20,6 +20,7 @@ from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.questions import Derive
 from rdsp_codecs.steps import Ask, Conversation, Send, StartTls, TlsFacts, TlsSide
 
+_NOT_NOW: Final = frozenset({"57P01", "57P02", "57P03"})
 TRANSIENT: Final = frozenset({"53300", "57P03", "57P01", "57P02", "08004", "53200", "55006"})
 """SQLSTATEs of refusals about capacity or start-up: a later try may succeed."""
 
@@ -153,6 +154,7 @@ def refusal(body: bytes) -> LoginRefused:
         fields.get("M", "the server refused the login"),
         transient=code in TRANSIENT,
         own_limit=code == "53300" and fields.get("R") in _OWN_LIMIT,
+        elsewhere=code in _NOT_NOW,
         raw=m.message(b"E", body),
     )
 

@@ -24,6 +24,10 @@ _LIMIT_QUERY: Final = (
     " - coalesce(pg_catalog.current_setting('reserved_connections', true)::int, 0)"
 )
 
+_WRITABLE_QUERY: Final = (
+    "SELECT NOT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting('default_transaction_read_only') = 'off'"
+)
+
 
 def _run(text: str) -> Generator[Any, Any, tuple[bytes | None, list[bytes], bytes]]:
     """One simple query: its error (a body) or None, the DataRows' bodies, and the status byte at the end."""
@@ -83,6 +87,20 @@ def max_connections(state: PostgresState) -> Conversation[int]:
         msg = "no number came back for max_connections"
         raise WireError(msg)
     return int(text)
+
+
+def is_writable(state: PostgresState) -> Conversation[bool]:
+    """Whether the server is not in recovery and sessions are not read-only by default, as libpq asks it.
+
+    Servers from version 14 on have told it at login. Raises `LoginRefused`, `WireError`.
+    """
+    told = [state.server_parameters.get(name) for name in ("in_hot_standby", "default_transaction_read_only")]
+    if None not in told:
+        return told == ["off", "off"]
+    error, row, _ = yield from _run(_WRITABLE_QUERY)
+    if error is not None:
+        raise refusal(error)
+    return row[6:] == b"t"
 
 
 def cancel(state: PostgresState, tls: str, *, direct_tls: bool) -> Conversation[None]:

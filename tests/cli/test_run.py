@@ -138,6 +138,6 @@ def test_a_bad_file_starts_nothing(tmp_path: Path) -> None:
         status, out, err = proxy.end()
     assert (status, out) == (2, "")
     assert err.splitlines() == [
-        f'{file}: proxies[0].listen: "x": expected "HOST:PORT", "[IPV6]:PORT" or a port',
+        f'{file}: proxies[0].listen: "x": expected "HOST:PORT", "[IPV6]:PORT", a port, "unix:/DIRECTORY:PORT" or "unix:/FILE"',
         f"{file}: proxies[0].target: missing; give url, or host and what goes with it",
     ]

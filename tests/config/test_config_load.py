@@ -43,7 +43,7 @@ def test_a_smallest_file_has_the_defaults_of_rds_proxy(read: Load) -> None:
     assert proxy.target_group.connection_borrow_timeout == 120
     assert proxy.limits.client_lifetime == 86400
     assert proxy.target == Target(
-        host="db.example", port=5432, database="shop", username="app", password=Secret("secret")
+        host=("db.example",), port=5432, database="shop", username="app", password=Secret("secret")
     )
 
 
@@ -93,7 +93,7 @@ def test_every_part_of_a_full_file_is_read(read: Load) -> None:
     assert orders.idle_client_timeout == 300
     assert orders.auth[0].password == Secret("two")
     assert orders.tls.self_signed_names == ("proxy.example", "10.0.0.1")
-    assert (orders.target.host, orders.target.port, orders.target.connect_timeout) == ("::1", 5433, 0.5)
+    assert (orders.target.host, orders.target.port, orders.target.connect_timeout) == (("::1",), 5433, 0.5)
     assert orders.target_group.idle_percent == 13
     assert orders.target_group.init_query == "SET a = '${not a variable}'"
     assert orders.limits.max_held_bytes == 1 << 20
@@ -119,15 +119,21 @@ def test_the_engine_comes_from_its_name_its_family_or_the_url(read: Load, lines:
 @pytest.mark.parametrize(
     ("url", "target"),
     [
-        ("postgresql://h", Target("h", 5432)),
-        ("POSTGRES://h:1/", Target("h", 1)),
-        ("postgresql://u@[::1]:7/d", Target("::1", 7, "d", "u")),
-        ("postgresql://u%40x:p%2F%3a%25%23@h/d%20e", Target("h", 5432, "d e", "u@x", Secret("p/:%#"))),
-        ("postgresql://u:p@ss:w@h", Target("h", 5432, None, "u", Secret("p@ss:w"))),
-        ("postgresql://u:a${PW}b@h", Target("h", 5432, None, "u", Secret("ax%41b"))),
+        ("postgresql://h", Target(("h",), 5432)),
+        ("postgresql://a:1,b,[::1]:3/d", Target(("a:1", "b", "[::1]:3"), 5432, "d")),
+        ("postgresql://u@/d?host=/run/pg&port=5433", Target(("/run/pg",), 5433, "d", "u")),
+        ("postgresql://%2Frun%2Fpg:7", Target(("/run/pg",), 7)),
+        ("postgresql:///d?host=a,/run/b&port=1,2", Target(("a:1", "/run/b:2"), 5432, "d")),
+        ("postgresql:///d?host=a,@b&port=7", Target(("a:7", "@b:7"), 5432, "d")),
+        ("postgresql://h?target_session_attrs=read-write", Target(("h",), 5432, target_session_attrs="read-write")),
+        ("POSTGRES://h:1/", Target(("h",), 1)),
+        ("postgresql://u@[::1]:7/d", Target(("::1",), 7, "d", "u")),
+        ("postgresql://u%40x:p%2F%3a%25%23@h/d%20e", Target(("h",), 5432, "d e", "u@x", Secret("p/:%#"))),
+        ("postgresql://u:p@ss:w@h", Target(("h",), 5432, None, "u", Secret("p@ss:w"))),
+        ("postgresql://u:a${PW}b@h", Target(("h",), 5432, None, "u", Secret("ax%41b"))),
         (
             "postgresql://h/d?sslmode=require&connect_timeout=7",
-            Target("h", 5432, "d", tls="require", connect_timeout=7),
+            Target(("h",), 5432, "d", tls="require", connect_timeout=7),
         ),
     ],
 )
@@ -156,7 +162,7 @@ def test_relative_paths_start_at_the_files_folder(tmp_path: Path, engines: Regis
 def test_the_command_lines_target_makes_one_proxy(engines: Registry) -> None:
     config = from_target("postgresql://u:p@h/d", ["127.0.0.1:1", "[::1]:1"], 20, environ={}, codecs=engines)
     (proxy,) = config.proxies
-    assert proxy.target == Target("h", 5432, "d", "u", Secret("p"))
+    assert proxy.target == Target(("h",), 5432, "d", "u", Secret("p"))
     assert proxy.listen == ("127.0.0.1:1", "[::1]:1")
     assert proxy.target_group.max_backends == 20
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from rdsp.config.diff import compare
-from rdsp.config.kinds import Duration, Flag, Hidden, Host, Kind, ListOf, OneOf, Size, Text, Whole
+from rdsp.config.kinds import Duration, Flag, Hidden, Host, Kind, ListOf, Network, OneOf, Size, Text, Whole
 from rdsp.config.load import loads
 from rdsp.config.model import (
     ClientTls,
@@ -22,6 +23,7 @@ from rdsp.config.model import (
     Secret,
     Target,
     TargetGroup,
+    Tcp,
     UserAuth,
     default_of,
     settings,
@@ -45,6 +47,9 @@ def values(kind: Kind) -> st.SearchStrategy[Any]:
             return st.sampled_from(kind.choices)
         case Host():
             return st.ip_addresses().map(str) | st.from_regex(r"[a-z]{1,9}(\.[a-z]{1,9})?", fullmatch=True)
+        case Network():
+            addresses = st.ip_addresses().map(lambda address: str(ipaddress.ip_network(address)))
+            return addresses | st.sampled_from(["unix", "10.0.0.0/8", "fd00::/8"])
         case ListOf():
             return st.lists(values(kind.item), min_size=kind.low, max_size=3, unique=True).map(tuple)
         case Hidden():
@@ -84,6 +89,7 @@ tls = tables(ClientTls, "certificate", "private_key", enabled=st.just(True))
 proxies = tables(
     Proxy,
     "auth_methods",
+    "unix_socket_permissions",
     name=st.just("one"),
     engine=st.just("postgres"),
     listen=st.just(("127.0.0.2:1", "[::1]:2")),
@@ -92,6 +98,8 @@ proxies = tables(
     target=tables(Target).map(_login),
     target_group=groups,
     limits=tables(Limits),
+    client_tcp=tables(Tcp),
+    target_tcp=tables(Tcp),
 )
 configs = st.builds(Config, proxies=proxies.map(lambda proxy: (proxy,)), logging=tables(Logging))
 

@@ -25,12 +25,16 @@ class ToyEngine:
     def _cannot(self, *_: Any) -> Any:
         raise NotImplementedError
 
-    greet = login = startup = pool_key = shared = relay = reset = prepare = max_connections = cancel = _cannot
-    refuse = goodbye = _cannot
+    greet = login = startup = pool_key = shared = relay = reset = prepare = max_connections = is_writable = _cannot
+    cancel = refuse = goodbye = _cannot
 
 
 POSTGRES = ToyEngine(
-    "postgres", "POSTGRESQL", ("postgres", "postgresql"), 5432, Features(True, (), ("scram-sha-256", "md5"))
+    "postgres",
+    "POSTGRESQL",
+    ("postgres", "postgresql"),
+    5432,
+    Features(True, (), ("scram-sha-256", "md5"), socket_file=".s.PGSQL.{}"),
 )
 MYSQL = ToyEngine("mysql", "MYSQL", ("mysql",), 3306, Features(False, ("EXCLUDE_VARIABLE_SETS",)))
 MARIADB = ToyEngine("mariadb", "MYSQL", ("mariadb",), 3306, Features(False, ("EXCLUDE_VARIABLE_SETS",)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import trio
 from trio.testing import MockClock
 
@@ -95,7 +96,9 @@ async def test_the_endpoint_follows_a_reload_of_its_limit(monkeypatch: Any) -> N
     monkeypatch.setattr(listener, "_HEADROOM", 0)
     limits = proxy().limits
     async with world() as w:
-        endpoint = listener.Endpoint(w.context, await listener.open_listeners([("127.0.0.1", 0)]))
+        endpoint = listener.Endpoint(
+            w.context, await listener.open_listeners(attrs.evolve(w.context.settings, listen=("127.0.0.1:0",)), "")
+        )
         w.nursery.start_soon(endpoint.run)
         ((host, port),) = endpoint.addresses
 
@@ -161,7 +164,7 @@ async def test_any_number_of_dead_backends_is_passed_over(clock: MockClock) -> N
     for decision in opens:
         assert isinstance(decision, Open)
         member = decision.member
-        book.opened(member, Backend(member, Dead(), None, pool.idle_event), 1.0)  # type: ignore[arg-type]
+        book.opened(member, Backend(member, Dead(), None, None, pool.idle_event), 1.0)  # type: ignore[arg-type]
     assert book.statistics().idle == 1500
     assert pool.take("k") is None
     assert not list(book.members())

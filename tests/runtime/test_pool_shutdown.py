@@ -11,9 +11,10 @@ import trio
 from trio.testing import MockClock
 
 from rdsp.app import App, RunningProxy
-from rdsp.config.model import Config
+from rdsp.config.model import Config, Tcp
 from rdsp.endpoint.listener import Endpoint
 from rdsp.observe.dispatch import Observers
+from rdsp.pool.servers import Servers
 from rdsp_codecs.postgres import messages as m
 from tests.runtime.world import World, simulate, world
 from tests.servers.proxy import ProxyProcess
@@ -21,7 +22,9 @@ from tests.servers.proxy import ProxyProcess
 
 def application(w: World) -> App:
     app = App(Config(proxies=(w.context.settings,)), Observers([]))
-    app.proxies["default"] = RunningProxy(w.context, Endpoint(w.context, []), w.pool)
+    app.proxies["default"] = RunningProxy(
+        w.context, Endpoint(w.context, []), w.pool, Servers(w.context.settings.target, 5432, "", Tcp())
+    )
     return app
 
 

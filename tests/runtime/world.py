@@ -20,6 +20,7 @@ from rdsp.converse import receive, send_all
 from rdsp.net.memory import MemoryTransport, Script, memory_pair
 from rdsp.net.memory_board import MemoryBoard
 from rdsp.net.tls import Certificates
+from rdsp.net.transport import Transport
 from rdsp.observe.dispatch import Observers
 from rdsp.observe.events import Observer, SessionEnd
 from rdsp.observe.statistics import Counters
@@ -269,6 +270,25 @@ class World:
         return not (self.sessions or s.borrowed or s.waiting or s.opening or s.resetting or s.closing)
 
 
+class OnlyWay:
+    """The places of a target with one server: see `rdsp.pool.opening.Places`, and `Way`."""
+
+    name = hostname = "memory"
+    may_use_tls = True
+
+    def __init__(self, connect: Callable[[], Awaitable[Transport]]) -> None:
+        self.connect = connect
+
+    async def ways(self) -> list[OnlyWay]:
+        return [self]
+
+    def failed(self, way: object) -> None:
+        pass
+
+    def served(self, way: object) -> None:
+        pass
+
+
 def proxy(group: TargetGroup | None = None, limits: Limits | None = None, **settings: Any) -> Proxy:
     """A configuration without passwords: local clients are let in, and the database trusts everybody."""
     return Proxy(target_group=group or TargetGroup(), limits=limits or Limits(), **settings)
@@ -298,10 +318,9 @@ async def world(
 
         opener = Opener(
             codec=CODEC,
-            connect=database.connect,
+            places=OnlyWay(database.connect),
             tls="disable",
             context=None,
-            hostname="memory",
             password_of=lambda _: None,
             answer=no_answer,
             init_query=group.init_query,

@@ -95,6 +95,13 @@ class ProxyProcess:
         self.process.stdout.close()
         return self.process.returncode
 
+    def discard(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """End it, however it ended, and delete what it left. Returns its exit status and its log."""
+        status = self.stop(number)
+        log = self.log()
+        self._folder.cleanup()
+        return status, log
+
     def __enter__(self) -> ProxyProcess:
         assert self.port
         return self
