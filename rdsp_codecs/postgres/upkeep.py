@@ -97,10 +97,10 @@ def is_writable(state: PostgresState) -> Conversation[bool]:
     told = [state.server_parameters.get(name) for name in ("in_hot_standby", "default_transaction_read_only")]
     if None not in told:
         return told == ["off", "off"]
-    error, row, _ = yield from _run(_WRITABLE_QUERY)
+    error, rows, _ = yield from _run(_WRITABLE_QUERY)
     if error is not None:
         raise refusal(error)
-    return row[6:] == b"t"
+    return bool(rows) and rows[-1][6:] == b"t"
 
 
 def cancel(state: PostgresState, tls: str, *, direct_tls: bool) -> Conversation[None]:
