@@ -194,6 +194,15 @@ class TooManyClients(LimitExceeded):
     told_as = ProblemCode.TOO_MANY_CLIENTS
 
 
+class TooFast(LimitExceeded):
+    """More new connections than `limits.max_connections_per_second`."""
+
+    code = "client.too_fast"
+    retryable = True
+    public_text = "Too many new client connections."
+    told_as = ProblemCode.TOO_FAST
+
+
 class LoginTimeout(LimitExceeded):
     """The login took longer than `limits.login_timeout`."""
 

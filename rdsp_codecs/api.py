@@ -57,6 +57,7 @@ class Offer:
         max_login_bytes: the largest frame before login.
         end_point: the hash of our certificate that "tls-server-end-point" binds to (RFC 5929); b"": channel binding
             cannot be offered.
+        refusal: nobody is let in: whoever wants to log in is told this, before any proof is asked for.
     """
 
     tls: bool
@@ -69,6 +70,7 @@ class Offer:
     default_database: str = ""
     max_login_bytes: int = 65536
     end_point: bytes = b""
+    refusal: Problem | None = None
 
 
 @attrs.frozen

@@ -15,6 +15,7 @@ class ProblemCode(Enum):
     POOL_CLOSED = "pool.closed"
     TOO_MANY_WAITERS = "pool.too_many_waiters"
     TOO_MANY_CLIENTS = "client.too_many"
+    TOO_FAST = "client.too_fast"
     AUTH_FAILED = "client.auth_failed"
     AUTH_METHOD_REFUSED = "client.auth_method_refused"
     TLS_REQUIRED = "client.tls_required"

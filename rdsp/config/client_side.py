@@ -95,6 +95,17 @@ class Limits:
     max_client_connections: int = setting(
         Whole(1, 1_000_000, "connections"), 10_000, "The most client connections at once."
     )
+    max_connections_per_second: int = setting(
+        Whole(0, 1_000_000, "connections"),
+        0,
+        "How many new client connections may come in a second; who comes beyond that and `connection_burst` is "
+        "refused before its password is looked at. Cancel requests do not count. 0: any number.",
+    )
+    connection_burst: int = setting(
+        Whole(1, 1_000_000, "connections"),
+        100,
+        "How many may come at once after a pause, where `max_connections_per_second` is set.",
+    )
     login_timeout: float = setting(
         Duration(0.1, 3600), 30.0, "How long a client's login may take, TLS included.", Reload.NEW_SESSIONS
     )

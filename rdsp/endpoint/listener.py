@@ -5,7 +5,6 @@ It counts connections and refuses what is over the hard limit; who may log in is
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -14,11 +13,15 @@ import attrs
 import trio
 
 from rdsp.config.addresses import Address
-from rdsp.config.model import Proxy, Tcp
-from rdsp.net.sockets import UnixListener, tune, unix_peer
+from rdsp.config.model import Proxy
+from rdsp.endpoint.arrival import receive_client
+from rdsp.endpoint.rate import Rate
+from rdsp.net.sockets import UnixListener
 from rdsp.net.transport import SocketTransport, is_resource_trouble
 from rdsp.session.context import SessionContext
 from rdsp.session.run import serve_client
+from rdsp_codecs.errors import PeerClosed, WireError
+from rdsp_codecs.problems import Problem, ProblemCode
 
 BACKLOG: Final = 4096
 _HEADROOM: Final = 1000
@@ -87,6 +90,7 @@ class Endpoint:
         self._context = context
         self._doors = doors
         self._connected = 0
+        self._rate = Rate()
         self._accepting = trio.CancelScope()
         self.emptied = trio.Event()
 
@@ -139,24 +143,42 @@ class Endpoint:
             clients.start_soon(self._serve, sock)
 
     async def _serve(self, sock: socket.socket) -> None:
+        """One accepted socket to its end."""
+        context, since = self._context, trio.current_time()
+        limits = context.settings.limits
+        admitted = self._rate.admits(since, limits.max_connections_per_second, limits.connection_burst)
+        refusal = None if admitted else Problem(ProblemCode.TOO_FAST, str(limits.max_connections_per_second))
         try:
-            transport = _transport(sock, self._context.settings.client_tcp)
-        except OSError:
-            sock.close()  # gone already
-            self._connected -= 1
-            return
-        try:
-            await serve_client(self._context, transport)
+            transport = await self._receive(sock, since + limits.login_timeout)
+            if transport is not None:
+                was_client = await serve_client(context, transport, since, refusal)
+                if admitted and not was_client:
+                    self._rate.uncount()
         finally:
             self._connected -= 1
 
+    async def _receive(self, sock: socket.socket, deadline: float) -> SocketTransport | None:
+        """The client's transport; None: it is closed, and reported if it was not simply gone."""
+        context = self._context
+        try:
+            with trio.fail_at(deadline):
+                return await receive_client(sock, context.settings)
+        except (OSError, PeerClosed):
+            sock.close()  # gone already
+        except trio.TooSlowError:
+            self._turn_away(sock, Problem(ProblemCode.LOGIN_TIMEOUT))
+        except WireError as error:
+            self._turn_away(sock, Problem(ProblemCode.PROTOCOL_VIOLATION, str(error)))
+        except BaseException:
+            sock.close()
+            raise
+        return None
 
-def _transport(sock: socket.socket, settings: Tcp) -> SocketTransport:
-    if sock.family == socket.AF_UNIX:
-        return SocketTransport(sock, unix_peer(sock), local=True)
-    host, port = sock.getpeername()[:2]
-    tune(sock, settings)
-    address = ipaddress.ip_address(host.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return SocketTransport(sock, name, local=mapped.is_loopback)
+    def _turn_away(self, sock: socket.socket, problem: Problem) -> None:
+        """Without a word, as the PROXY protocol demands it: who did not say on whose behalf it comes is nobody."""
+        try:
+            name = str(sock.getpeername()[0]) if sock.family != socket.AF_UNIX else "unix"
+        except OSError:
+            name = "unknown"
+        sock.close()
+        self._context.observers.refused(self._context.settings.name, name, problem, "")

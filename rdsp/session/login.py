@@ -19,11 +19,14 @@ from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.questions import Admit, Derive, Secrets, Welcome
 
 
-async def greet(context: SessionContext, transport: Transport, number: int, secret: bytes) -> Greeting:
+async def greet(
+    context: SessionContext, transport: Transport, number: int, secret: bytes, refusal: Problem | None = None
+) -> Greeting:
     """Let a client in, or turn it away.
 
     Arguments:
         number, secret: the connection id and cancel secret it will be told.
+        refusal: what it is told instead, as soon as it has said that it wants to log in.
 
     The client may have entered its pool: at its end, the caller has it `leave`.
 
@@ -41,6 +44,7 @@ async def greet(context: SessionContext, transport: Transport, number: int, secr
         auth_methods=settings.auth_methods,
         default_database=settings.target.database or "",
         max_login_bytes=settings.limits.max_login_bytes,
+        refusal=refusal,
         end_point=tls.end_point if tls is not None else b"",
     )
 

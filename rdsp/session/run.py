@@ -30,16 +30,27 @@ from rdsp_codecs.transaction import Transaction
 
 _LAST_WORDS_TIMEOUT: Final = 5.0
 _LOOK_AGAIN: Final = 1.0
+_CANCEL_REQUEST: Final = SessionEnd("cancel request", "client", "")
 
 
-async def serve_client(context: SessionContext, transport: Transport) -> None:
-    """Serve one client connection to its end. Raises nothing but cancellation; the transport is closed after it."""
+async def serve_client(
+    context: SessionContext, transport: Transport, since: float | None = None, refusal: Problem | None = None
+) -> bool:
+    """Serve one client connection to its end. Raises nothing but cancellation; the transport is closed after it.
+
+    Arguments:
+        since: when it was accepted, on Trio's clock; None: now. The time for its login counts from then.
+        refusal: whoever wants to log in is told this.
+
+    Returns False when it brought a cancel request and no client.
+    """
+    since = trio.current_time() if since is None else since
     number = context.registry.new_id()
     observers = context.observers
     observers.session_started(number, context.settings.name, transport.peer)
     end = SessionEnd("the proxy stopped", "proxy", "")
     try:
-        end = await _serve(context, transport, number)
+        end = await _serve(context, transport, number, since, refusal)
     except CodecError as error:
         end = SessionEnd("the client broke off or broke the protocol", "client", str(error))
     except Exception as error:  # noqa: BLE001 - the fence around a session: one fault must not reach the others
@@ -48,16 +59,19 @@ async def serve_client(context: SessionContext, transport: Transport) -> None:
         transport.close()
         context.pool.leave(transport)
         observers.session_ended(number, end)
+    return end is not _CANCEL_REQUEST
 
 
-async def _serve(context: SessionContext, transport: Transport, number: int) -> SessionEnd:
+async def _serve(
+    context: SessionContext, transport: Transport, number: int, since: float, refusal: Problem | None
+) -> SessionEnd:
     secret = context.registry.new_secret()
     greeting = None
-    with trio.move_on_after(context.settings.limits.login_timeout) as scope:
+    with trio.move_on_at(since + context.settings.limits.login_timeout) as scope:
         context.counters.logins += 1
         try:
             await context.credentials.work_ahead(context.derive, context.mock_salt_key)
-            greeting = await greet(context, transport, number, secret)
+            greeting = await greet(context, transport, number, secret, refusal)
         except (WireError, UnicodeError) as error:
             # An error about a text shows a piece of it, and it may be a password.
             told = "a text of the login is not UTF-8" if isinstance(error, UnicodeError) else str(error)
@@ -73,7 +87,7 @@ async def _serve(context: SessionContext, transport: Transport, number: int) -> 
     match greeting:
         case CancelAsked(wanted, key):
             await _pass_cancel(context, wanted, key)
-            return SessionEnd("cancel request", "client", "")
+            return _CANCEL_REQUEST
         case Turned(refusal, user):
             if refusal is not None:
                 context.observers.refused(context.settings.name, transport.peer, refusal, user)

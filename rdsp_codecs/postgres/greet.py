@@ -34,6 +34,8 @@ def greet(offer: Offer) -> Conversation[Greeting]:
             return cancel_request(body)
         login = yield from read_login(offer, code, body, encrypted=encrypted)
         user = login.user
+        if offer.refusal is not None:
+            raise Refused(offer.refusal)
         inbox.loosen()
         final = b""
         if not (offer.open_to_local and offer.local):

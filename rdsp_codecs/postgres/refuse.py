@@ -17,6 +17,7 @@ TEXTS: Final[dict[ProblemCode, tuple[str, str]]] = {
     _P.POOL_CLOSED: ("57P01", "terminating connection due to administrator command"),
     _P.TOO_MANY_WAITERS: ("53300", "Too many requests are waiting for a database connection."),
     _P.TOO_MANY_CLIENTS: ("53300", "The maximum number of client connections to the proxy exceeded {}."),
+    _P.TOO_FAST: ("53300", "Rate of connection to proxy exceeded {}."),
     _P.AUTH_FAILED: ("28P01", 'password authentication failed for user "{}"'),
     _P.AUTH_METHOD_REFUSED: ("28000", "RDS Proxy supports only IAM, MD5, or SCRAM authentication."),
     _P.TLS_REQUIRED: ("28000", "This RDS Proxy requires TLS connections."),

@@ -84,7 +84,7 @@ async def test_facts_of_logins_that_fail_are_not_kept(clock: MockClock) -> None:
 async def test_the_endpoint_follows_a_reload_of_its_limit(monkeypatch: Any) -> None:
     """Real sockets: who comes in over the limit of the moment is turned away."""
 
-    async def enter(context: Any, transport: Any) -> None:
+    async def enter(context: Any, transport: Any, *_: Any) -> None:
         context.pool.enter(transport, "key", lambda: KeyFacts("u", "d", {}))
         try:
             await transport.wait_readable()
