@@ -146,16 +146,17 @@ def _message(inbox: Inbox) -> Generator[Any, Any, tuple[bytes, bytes]]:
 
 
 def refusal(body: bytes) -> LoginRefused:
-    """A server's ErrorResponse as an exception."""
+    """A server's ErrorResponse as an exception; its bytes go on to a client only when they are a whole one."""
     fields = m.read_fields(body)
     code = fields.get("C", "")
+    whole = body.endswith(b"\0\0") and b"\0\0" not in body[:-2] and len(code) == 5 and {"S", "M"} <= fields.keys()
     return LoginRefused(
         code,
         fields.get("M", "the server refused the login"),
         transient=code in TRANSIENT,
         own_limit=code == "53300" and fields.get("R") in _OWN_LIMIT,
         elsewhere=code in _NOT_NOW,
-        raw=m.message(b"E", body),
+        raw=m.message(b"E", body) if whole else b"",
     )
 
 

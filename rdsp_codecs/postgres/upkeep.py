@@ -18,10 +18,11 @@ from rdsp_codecs.steps import Conversation, Receive, Send
 from rdsp_codecs.transaction import Transaction
 
 _MAX_MESSAGE: Final = 1 << 24
+# Operators by their schema, too: the search_path of a client's start-up parameters holds here, and may lead to its own.
 _LIMIT_QUERY: Final = (
     "SELECT pg_catalog.current_setting('max_connections')::int"
-    " - pg_catalog.current_setting('superuser_reserved_connections')::int"
-    " - coalesce(pg_catalog.current_setting('reserved_connections', true)::int, 0)"
+    " OPERATOR(pg_catalog.-) pg_catalog.current_setting('superuser_reserved_connections')::int"
+    " OPERATOR(pg_catalog.-) coalesce(pg_catalog.current_setting('reserved_connections', true)::int, 0)"
 )
 
 _WRITABLE_QUERY: Final = (

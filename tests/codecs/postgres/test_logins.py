@@ -433,9 +433,22 @@ def test_a_servers_nonce_must_extend_ours(nonce: bytes) -> None:
 
 
 def test_an_error_without_a_code_is_survived() -> None:
-    """CVE-2026-6665."""
-    with pytest.raises(LoginRefused):
-        _server_says(b"E" + struct.pack(">I", 5) + b"\0")
+    """CVE-2026-6665. What is no whole error is not handed on to a client either."""
+    for body in (
+        b"\0",
+        b"",
+        b"SFATAL\0Mno\0\0",
+        b"SFATAL\0C28000\0Mno",
+        b"SFATAL\0C28000\0\0",
+        b"SFATAL\0C28000\0\0Mno\0\0",
+    ):
+        with pytest.raises(LoginRefused) as refused:
+            _server_says(b"E" + struct.pack(">I", 4 + len(body)) + body)
+        assert refused.value.raw == b""
+    whole = b"SFATAL\0C28000\0Mno\0\0"
+    with pytest.raises(LoginRefused) as refused:
+        _server_says(b"E" + struct.pack(">I", 4 + len(whole)) + whole)
+    assert refused.value.raw.endswith(whole)
 
 
 def test_tls_that_is_demanded_is_not_forgone() -> None:
