@@ -64,6 +64,25 @@ SWALLOWED_QUERY: Final = Owed(Kind.QUERY, swallow=True)
 SWALLOWED_SYNC: Final = Owed(Kind.SYNC, swallow=True)
 
 
+class Named:
+    """Note of a Bind: what the client calls the statement, for an error that names it."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: bytes) -> None:
+        self.name: Final = name
+
+
+def bind_reply(statement: Statement | None, name: bytes) -> Owed:
+    """What a Bind is owed; made once per statement and name."""
+    if statement is None or not name:
+        return BIND
+    entry = statement.bind_reply
+    if entry is None:
+        entry = statement.bind_reply = Owed(Kind.BIND, note=Named(name))
+    return entry
+
+
 class Replace:
     """Note of an owed reply that will be an error, made to fail by us: the client gets these bytes instead."""
 

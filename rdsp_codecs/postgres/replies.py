@@ -14,12 +14,21 @@ from rdsp_codecs.errors import WireError
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.asking import Question
-from rdsp_codecs.postgres.dialogue import KIND_NAMES, Dialogue, Kind, Learn, Replace
+from rdsp_codecs.postgres.dialogue import KIND_NAMES, Dialogue, Kind, Learn, Named, Replace
 from rdsp_codecs.postgres.refuse import shape_changed
 from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.resolving import FLUSH
 from rdsp_codecs.postgres.session_state import HARMLESS_TAG_HEADS, tag_pins
-from rdsp_codecs.postgres.statements import NO_ROWS, PREFIX, UNKNOWN, Statement, close_frame, failing_frame, shape_of
+from rdsp_codecs.postgres.statements import (
+    NO_ROWS,
+    PREFIX,
+    UNKNOWN,
+    Statement,
+    close_frame,
+    failing_frame,
+    frame,
+    shape_of,
+)
 from rdsp_codecs.postgres.syncing import Sync, Syncer
 from rdsp_codecs.postgres.unnamed import Put
 from rdsp_codecs.transaction import Transaction
@@ -31,6 +40,8 @@ _FATAL: Final = re.compile(rb"S[^\0]*\0V(?:FATAL|PANIC)\0").match
 """The first two fields of an ErrorResponse: severity as shown, and as it is."""
 _GONE: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C26000\0M[^\0]*" + PREFIX + rb"[0-9]+(?![0-9?])").match
 """Error 26000 about a statement of ours (and not about `NOBODY`)."""
+_MISFIT: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C08P01\0M[^\0]*?(" + PREFIX + rb"[0-9]+)(?![0-9?])").match
+"""Error 08P01 about parameters that do not fit a statement of ours, which it names."""
 _ABORTED: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C25P02\0").match
 _NOT_A_TEXT: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C22(?:021|P05)\0").match
 _ENDS: Final = frozenset({Kind.QUERY, Kind.FUNCTION, Kind.SYNC})
@@ -41,6 +52,14 @@ _SERVER_WIDE: Final = frozenset({"in_hot_standby", "is_superuser"})
 def _resumes(note: object) -> bool:
     """Whether the client's messages wait for the reply with this note."""
     return isinstance(note, Replace) or (isinstance(note, Learn) and note.resumes)
+
+
+def _with_clients_name(name: bytes, buffer: bytes, start: int, end: int) -> bytes | None:
+    """The error of a Bind, with the client's name for the statement where the server says ours."""
+    found = _MISFIT(buffer, start, end)
+    if found is None or int.from_bytes(buffer[start - 4 : start], "big") != end - start + 4:
+        return KEEP
+    return frame(b"E", buffer[start : found.start(1)] + name + buffer[found.end(1) : end])
 
 
 class Replies:
@@ -180,6 +199,8 @@ class Replies:
             d.prologue_failed = d.query_waits and head.swallow
         if was_copying:
             self._doubt(synced=synced)
+        if isinstance(head.note, Named):
+            return _with_clients_name(head.note.name, buffer, start, end)
         return head.note.error if isinstance(head.note, Replace) else KEEP
 
     def _own_query_failed(self, note: object, payload: bytes) -> bytes:

@@ -294,7 +294,7 @@ class Requests:
         server_name, prefix = self._resolver.resolve(given, statement)
         if server_name is None:
             return STOP
-        self._owe(owed.BIND)
+        self._owe(owed.bind_reply(statement, given))
         if server_name == given and not prefix:
             return KEEP
         size = total - 1 + len(server_name) - len(given)

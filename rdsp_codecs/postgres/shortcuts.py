@@ -131,7 +131,7 @@ class Shortcuts:
         d.kept += parse_bytes
         self._put = made = d.put(fresh)
         d.ledger.owe(Owed(Kind.PARSE, note=made, undo=made.skip))
-        self._owe(fresh, described=described)
+        self._owe(fresh, b"", described=described)
         return data
 
     def _bind(self, data: bytes, name: bytes, name_end: int, bound: int, *, described: bool) -> bytes | None:
@@ -153,16 +153,16 @@ class Shortcuts:
                 total = bound - 1 + len(server_name) - len(name)
                 data = b"".join((b"B", total.to_bytes(4, "big"), b"\0", server_name, data[name_end:]))
         self._put = None
-        self._owe(statement, described=described)
+        self._owe(statement, name, described=described)
         return data
 
-    def _owe(self, statement: Statement, *, described: bool) -> None:
+    def _owe(self, statement: Statement, name: bytes, *, described: bool) -> None:
         d = self._d
         d.extended = True
         statement.bound = True
         d.saw(statement.text or b"", HARMLESS)
         owe = d.ledger.owe
-        owe(owed.BIND)
+        owe(owed.bind_reply(statement, name))
         if described:
             owe(owed.DESCRIBE)
         owe(owed.EXECUTE)

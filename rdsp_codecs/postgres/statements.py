@@ -23,6 +23,7 @@ from rdsp_codecs.postgres.settings import KnownSettings
 from rdsp_codecs.postgres.unnamed import NOTHING, InSession, Put
 
 if TYPE_CHECKING:
+    from rdsp_codecs.ledger import Owed
     from rdsp_codecs.postgres.session_state import Verdict
     from rdsp_codecs.postgres.state import PostgresState
 
@@ -61,10 +62,12 @@ class Statement:
         assumed: the client was told that it is parsed on the word of another session's; its shape was not shown to it.
         bound: the client has bound it (so it was, or will be, executed).
         changed: it stands under the client's name on a pinned backend, and returns something else than it did.
+        bind_reply: what a Bind of it by its name is owed, once there was one.
     """
 
     __slots__ = (
         "assumed",
+        "bind_reply",
         "bound",
         "changed",
         "home",
@@ -88,6 +91,7 @@ class Statement:
         self.assumed = assumed
         self.bound = False
         self.changed = False
+        self.bind_reply: Owed | None = None
 
     def described(self, types: bytes, shape: bytes) -> None:
         """The server described the statement."""

@@ -53,6 +53,15 @@ PREPARED = (
         ),
     ),
     Script(
+        "parameters that do not fit are told of by the client's own name",
+        (38,),
+        (
+            says("A", parse("s1", "SELECT $1::int, $2::int"), SYNC),
+            says("A", bind("", "s1", (b"1",)), SYNC),
+            says("B", parse("other", "SELECT $1::int, $2::int"), bind("", "other", (b"1",)), SYNC),
+        ),
+    ),
+    Script(
         "a name twice in one batch",
         (38,),
         (says("A", parse("s1", "SELECT 1"), parse("s1", "SELECT 2"), SYNC), says("A", runs("s1"))),
