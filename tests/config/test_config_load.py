@@ -135,6 +135,17 @@ def test_the_engine_comes_from_its_name_its_family_or_the_url(read: Load, lines:
             "postgresql://h/d?sslmode=require&connect_timeout=7",
             Target(("h",), 5432, "d", tls="require", connect_timeout=7),
         ),
+        (
+            "postgresql://h?sslmode=require&sslnegotiation=direct&channel_binding=require&max_protocol_version=latest",
+            Target(
+                ("h",),
+                5432,
+                tls="require",
+                tls_negotiation="direct",
+                channel_binding="require",
+                max_protocol_version="latest",
+            ),
+        ),
     ],
 )
 def test_a_url_is_taken_apart_and_percent_decoded(read: Load, url: str, target: Target) -> None:
@@ -218,6 +229,16 @@ def test_the_command_lines_faults_have_its_options_as_paths(engines: Registry) -
         (
             f"{BASE}\nrequire_tls = true\n[proxies.tls]\nenabled = false",
             ["proxies[0].require_tls: cannot be true while tls.enabled is false"],
+        ),
+        (
+            f"{BASE}\ntarget.tls_negotiation = 'direct'",
+            [
+                'proxies[0].target.tls_negotiation: "direct" needs tls to be "require" or stricter, and it is "prefer"',
+            ],
+        ),
+        (
+            f"{BASE}\ntarget.tls = 'disable'\ntarget.channel_binding = 'require'",
+            ['proxies[0].target.channel_binding: "require" needs TLS, and tls is "disable"'],
         ),
         (f"{BASE}\n[[proxies.auth]]", ["proxies[0].auth[0]: is empty; give username and password, or secrets_folder"]),
         (

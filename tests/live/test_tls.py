@@ -43,7 +43,7 @@ def write_pair(folder: Path, pair: tuple[bytes, bytes]) -> None:
         os.replace(folder / f"{name}.new", folder / name)
 
 
-def certificate(folder: Path, key: Any, algorithm: Any, **signing: Any) -> tuple[bytes, bytes]:
+def certificate(key: Any, algorithm: Any, **signing: Any) -> tuple[bytes, bytes]:
     """A certificate for localhost with a key and signature of some kind."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -219,23 +219,23 @@ def test_nothing_in_clear_behind_an_ssl_request_is_taken_for_the_clients(
 
 # -- channel binding, whatever the certificate -----------------------------------------------------------------------------
 
-KINDS: dict[str, Callable[[Path], tuple[bytes, bytes]]] = {
-    "RSA, SHA-256": lambda f: certificate(f, rsa.generate_private_key(65537, 2048), hashes.SHA256()),
-    "RSA, SHA-512": lambda f: certificate(f, rsa.generate_private_key(65537, 2048), hashes.SHA512()),
-    "ECDSA, SHA-384": lambda f: certificate(f, ec.generate_private_key(ec.SECP384R1()), hashes.SHA384()),
+KINDS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
+    "RSA, SHA-256": lambda: certificate(rsa.generate_private_key(65537, 2048), hashes.SHA256()),
+    "RSA, SHA-512": lambda: certificate(rsa.generate_private_key(65537, 2048), hashes.SHA512()),
+    "ECDSA, SHA-384": lambda: certificate(ec.generate_private_key(ec.SECP384R1()), hashes.SHA384()),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_login_is_bound_to_certificates_of_any_kind(postgres17: TestServer, tmp_path: Path, kind: str) -> None:
-    write_pair(tmp_path, KINDS[kind](tmp_path))
+    write_pair(tmp_path, KINDS[kind]())
     with ProxyProcess(configured(tmp_path, postgres17.target())) as proxy:
         with connect(proxy.port, sslmode="require", channel_binding="require") as client:
             assert client.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_certificate_that_binds_to_nothing_serves_without(postgres17: TestServer, tmp_path: Path) -> None:
-    write_pair(tmp_path, certificate(tmp_path, ed25519.Ed25519PrivateKey.generate(), None))
+    write_pair(tmp_path, certificate(ed25519.Ed25519PrivateKey.generate(), None))
     with ProxyProcess(configured(tmp_path, postgres17.target())) as proxy:
         with connect(proxy.port, sslmode="require", channel_binding="disable") as client:
             assert client.execute("SELECT 1").fetchone() == (1,)
