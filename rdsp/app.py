@@ -140,6 +140,7 @@ def relay_policy(settings: Proxy) -> RelayPolicy:
         max_frame=settings.limits.max_frame_bytes,
         max_held=settings.limits.max_held_bytes,
         max_prepared_statements=settings.target_group.max_prepared_statements,
+        max_session_statements=settings.limits.max_session_statements,
         has_init_query=bool(settings.target_group.init_query),
         debug_text=settings.debug_logging,
         pinning_filters=frozenset(settings.target_group.session_pinning_filters),

@@ -239,6 +239,15 @@ class LifetimeOver(LimitExceeded):
     told_as = ProblemCode.LIFETIME_OVER
 
 
+class TooManyStatements(LimitExceeded):
+    """The session has `limits.max_session_statements` prepared statements."""
+
+    code = "client.too_many_statements"
+    public_text = "The session has too many prepared statements."
+    told_as = ProblemCode.TOO_MANY_STATEMENTS
+    fatal = False
+
+
 class FrameTooBig(LimitExceeded):
     """A client's frame, or what must be held of it, is over its limit."""
 

@@ -15,6 +15,18 @@ class WireError(CodecError):
     """The peer sent bytes that break its protocol, or a frame over a limit."""
 
 
+class FrameTooBig(WireError):
+    """A frame that is legal, and over the limit that was set.
+
+    Attributes:
+        limit: bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a frame of more than {limit} bytes")
+        self.limit = limit
+
+
 class PeerClosed(CodecError):
     """The peer closed its side while a conversation waited for bytes (thrown into the generator by its driver)."""
 

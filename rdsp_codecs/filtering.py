@@ -30,6 +30,7 @@ class ChunkFilter:
         "_header",
         "_judge",
         "_limits",
+        "_max_frame",
         "_max_whole",
         "_needed",
         "_owed",
@@ -37,6 +38,7 @@ class ChunkFilter:
         "_tag_at",
         "_tail",
         "_tail_size",
+        "_wrong_length",
         "interest",
         "out",
     )
@@ -49,6 +51,8 @@ class ChunkFilter:
         self._scan = compile_scanner(framing)
         self._header = framing.header
         self._limits = framing.limits()
+        self._max_frame = framing.max_frame
+        self._wrong_length = framing.wrong_length
         self._tag_at = framing.tag_at
         self._max_whole = max_whole
         self._tail: list[bytes] = []
@@ -86,6 +90,8 @@ class ChunkFilter:
         """Raises `WireError` for a frame that may not be: of no known kind, or longer than its kind can be."""
         limit = self._limits[tag]
         if total > limit:
+            if limit == self._max_frame:
+                raise self._wrong_length(total)
             msg = "invalid message length" if limit else f"invalid frontend message type {tag}"
             raise WireError(msg)
 

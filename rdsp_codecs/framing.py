@@ -10,6 +10,8 @@ from typing import Final
 
 import attrs
 
+from rdsp_codecs.errors import FrameTooBig, WireError
+
 PASS: Final = 0
 """Interest of a tag: forward the frame in whatever pieces it comes; it is never looked at."""
 WHOLE: Final = 1
@@ -38,7 +40,8 @@ class Framing:
         full: a payload of this length is continued in the next frame; 0: there is no such rule.
         more_at: offset of a flag byte; -1: there is no such rule.
         more_mask: the frame is the last of its message when this bit is set.
-        max_frame: bytes; a longer frame is a `WireError`.
+        max_frame: bytes; a longer frame is a `WireError`, and a `FrameTooBig` where the protocol allows it.
+        largest: bytes of the longest frame that the protocol allows.
         short_tags: kinds of frames that are never longer than `short_frame` bytes.
         wrong_tags: kinds of frames that there are not.
     """
@@ -53,6 +56,7 @@ class Framing:
     more_at: int = -1
     more_mask: int = 0
     max_frame: int = 1 << 30
+    largest: int = 1 << 30
     short_tags: bytes = b""
     short_frame: int = 0
     wrong_tags: bytes = b""
@@ -65,6 +69,12 @@ class Framing:
         for tag in self.wrong_tags:
             result[tag] = 0
         return result
+
+    def wrong_length(self, total: int) -> WireError:
+        """The error for a frame whose length is under `minimum` or over `max_frame`."""
+        if self.max_frame < total <= self.largest:
+            return FrameTooBig(self.max_frame)
+        return WireError(f"frame length {total} is not in {self.minimum}..{self.max_frame}")
 
     @property
     def minimum(self) -> int:

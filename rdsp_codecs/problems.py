@@ -26,6 +26,7 @@ class ProblemCode(Enum):
     PROTOCOL_VIOLATION = "client.protocol_violation"
     UNSUPPORTED = "client.unsupported"
     FRAME_TOO_BIG = "client.frame_too_big"
+    TOO_MANY_STATEMENTS = "client.too_many_statements"
     STATE_CHANGED = "client.state_changed"
     SHUTTING_DOWN = "proxy.shutting_down"
     INTERNAL = "proxy.internal"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from rdsp_codecs.errors import WireError
 from rdsp_codecs.framing import Framing
 
 Scanner = Callable[[bytes, int, int, bytes], tuple[int, int]]
@@ -42,8 +41,7 @@ def compile_scanner(framing: Framing) -> Scanner:
         while position <= last:
             total = (unpack(buffer, position + at)[0] >> shift & mask) + adds
             if total < minimum or total > maximum:
-                msg = f"frame length {total} is not in {minimum}..{maximum}"
-                raise WireError(msg)
+                raise framing.wrong_length(total)
             if interest[buffer[position + tag_at]]:
                 return position, total
             position += total

@@ -136,6 +136,13 @@ class Limits:
     max_login_bytes: int = setting(
         Size(256, 1 << 20), 65536, "The largest protocol message before login is over.", Reload.NEW_SESSIONS
     )
+    max_session_statements: int = setting(
+        Whole(1, 10_000_000, "statements"),
+        200_000,
+        "How many named prepared statements one session may have. The proxy keeps their texts, since they follow the "
+        "session; one more is refused, and the session lives on.",
+        Reload.NEW_SESSIONS,
+    )
     max_held_bytes: int = setting(
         Size(1 << 10, 1 << 31),
         16 << 20,

@@ -24,7 +24,7 @@ from rdsp.session.login import facts_of, greet
 from rdsp.session.machine import State
 from rdsp.session.splice import Splice
 from rdsp_codecs.api import CancelAsked, ClientLogin, Turned
-from rdsp_codecs.errors import CodecError, PeerClosed, WireError
+from rdsp_codecs.errors import CodecError, FrameTooBig, PeerClosed, WireError
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
 
@@ -403,6 +403,8 @@ class Session:
             await self._part(Problem(ProblemCode.INTERNAL), "proxy")
             raise fault
         if not splice.fault_of_server:
+            if isinstance(fault, FrameTooBig):
+                return await self._part(Problem(ProblemCode.FRAME_TOO_BIG, str(fault.limit)), "client")
             return await self._part(Problem(ProblemCode.PROTOCOL_VIOLATION, str(fault)), "client")
         backend, splice.backend = splice.backend, None
         if backend is not None:

@@ -28,6 +28,7 @@ TEXTS: Final[dict[ProblemCode, tuple[str, str]]] = {
     _P.PROTOCOL_VIOLATION: ("08P01", "{}"),
     _P.UNSUPPORTED: ("0A000", "Feature not supported: {}"),
     _P.FRAME_TOO_BIG: ("54000", "A message of the client exceeds {} bytes."),
+    _P.TOO_MANY_STATEMENTS: ("53400", "This session has {} prepared statements, and the proxy keeps no more."),
     _P.STATE_CHANGED: ("0A000", "cached plan must not change result type"),
     _P.SHUTTING_DOWN: ("57P01", "terminating connection due to administrator command"),
     _P.INTERNAL: ("XX000", "Unknown error."),
@@ -52,6 +53,11 @@ def duplicate_statement(name: bytes) -> bytes:
     # The name goes back in the client's encoding, whatever that is.
     text = f'prepared statement "{name.decode("utf-8", "surrogateescape")}" already exists'
     return messages.error("ERROR", "42P05", text, F="prepare.c", R="StorePreparedStatement")
+
+
+def too_many_statements(limit: int) -> bytes:
+    """The session has as many prepared statements as it may have."""
+    return refuse(Problem(ProblemCode.TOO_MANY_STATEMENTS, str(limit), fatal=False))
 
 
 def sequence_memory_lost() -> bytes:

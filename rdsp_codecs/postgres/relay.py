@@ -336,7 +336,9 @@ class PostgresRelay:
         d = self._d
         if self._held[0][0] != _PARSE or d.native or self._skip_to_sync or not self._client.empty:
             return False
-        parsed = parsed_alone(b"".join(self._held), d.statements, d.shared, self._inspect)
+        parsed = parsed_alone(
+            b"".join(self._held), d.statements, d.shared, self._inspect, d.policy.max_session_statements
+        )
         if parsed:
             self._held.clear()
             self._held_size = 0

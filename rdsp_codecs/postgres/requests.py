@@ -14,7 +14,7 @@ from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import Dialogue, Kind, Learn, Replace
-from rdsp_codecs.postgres.refuse import duplicate_statement, sequence_memory_lost, shape_changed
+from rdsp_codecs.postgres.refuse import duplicate_statement, sequence_memory_lost, shape_changed, too_many_statements
 from rdsp_codecs.postgres.resolving import FLUSH, Resolver
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, function_pins
 from rdsp_codecs.postgres.statements import (
@@ -54,6 +54,7 @@ class Requests:
         self._book = dialogue.statements
         self._owe = dialogue.ledger.owe
         self._most_kept = dialogue.policy.max_held // 2
+        self._most_named = dialogue.policy.max_session_statements
         self._undescribed: tuple[bytes, Statement] | None = None
         self._fresh_unnamed: Statement | None = None
         """The unnamed statement when its Parse is in the batch that goes out now."""
@@ -205,6 +206,8 @@ class Requests:
         if statement.verdict.needs_native_names and self._heed(statement.verdict):
             return STOP
         d.extended = True
+        if name and len(self._book.named) >= self._most_named and name not in self._book.named:
+            return self._parse_in_vain(too_many_statements(self._most_named), statement)
         if d.native and name:
             # Should the server refuse it, the name means what it meant, and is judged so.
             self._owe(Owed(Kind.PARSE, undo=self._book.name(name, statement)))
@@ -215,7 +218,7 @@ class Requests:
             self._parse_unnamed(statement)
             return KEEP
         if name in self._book.named:
-            return self._parse_again(buffer[start + 5 : name_end], statement)
+            return self._parse_in_vain(duplicate_statement(buffer[start + 5 : name_end]), statement)
         state = self._backend()
         statement.home, statement.home_name = state.epoch, new_name(state)
         self._owe(Owed(Kind.PARSE, undo=self._book.name(name, statement)))
@@ -253,10 +256,10 @@ class Requests:
         made = self._d.put(statement)
         self._owe(Owed(Kind.PARSE, note=made, undo=made.skip))
 
-    def _parse_again(self, name: bytes, statement: Statement) -> bytes:
-        """A name that exists. The server first analyses the text, and only then refuses the name: so do we."""
+    def _parse_in_vain(self, words: bytes, statement: Statement) -> bytes:
+        """A name that exists, or is one too many. The server first analyses the text, and then refuses: so do we."""
         state = self._backend()
-        refusal = Owed(Kind.BIND, note=Replace(duplicate_statement(name)))
+        refusal = Owed(Kind.BIND, note=Replace(words))
         if statement.text is None:
             self._owe(refusal)
             return failing_frame()

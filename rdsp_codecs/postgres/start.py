@@ -10,7 +10,7 @@ from collections.abc import Generator
 from typing import Any, Final
 
 from rdsp_codecs.api import CancelAsked, ClientLogin, Greeting, Offer
-from rdsp_codecs.conversation import Inbox, bounded
+from rdsp_codecs.conversation import Inbox
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.postgres import messages as m
 from rdsp_codecs.postgres.refuse import refuse
@@ -55,7 +55,8 @@ def first_packet(offer: Offer, inbox: Inbox) -> Steps:
         size = m.integer((yield from inbox.take(4)))
         if not 8 <= size <= _START_UP_LIMIT:
             raise silent("invalid length of startup packet")
-        bounded(size, 8, offer.max_login_bytes)
+        if size > offer.max_login_bytes:
+            raise Refused(Problem(ProblemCode.FRAME_TOO_BIG, str(offer.max_login_bytes)))
         packet = yield from inbox.take(size - 4)
         code = m.integer(packet)
         # Which request may follow which is the server's affair (backend_startup.c, ProcessStartupPacket).

@@ -204,10 +204,10 @@ class StatementBook(InSession):
         statement.home, statement.home_name = None, b""
 
 
-def parsed_alone(data: bytes, book: StatementBook, shared: SharedStatements, inspect: Inspect) -> int:
+def parsed_alone(data: bytes, book: StatementBook, shared: SharedStatements, inspect: Inspect, most: int) -> int:
     """How many Parse messages `data` holds, when it is nothing but those, and a Sync: new names, and known texts.
 
-    Then the names are the book's from now on. 0 when it is anything else.
+    Then the names are the book's from now on, `most` at most. 0 when it is anything else.
     """
     found: dict[bytes, Statement] = {}
     at, end = 0, len(data) - 5
@@ -226,6 +226,8 @@ def parsed_alone(data: bytes, book: StatementBook, shared: SharedStatements, ins
             return 0
         found[name] = statement
         at += size
+    if len(book.named) + len(found) > most:
+        return 0
     book.named.update(found)
     return len(found)
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsp_codecs.errors import WireError
+from rdsp_codecs.errors import FrameTooBig, WireError
 from rdsp_codecs.filtering import HEAD_BYTES, ChunkFilter
 from rdsp_codecs.framing import Framing, interest
+from rdsp_codecs.postgres.framing import client_framing
 from rdsp_codecs.verdicts import DROP, KEEP, STOP
 
 
@@ -163,3 +164,17 @@ def test_garbage_is_a_wire_error_or_passes_but_is_never_lost_or_doubled(data: by
     except WireError:
         return
     assert b"".join(out) + filter_.take() == data
+
+
+def test_a_legal_frame_over_the_limit_is_told_from_a_broken_length() -> None:
+    """Whatever its kind, and however little of it is there."""
+    framing = client_framing(100)
+    for tag in b"QdPS":
+        for length, kind in [(101, FrameTooBig), (1 << 29, FrameTooBig), ((1 << 31) - 1, WireError), (3, WireError)]:
+            passing = ChunkFilter(framing, bytes(256), judge, [], 100)
+            judging = ChunkFilter(framing, bytes([1]) * 256, judge, [], 100)
+            for filtering in (passing, judging):
+                with pytest.raises(WireError) as caught:
+                    filtering.push(bytes([tag]) + length.to_bytes(4, "big"))
+                assert type(caught.value) is kind
+                assert getattr(caught.value, "limit", 100) == 100
