@@ -42,8 +42,6 @@ _BEGINS: Final = b"QPB"
 _TERMINATE: Final = ord("X")
 _PARSE: Final = ord("P")
 _READY_IDLE: Final = b"Z\0\0\0\5I"
-_MOST_TRIES: Final = 3
-"""So many backends may refuse the session's state; then its request is refused in the server's words."""
 _MAX_REPLY: Final = 1 << 20
 _PARSED: Final = b"1\0\0\0\4"
 _COPY_TAGS: Final = b"dcf"
@@ -74,7 +72,6 @@ class PostgresRelay:
         "_shortcuts",
         "_skip_to_sync",
         "_syncer",
-        "_tries",
         "pins",
         "refused",
         "to_client",
@@ -104,7 +101,6 @@ class PostgresRelay:
         self._held_size = 0
         self._held_needed = 0
         self._skip_to_sync = False
-        self._tries = 0
         self.refused = b""
         dialogue.login = who.user.encode("utf-8", "surrogateescape")[:NAME_BYTES]
         dialogue.told = who.welcome.parameters if who.welcome else {}
@@ -302,10 +298,9 @@ class PostgresRelay:
         if not d.ledger.empty:
             return signals
         error, d.unfit = d.unfit, b""
-        self._tries += 1
-        if self._tries < _MOST_TRIES:
+        if not self._syncer.fresh:
+            # Something of its past is in the way (temp_buffers behind a temporary table): a new one has none.
             return signals | moves.UNFIT
-        self._tries = 0
         self.refused = frame(b"E", error)
         return signals | moves.UNFIT
 
@@ -315,7 +310,6 @@ class PostgresRelay:
         # Ours that are owed already stand in front of the client's.
         self.to_server += d.injected
         d.injected.clear()
-        self._tries = 0
         return self._release_held()
 
     # -- borrowing ------------------------------------------------------------------------------------------------

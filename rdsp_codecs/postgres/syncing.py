@@ -58,12 +58,15 @@ class Syncer:
         self._d = dialogue
         self._texts = texts
         self._to_client = to_client
+        self.fresh = False
+        """The backend had no session before."""
 
     # -- at the borrow --------------------------------------------------------------------------------------------
 
     def begin(self, state: PostgresState) -> None:
         """A backend was borrowed: what it lacks goes out in front of the client's messages."""
         d = self._d
+        self.fresh = state.last_user is None
         if d.settings is None:
             d.settings = d.baseline = d.shared.settings.of(state.baseline.statements)
         if state.settings is not d.settings:
