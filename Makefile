@@ -9,7 +9,7 @@ DURATION ?=
 # How many clients the demo has; without it, its own default.
 CLIENTS ?=
 
-.PHONY: help demo test test-servers check format docs bench bench-quick generate lock clean debian debian-bench
+.PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick generate lock clean debian debian-bench
 help:
 	@echo "make demo [DURATION=5]   an embedded PostgreSQL, the proxy and 500 clients"
 	@echo "make test                checks, documentation and tests (under 15 minutes)"
@@ -18,6 +18,7 @@ help:
 	@echo "make format              formats, and fixes what the linter can fix"
 	@echo "make generate            writes the generated reference pages"
 	@echo "make docs                the documentation, into docs/_build/html"
+	@echo "make wheel               dist/*.whl, with the compiled modules where there is a C compiler"
 	@echo "make bench               against PgBouncer and a direct connection; make bench-quick is shorter"
 	@echo "make lock                constraints.txt with the newest versions that pyproject.toml allows"
 	@echo "make clean               removes the environment and everything that was made"
@@ -53,8 +54,25 @@ check: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(VENV)/bin/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
 
-test: check docs debian
+# What is compiled, for the tests and benchmarks of a working copy: it runs only with build/compiled on PYTHONPATH.
+COMPILED := build/compiled
+
+compiled: $(VENV)/.dev
+	@$(PY) scripts/compile.py $(COMPILED)
+
+wheel: compiled
+	rm -rf build/lib build/bdist.* dist
+	RDSP_COMPILED=$(abspath $(COMPILED)) $(VENV)/bin/pip wheel -q --no-deps --no-build-isolation -w dist .
+	@ls dist
+
+test: check docs debian test-compiled
 	$(PY) -m pytest -m "not matrix" tests
+
+# The tests of what is compiled, on the compiled modules; the others run on the written ones.
+test-compiled: compiled
+	@if [ -e $(COMPILED)/rdsp_compiled/sources.txt ]; then \
+	    set -x; RDSP_SCANNER=compiled PYTHONPATH=$(COMPILED) $(PY) -m pytest -q tests/codecs tests/pool tests/runtime; \
+	else echo "Not tested: the compiled modules." >&2; fi
 
 test-servers: $(VENV)/.dev debian
 	$(PY) -m pytest -m matrix tests

@@ -2,3 +2,5 @@
 
 `api` says what an engine offers; `postgres` is one. Nothing here waits, reads a clock or opens a socket.
 """
+
+import rdsp_codecs.choice  # noqa: F401 - before any module that may be compiled

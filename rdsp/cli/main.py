@@ -22,6 +22,7 @@ from rdsp.config.model import Config, Logging
 from rdsp.config.reference import json_schema, markdown
 from rdsp.config.rules import warnings
 from rdsp.errors import ConfigError, Fault, RdspError
+from rdsp_codecs.choice import CHOICE
 from rdsp_codecs.errors import PluginError
 from rdsp_codecs.registry import installed
 
@@ -37,9 +38,14 @@ def _version() -> str:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(_version(), "--version", prog_name="rdsp", message="%(prog)s %(version)s")
+@click.version_option(_version(), "--version", prog_name="rdsp", message=f"%(prog)s %(version)s ({CHOICE.name})")
 def cli() -> None:
     """A database proxy: many client connections share few database connections."""
+    if CHOICE.trouble:
+        click.echo(f"rdsp: {CHOICE.trouble}", err=True)
+        _exit(BAD_CONFIG)
+    if CHOICE.note:
+        click.echo(f"rdsp: warning: {CHOICE.note}; the written ones run, which are slower", err=True)
 
 
 @cli.command()

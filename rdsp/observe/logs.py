@@ -25,6 +25,7 @@ import structlog
 from rdsp.config.model import Logging
 from rdsp.observe.events import Observer, SessionEnd
 from rdsp.observe.lines import Gate, LineWriter
+from rdsp_codecs.choice import CHOICE
 from rdsp_codecs.pins import PinReason, PinUntil
 from rdsp_codecs.problems import Problem
 
@@ -141,7 +142,7 @@ class LogObserver(Observer):
     def ready(self, proxy: str, address: str, engine: str, target: str) -> None:
         """The ready line goes to stdout at once, where scripts wait for it: one line per address."""
         try:
-            print(f'rdsp: proxy "{proxy}" is ready on {address} ({engine}, target {target})', flush=True)
+            print(f'rdsp: proxy "{proxy}" is ready on {address} ({engine}, target {target}, {CHOICE.name})', flush=True)
         except (OSError, ValueError):
             # Whoever started the proxy has closed its stdout. That is no reason to stop logging.
             self._say("info", "ready", "The proxy is ready.", proxyEndpoint=proxy, address=address)

@@ -17,6 +17,7 @@ from rdsp.config.model import Logging, Reload
 from rdsp.observe.dispatch import Observers
 from rdsp.observe.events import SessionEnd
 from rdsp.observe.logs import LINES_PER_SECOND, LogObserver
+from rdsp_codecs.choice import CHOICE
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.problems import Problem, ProblemCode
 
@@ -154,7 +155,7 @@ def test_an_endless_name_is_cut(log: Log) -> None:
 
 def test_the_ready_line_goes_to_stdout_and_not_to_the_log(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
     log.observer.ready("default", "127.0.0.1:6432", "postgres", "db.internal:5432")
-    expected = 'rdsp: proxy "default" is ready on 127.0.0.1:6432 (postgres, target db.internal:5432)\n'
+    expected = f'rdsp: proxy "default" is ready on 127.0.0.1:6432 (postgres, target db.internal:5432, {CHOICE.name})\n'
     assert capsys.readouterr().out == expected
     assert log.lines() == []
 

@@ -180,7 +180,7 @@ def test_a_failure_is_forgotten_when_nobody_waits_and_its_pause_is_over() -> Non
     assert not book.wait("a", waiter, 30.1), "who comes back at once finds the pause going on"
     book.left(waiter, 30.2)
     book.tick(40.0)
-    assert not vars(book)["_waiters"].failing
+    assert not book._waiters.failing
     (opening,) = book.wait("a", waiter, 40.0)
     book.open_failed(opening.member, 40.0, OpenFailure.UNREACHABLE)
     assert book.next_deadline(40.0) == 40.1, "as after a first failure"

@@ -13,6 +13,7 @@ from rdsp.config.model import TargetGroup
 from rdsp.session.machine import TABLE
 from rdsp.session.splice import Splice
 from rdsp_codecs.postgres import messages as m
+from tests.compiled import looks_inside
 from tests.runtime.storm import Weather, storm
 from tests.runtime.world import proxy, simulate, world
 
@@ -85,6 +86,7 @@ async def test_without_waiting_every_user_gets_a_first_backend(clock: MockClock)
         await w.settle()
 
 
+@looks_inside
 def test_every_step_of_a_session_stands_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """The splice sets its state itself, for speed: whatever it does in a storm must be a row of the machine."""
     slot = vars(Splice)["state"]

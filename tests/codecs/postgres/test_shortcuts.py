@@ -19,6 +19,7 @@ from tests.codecs.postgres.model_proxy import WHO, Backend
 from tests.codecs.postgres.model_server import ModelServer
 from tests.codecs.postgres.model_words import World
 from tests.codecs.postgres.test_relay_properties import MUTATIONS, SEEDS, cut, end_of, mutated
+from tests.compiled import looks_inside
 from tests.servers import rawclient as w
 
 Turn = tuple[int, bytes]
@@ -154,6 +155,7 @@ def test_the_short_cuts_do_what_the_filters_do_with_garbage(
     assert ends[0] == ends[1]
 
 
+@looks_inside
 @pytest.mark.parametrize("described", [True, False])
 def test_whole_exchanges_really_take_the_short_cut(monkeypatch: pytest.MonkeyPatch, described: bool) -> None:
     lane = Shared(whole, RelayPolicy())
