@@ -85,6 +85,8 @@ class ClientLogin:
         tls: the client's side is encrypted.
         leftover: bytes that came behind the login; the relay's first input.
         welcome: what it was told about the server.
+        own_backend: what it speaks cannot be shared (PostgreSQL: replication): a backend is opened for it alone, as
+            the server makes it, and closed with it.
     """
 
     user: str
@@ -94,6 +96,7 @@ class ClientLogin:
     tls: bool
     leftover: bytes = b""
     welcome: Any = None
+    own_backend: bool = False
 
 
 @attrs.frozen
@@ -235,6 +238,9 @@ class Relay(Protocol):
         """Whether a request is under way: replies are owed, half a frame was forwarded in either direction, or the
         client has not ended what it began (PostgreSQL: no Sync yet). Such a backend cannot be another's.
         """
+
+    def endless(self) -> bool:
+        """Whether what runs now has no end of its own (a stream of replication): a session may be ended in it."""
 
     def owes(self) -> bool:
         """Whether the server will say more without a word of the client's: what a client that said good-bye still

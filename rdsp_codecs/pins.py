@@ -115,10 +115,11 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         "Use `INSERT ... RETURNING` instead of `currval` and `lastval`.",
     ),
     PinReason.REPLICATION: PinFacts(
-        "The session uses replication slots or origins.",
+        "The session replicates, or uses replication slots or origins.",
         ("postgres",),
         PinUntil.SESSION,
-        "Keep replication on connections of its own.",
+        "Count one database connection for every replication connection. Call the functions for slots and origins on "
+        "connections of their own.",
     ),
     PinReason.FOREIGN_SESSION: PinFacts(
         "SQL opened a named connection to another database.",

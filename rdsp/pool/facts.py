@@ -15,6 +15,7 @@ class KeyFacts:
     Attributes:
         user, database: of every backend in it.
         startup: start-up parameters of every backend in it.
+        own: it is one client's alone (`ClientLogin.own_backend`): its backends are as the server makes them.
         shared: what the codec's relays of this pool share.
         parameters: what the server reported at the latest login; None before the first.
         clients: how many have entered the pool and not left it.
@@ -27,7 +28,16 @@ class KeyFacts:
     shared: Any = None
     parameters: Mapping[str, str] | None = None
     clients: int = 0
+    own: bool = False
     keys: set[Hashable] = attrs.field(factory=set)
+
+
+@attrs.frozen(cache_hash=True)
+class Own:
+    """The key of one client's own backends (`ClientLogin.own_backend`)."""
+
+    base: Hashable
+    number: int
 
 
 @attrs.frozen(cache_hash=True)

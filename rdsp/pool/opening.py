@@ -156,7 +156,7 @@ class Opener:
             if self.writable and not await self.run(self.codec.is_writable(state), transport):
                 await self._part(transport)
                 raise _NotWritable
-            if self.init_query:
+            if self.init_query and not facts.own:
                 await self.run(self.codec.prepare(state, self.init_query), transport)
         except BaseException:
             transport.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from typing import Any
 
 import attrs
@@ -11,7 +12,7 @@ import trio
 from rdsp.converse import converse
 from rdsp.net.transport import Transport
 from rdsp.pool.backend import Backend
-from rdsp.pool.facts import KeyFacts
+from rdsp.pool.facts import KeyFacts, Own
 from rdsp.session.bell import Bell
 from rdsp.session.context import SessionContext
 from rdsp_codecs.api import ClientLogin, Greeting, Offer
@@ -73,20 +74,23 @@ async def _admit(
         return Problem(ProblemCode.TOO_MANY_CLIENTS, str(limit))
 
     def make() -> KeyFacts:
-        return KeyFacts(login.user, login.database, dict(context.codec.startup(login)), context.codec.shared())
+        startup, shared = dict(context.codec.startup(login)), context.codec.shared()
+        return KeyFacts(login.user, login.database, startup, shared, own=login.own_backend)
 
-    facts = context.pool.enter(transport, context.codec.pool_key(login), make)
+    key = key_of(context, login, number)
+    facts = context.pool.enter(transport, key, make)
     if facts.parameters is None:
-        refusal = await _first_backend(context, login)
+        refusal = await _first_backend(context, key)
         if refusal is not None:
             return refusal
     assert facts.parameters is not None
     return Welcome(facts.parameters, number, secret)
 
 
-def facts_of(context: SessionContext, login: ClientLogin) -> KeyFacts:
-    """The pool of a client that was let in."""
-    return context.pool.facts(context.codec.pool_key(login))
+def key_of(context: SessionContext, login: ClientLogin, number: int) -> Hashable:
+    """The key of the pool of a client with the connection id `number`."""
+    key = context.codec.pool_key(login)
+    return Own(key, number) if login.own_backend else key
 
 
 @attrs.define(eq=False)
@@ -106,13 +110,12 @@ class _FirstBackend:
         self.bell.ring()
 
 
-async def _first_backend(context: SessionContext, login: ClientLogin) -> Problem | bytes | None:
+async def _first_backend(context: SessionContext, key: Hashable) -> Problem | bytes | None:
     """Have a first backend opened. Returns the refusal when there is none within the borrow timeout, or `_AT_LEAST`.
 
     A cancellation leaves the queue.
     """
     waiter = _FirstBackend(Bell())
-    key = context.codec.pool_key(login)
     context.board.refresh()
     context.pool.wait(key, waiter, _AT_LEAST)
     try:

@@ -20,7 +20,7 @@ from rdsp.observe.events import SessionEnd
 from rdsp.session import calls
 from rdsp.session.bell import Bell
 from rdsp.session.context import SessionContext
-from rdsp.session.login import facts_of, greet
+from rdsp.session.login import greet, key_of
 from rdsp.session.machine import State
 from rdsp.session.splice import Splice
 from rdsp_codecs.api import CancelAsked, ClientLogin, Turned
@@ -135,18 +135,19 @@ class Session:
         self._transport = transport
         self._number = number
         self._bell = Bell()
-        codec = context.codec
+        codec, key = context.codec, key_of(context, login, number)
         self._splice = Splice(
             transport,
-            codec.relay(login, context.policy, facts_of(context, login).shared),
+            codec.relay(login, context.policy, context.pool.facts(key).shared),
             context.pool,
-            codec.pool_key(login),
+            key,
             context.board,
             context.counters,
             self._bell.ring,
         )
         limits = context.settings.limits
         self._lifetime_end = trio.current_time() + limits.client_lifetime
+        self._own_backend = login.own_backend
         self._cancels = 0
         """Cancels asked for and not answered; of these, those that came while the session waited for a backend."""
         self._cancels_waiting = 0
@@ -272,7 +273,7 @@ class Session:
         splice = self._splice
         if splice.state is State.HOLDING:
             return splice.relay.transaction is Transaction.NONE
-        return splice.state is State.QUIET
+        return splice.state is State.QUIET or splice.relay.endless()
 
     async def _answer_call(self) -> SessionEnd | None:
         """One turn: what the steps left to do."""
@@ -325,7 +326,7 @@ class Session:
         if now >= self._lifetime_end and not splice.stopping:
             splice.stopping = True
             self._stop_problem = Problem(ProblemCode.LIFETIME_OVER)
-        if splice.stopping and free and not splice.relay.in_request():
+        if splice.stopping and free and (splice.relay.endless() or not splice.relay.in_request()):
             return await self._part(self._stop_problem, "proxy")
         if splice.state is State.BUSY and not self._waits_for_client():
             return None
@@ -392,7 +393,11 @@ class Session:
         backend, splice.backend = splice.backend, None
         if backend is not None:
             context.pool.lost(backend, "the server closed it while it was borrowed")
-        await self._last_words(b"" if splice.said_fatal else context.codec.refuse(Problem(ProblemCode.SERVER_GONE)))
+        # A client with a backend of its own sees what the server said, and no more.
+        silent = splice.said_fatal or self._own_backend
+        await self._last_words(b"" if silent else context.codec.refuse(Problem(ProblemCode.SERVER_GONE)))
+        if splice.leaving and self._own_backend:
+            return SessionEnd("the client requested that the connection close", "client", "")
         return SessionEnd("the database connection was lost", "server", "")
 
     async def _fault(self) -> SessionEnd:

@@ -9,6 +9,7 @@ from rdsp_codecs.api import API_VERSION, BackendLogin, ClientLogin, Features, Gr
 from rdsp_codecs.postgres import messages
 from rdsp_codecs.postgres.greet import greet
 from rdsp_codecs.postgres.login import login
+from rdsp_codecs.postgres.passing import PassingRelay
 from rdsp_codecs.postgres.prove import METHODS
 from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.relay import PostgresRelay
@@ -56,8 +57,8 @@ class PostgresCodec:
         return SharedStatements()
 
     def relay(self, who: ClientLogin, policy: RelayPolicy, shared: SharedStatements) -> Relay:
-        """See `Codec`."""
-        return PostgresRelay(who, policy, shared)
+        """See `Codec`. A replication connection's lets everything pass."""
+        return PassingRelay(policy) if who.own_backend else PostgresRelay(who, policy, shared)
 
     def reset(self, state: Any, transaction: Transaction) -> Conversation[None]:
         """See `Codec`."""

@@ -81,6 +81,7 @@ def login(how: BackendLogin) -> Conversation[PostgresState]:
     yield Send(m.startup(how.user, how.database, how.parameters, protocol))
     state = PostgresState({})
     state.encrypted = facts is not None
+    state.replicates = "replication" in how.parameters
     authenticated = negotiated = False
     while True:
         tag, body = yield from _message(inbox)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from rdsp_codecs.errors import WireError
+from rdsp_codecs.transaction import Transaction
 
 PROTOCOL_3: Final = 3 << 16
 NEWEST: Final = PROTOCOL_3 + 2
@@ -30,6 +31,9 @@ AUTH_SASL_FINAL: Final = 12
 
 SCRAM: Final = "SCRAM-SHA-256"
 SCRAM_PLUS: Final = "SCRAM-SHA-256-PLUS"
+
+TRANSACTIONS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
+"""ReadyForQuery's status."""
 
 _INT = struct.Struct(">I")
 

@@ -345,6 +345,10 @@ class PostgresRelay:
         between = d.ledger.empty and self._client.between_frames and self._server.between_frames
         return not between or d.skipping or d.extended
 
+    def endless(self) -> bool:
+        """See `Relay`: its requests all end."""
+        return False
+
     def owes(self) -> bool:
         """See `Relay`. A server that waits for COPY data waits for the client."""
         d = self._d

@@ -15,6 +15,7 @@ from rdsp_codecs.ledger import Owed
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.asking import Question
 from rdsp_codecs.postgres.dialogue import KIND_NAMES, Dialogue, Kind, Learn, Named, Replace
+from rdsp_codecs.postgres.messages import TRANSACTIONS
 from rdsp_codecs.postgres.refuse import shape_changed
 from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.resolving import FLUSH
@@ -34,7 +35,6 @@ from rdsp_codecs.postgres.unnamed import Put
 from rdsp_codecs.transaction import Transaction
 from rdsp_codecs.verdicts import DROP, KEEP
 
-_STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
 _MAY_BE_LONG: Final = b"EDN"
 _FATAL: Final = re.compile(rb"S[^\0]*\0V(?:FATAL|PANIC)\0").match
 """The first two fields of an ErrorResponse: severity as shown, and as it is."""
@@ -109,7 +109,7 @@ class Replies:
 
     def _ready(self, buffer: bytes, start: int, end: int) -> bytes | None:
         d, ledger = self._d, self._ledger
-        transaction = _STATUS.get(buffer[start]) if end > start else None
+        transaction = TRANSACTIONS.get(buffer[start]) if end > start else None
         if transaction is None:
             msg = "ReadyForQuery with an unknown status"
             raise WireError(msg)

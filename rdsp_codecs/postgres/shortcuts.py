@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import Dialogue, Kind
+from rdsp_codecs.postgres.messages import TRANSACTIONS
 from rdsp_codecs.postgres.requests import SYNC, Requests
 from rdsp_codecs.postgres.session_state import HARMLESS, HARMLESS_TAG_HEADS
 from rdsp_codecs.postgres.statements import NAME_BYTES, Statement
 from rdsp_codecs.postgres.unnamed import NOTHING, Put
-from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
     from rdsp_codecs.api import RelayPolicy
@@ -37,7 +37,6 @@ _PARSED: Final = b"1\0\0\0\4"
 _BOUND: Final = b"2\0\0\0\4"
 _NO_DATA: Final = b"n\0\0\0\4"
 _READY: Final = b"Z\0\0\0\5"
-_STATUS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, ord("E"): Transaction.FAILED}
 
 
 class Shortcuts:
@@ -187,7 +186,7 @@ class Shortcuts:
         d, end = self._d, len(data) - 6
         if end < 0 or data[end:-1] != _READY or d.doubts.any or self._requests.bye:
             return False
-        transaction = _STATUS.get(data[-1])
+        transaction = TRANSACTIONS.get(data[-1])
         if transaction is None:
             return False
         if self._begun:

@@ -104,7 +104,9 @@ def read_login(offer: Offer, code: int, body: bytes, *, encrypted: bool) -> Step
         parameters = m.read_startup(body)
     except WireError as error:
         raise fault("08P01", str(error)) from error
-    replication = _is_replication(parameters.pop("replication", "off"))
+    replication = _is_replication(parameters.get("replication", "off"))
+    if not replication:
+        parameters.pop("replication", None)
     unknown = [name for name in parameters if name.startswith("_pq_.")]
     protocol = min(code, m.NEWEST)
     if code > m.NEWEST or unknown:
@@ -116,11 +118,8 @@ def read_login(offer: Offer, code: int, body: bytes, *, encrypted: bool) -> Step
         raise fault("28000", "no PostgreSQL user name specified in startup packet")
     if offer.require_tls and not encrypted:
         raise Refused(Problem(ProblemCode.TLS_REQUIRED))
-    if replication:
-        raise Refused(
-            Problem(ProblemCode.UNSUPPORTED, "RDS Proxy currently doesn't support streaming replication mode.")
-        )
-    return ClientLogin(user, database or offer.default_database or user, parameters, protocol, tls=encrypted)
+    database = database or offer.default_database or user
+    return ClientLogin(user, database, parameters, protocol, tls=encrypted, own_backend=replication)
 
 
 def _is_replication(value: str) -> bool:

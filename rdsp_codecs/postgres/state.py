@@ -21,6 +21,7 @@ class PostgresState(OnBackend):
         settings: what is set beyond the login; `baseline`: what `init_query` had set.
         process_id, cancel_key: BackendKeyData.
         encrypted: the connection uses TLS.
+        replicates: it is a replication connection, which may know no SQL.
         leftover: bytes behind the login.
         statements: prepared statements by what they are, least recently used first, with their names here.
         last: what became of the unnamed statement (see `unnamed`).
@@ -36,6 +37,7 @@ class PostgresState(OnBackend):
         self.process_id = 0
         self.cancel_key = b""
         self.encrypted = False
+        self.replicates = False
         self.leftover = b""
         self.statements: OrderedDict[StatementKey, bytes] = OrderedDict()
         self.last = NOTHING

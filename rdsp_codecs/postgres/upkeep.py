@@ -80,14 +80,25 @@ def prepare(state: PostgresState, init_query: str) -> Conversation[None]:
 
 def max_connections(state: PostgresState) -> Conversation[int]:
     """How many connections the server allows to ordinary users. Raises `LoginRefused`, `WireError`."""
-    error, rows, _ = yield from _run(_LIMIT_QUERY)
+    if not state.replicates:
+        return (yield from _number(_LIMIT_QUERY))
+    allowed = yield from _number("SHOW max_connections")
+    allowed -= yield from _number("SHOW superuser_reserved_connections")
+    try:
+        return allowed - (yield from _number("SHOW reserved_connections"))
+    except LoginRefused:
+        return allowed  # the setting came with version 16
+
+
+def _number(text: str) -> Generator[Any, Any, int]:
+    error, rows, _ = yield from _run(text)
     if error is not None:
         raise refusal(error)
-    text = rows[-1][6:] if rows else b""
-    if not text.isdigit():
+    value = rows[-1][6:] if rows else b""
+    if not value.isdigit():
         msg = "no number came back for max_connections"
         raise WireError(msg)
-    return int(text)
+    return int(value)
 
 
 def is_writable(state: PostgresState) -> Conversation[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import pytest
 
@@ -13,13 +14,18 @@ from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import RawClient
 
 
+def missing(why: NotInstalled) -> NoReturn:
+    """Skip, or fail where the servers are required."""
+    if os.environ.get("RDSP_REQUIRE_SERVERS"):
+        pytest.fail(str(why))
+    pytest.skip(str(why))
+
+
 def _server(version: str) -> Iterator[TestServer]:
     try:
         server = TestServer(version)
-    except NotInstalled as missing:
-        if os.environ.get("RDSP_REQUIRE_SERVERS"):
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+    except NotInstalled as why:
+        missing(why)
     try:
         yield server.create()
     finally:

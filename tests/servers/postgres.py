@@ -24,6 +24,7 @@ HBA = (
     "hostssl all clear 127.0.0.1/32 password",
     "host all clear_anyway 127.0.0.1/32 password",
     "host all all 127.0.0.1/32 scram-sha-256",
+    "host replication all 127.0.0.1/32 scram-sha-256",
     "local all trusted trust",
     "local all all scram-sha-256",
 )
