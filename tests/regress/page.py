@@ -1,4 +1,4 @@
-"""The page of the documentation that is made of the last run that was kept. `make generate` calls it."""
+"""The page of the documentation that is made of the runs that were kept. `make generate` calls it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from tests.regress.results import Results
 
 _HERE = Path(__file__).parent
-KEPT = _HERE / "kept.json"
+KEPT = tuple(sorted(_HERE.glob("kept-*.json")))
+"""One file per major version."""
+_PINS = "How often a session was pinned, by [reason](pin-reasons.md). A session can have several.\n\n"
 REASONS = _HERE / "reasons.toml"
 
 
@@ -19,19 +21,21 @@ def reasons() -> dict[tuple[str, str], str]:
     return {(suite, name): why for suite, found in document.items() for name, why in found.items()}
 
 
+def kept() -> list[Results]:
+    """The kept runs, the oldest version of PostgreSQL first."""
+    return [Results.of(json.loads(path.read_text())) for path in KEPT]
+
+
 def markdown() -> str:
     """The page, without its first line."""
-    results = Results.of(json.loads(KEPT.read_text()))
     parts = [
         "# Score in PostgreSQL's own tests\n\n",
-        "What was run, and how to run it: [PostgreSQL's own tests](../explanation/regression-suite.md). ",
-        f"PostgreSQL {results.postgres}, {results.backends} database connections, rdsp {results.rdsp}, {results.day}.\n\n",
-        results.summary(),
+        "What was run, and how to run it: [PostgreSQL's own tests](../explanation/regression-suite.md).\n",
     ]
-    for target in dict.fromkeys(run.target for run in results.runs):
-        parts.append(f"\n## Not passed: {target}\n\n{results.table(target, reasons() if target == 'rdsp' else None)}")
-    parts.append(
-        "\n## Pins\n\nHow often a session was pinned, by [reason](pin-reasons.md). A session can have several.\n\n"
-        + results.pins()
-    )
+    for results in kept():
+        parts += [f"\n## PostgreSQL {results.postgres}\n\n", results.heading() + "\n\n", results.summary()]
+        for target in dict.fromkeys(run.target for run in results.runs):
+            why = reasons() if target == "rdsp" else None
+            parts.append(f"\n### {results.postgres}, not passed: {target}\n\n{results.table(target, why)}")
+        parts += [f"\n### {results.postgres}, pins\n\n", _PINS, results.pins()]
     return "".join(parts)

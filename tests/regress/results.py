@@ -104,6 +104,10 @@ class Results:
         """From `document`."""
         return cls(**{**document, "runs": [Run(**run) for run in document["runs"]]})
 
+    def heading(self) -> str:
+        """What ran, in a sentence."""
+        return f"{self.backends} database connections, rdsp {self.rdsp}, {self.day}."
+
     def summary(self) -> str:
         """A table of the scores, in Markdown."""
         lines = ["| suite | target | mode | passed | seconds |", "|---|---|---|---|---|"]

@@ -27,6 +27,7 @@ SETTINGS = {
     # As pg_regress sets them for a server of its own.
     "max_prepared_transactions": "2",
     "max_connections": "100",
+    "synchronous_commit": "on",  # one of the tests wants it so
     # A pooler that leaks a transaction or a lock must fail tests, not stop the run.
     "lock_timeout": "'8s'",
     "idle_in_transaction_session_timeout": "'20s'",

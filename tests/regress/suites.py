@@ -30,7 +30,9 @@ _NOISE = {
     "RESET ROLE;\nSELECT set_config('extra_float_digits', '0', false);\nSELECT setseed(0.5);\n",
 }
 """What the other clients of `SHUFFLED` do, as scripts of pgbench: nothing that a direct connection would notice."""
-_NOISE_CLIENTS, _NOISE_RATE, _NOISE_NAME = "3", "150", "pg_regress"
+_NOISE_CLIENTS, _NOISE_NAME = "3", "pg_regress"
+_NOISE_RATES = {"pauses": "150", "changes": "50"}
+"""Scripts a second."""
 _NOISE_BEGINS = 1.0
 
 
@@ -117,7 +119,7 @@ def _noise(target: Target, keep: Path, seconds: float) -> Iterator[None]:
                 "-c",
                 _NOISE_CLIENTS,
                 "-R",
-                _NOISE_RATE,
+                _NOISE_RATES[name],
                 "-T",
                 str(int(seconds)),
                 target.connection("regression"),
