@@ -48,6 +48,10 @@ _QUESTIONS: Final = {
         b"SELECT 'p', 'hold_cursor', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"
     ),
 }
+_NAMES_QUESTION: Final = (
+    b"SELECT 'n', name, statement, from_sql::pg_catalog.text FROM pg_catalog.pg_prepared_statements"
+    b" WHERE pg_catalog.left(name, 5) OPERATOR(pg_catalog.<>) 'rdsp_'"
+)
 _REASONS: Final = {reason.value.encode(): reason for reason in _QUESTIONS}
 _COLUMNS: Final = 4
 _INT = struct.Struct(">i")
@@ -63,6 +67,7 @@ class Doubts:
         done: how many SET and RESET were reported done.
         reported: settings that the server reported as changed.
         suspects: reasons to pin, if the server says so, with what to say then.
+        statements: SQL has named prepared statements.
         any: there are doubts.
     """
 
@@ -71,7 +76,12 @@ class Doubts:
     done: int = 0
     reported: set[bytes] = attrs.field(factory=set)
     suspects: dict[PinReason, str] = attrs.field(factory=dict)
+    statements: bool = False
     any: bool = False
+
+    def name_statements(self) -> None:
+        """SQL that names prepared statements goes out, or was done."""
+        self.statements = self.any = True
 
     def change(self, verdict: Verdict, *, alone: bool) -> None:
         """A text that touches settings goes out; `alone`: outside a transaction, as the first of its request."""
@@ -120,7 +130,8 @@ class Doubts:
         self.changes.clear()
         self.reported.clear()
         self.suspects.clear()
-        self.alone, self.done, self.any = False, 0, False
+        self.alone, self.done = False, 0
+        self.statements = self.any = False
 
 
 @attrs.define(eq=False)
@@ -135,12 +146,15 @@ class Question:
         custom: custom variables that exist, with their values.
         identity: role and session authorization.
         true: the reasons that the server confirmed.
+        naming: whether prepared statements are asked for; `names` has them: text, and whether SQL made it.
         failed: it did not answer.
     """
 
     touched: Mapping[bytes, bytes | None] | None
     suspects: Mapping[PinReason, str]
     old: Settings
+    naming: bool = False
+    names: dict[bytes, tuple[bytes, bool]] = attrs.field(factory=dict)
     found: dict[bytes, tuple[bytes, bytes]] = attrs.field(factory=dict)
     custom: dict[bytes, bytes] = attrs.field(factory=dict)
     identity: dict[bytes, bytes] = attrs.field(factory=dict)
@@ -159,6 +173,8 @@ class Question:
                 said = quote(name)
                 parts.append(b"SELECT 'c', %b, pg_catalog.current_setting(%b, true), ''" % (said, said))
         parts += [_QUESTIONS[reason] for reason in self.suspects]
+        if self.naming:
+            parts.append(_NAMES_QUESTION)
         return prefix + b" UNION ALL ".join(parts)
 
     def row(self, payload: bytes) -> None:
@@ -174,6 +190,8 @@ class Question:
             self.custom[name or b""] = value
         elif kind == b"i":
             self.identity[name or b""] = value or b""
+        elif kind == b"n":
+            self.names[name or b""] = value or b"", more == b"true"
         elif kind == b"p":
             self.true.add(_REASONS[name or b""])
 

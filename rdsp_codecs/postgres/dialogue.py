@@ -13,7 +13,7 @@ from rdsp_codecs.ledger import Ledger, Owed
 from rdsp_codecs.pins import PinBoard, PinReason
 from rdsp_codecs.postgres.asking import ASKABLE, Doubts
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict
-from rdsp_codecs.postgres.settings import NO_SETTINGS, Settings
+from rdsp_codecs.postgres.settings import NO_SETTINGS, Context, Settings
 from rdsp_codecs.postgres.statements import SharedStatements, Statement, StatementBook
 from rdsp_codecs.postgres.unnamed import Put, trim
 from rdsp_codecs.transaction import Transaction
@@ -138,7 +138,10 @@ class Dialogue:
         uncertain: batches under way that name or close statements, and may fail.
         query_waits: what waits for the prologue is a query (or function call), which no error makes the server skip.
         prologue_failed: the server skips because of an error in messages of ours.
-        native: statements have the client's own names on the (pinned) backend.
+        native: up to the boundary some statements have the client's own names on the backend, or all of them
+            (`native_all`): those that SQL has named (`mentioned`).
+        ensured: names that stand there so.
+        dropping: SQL that names or drops statements is not answered yet.
         extended: messages of the extended protocol are owed.
         over: a ReadyForQuery came with nothing else owed.
         fatal: the server said that it ends the connection.
@@ -176,7 +179,10 @@ class Dialogue:
         self.uncertain = 0
         self.query_waits = False
         self.prologue_failed = False
-        self.native = False
+        self.native = self.native_all = False
+        self.mentioned: set[bytes] = set()
+        self.ensured: set[bytes] = set()
+        self.dropping = False
         self.extended = False
         self.over = False
         self.fatal = False
@@ -187,6 +193,27 @@ class Dialogue:
         self.lifted = False
         self.asking = 0
         self.unfit = b""
+
+    def begin(self) -> bool:
+        """The session has, from the first, what its pool's backends have. Returns whether that is known yet."""
+        if self.settings is None and self.shared.baseline is not None:
+            self.settings = self.baseline = self.shared.baseline
+        return self.settings is not None
+
+    def is_native(self, name: bytes) -> bool:
+        """Whether what `name` means is for the backend to know, because SQL has named it."""
+        return self.native_all or name in self.mentioned
+
+    def not_native(self) -> None:
+        """The session's book knows all names again."""
+        self.native = self.native_all = False
+        self.mentioned.clear()
+        self.ensured.clear()
+
+    @property
+    def context(self) -> Context:
+        """The settings that a text of the session is read by."""
+        return self.settings.context if self.settings is not None else ()
 
     def saw(self, text: bytes, verdict: Verdict) -> None:
         """A statement goes out for execution."""
@@ -228,6 +255,7 @@ class Dialogue:
     def settled(self) -> None:
         """A request is over and nothing is owed."""
         self.kept = 0
+        self.dropping = False
         book, state = self.statements, self.state
         if state is not None and (book.last.in_session is not None or state.last.on_backend is not None):
             trim(book)

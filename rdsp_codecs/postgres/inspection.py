@@ -13,7 +13,7 @@ import re
 from typing import Final
 
 from rdsp_codecs.pins import PinReason
-from rdsp_codecs.postgres.lexer import Kind, Token, literal_value
+from rdsp_codecs.postgres.lexer import Kind, Token, identifier, literal_value
 from rdsp_codecs.postgres.notable import (
     CALLS,
     CREATES_NO_TABLE,
@@ -54,7 +54,8 @@ class Look(Reading):
     Attributes:
         reasons: why to pin, with where the statement begins that is to blame.
         heads: which of SET, DECLARE and DO statements begin with.
-        native: SQL names prepared statements.
+        native: SQL names prepared statements; `names` has the names, and `nameless` is set where one cannot be told.
+        drops: SQL drops all prepared statements.
         unlocks: a session's advisory locks may be given up.
         memory: currval or lastval is called.
         touches: settings that it may change beyond its transaction (lower case, `EVERYTHING` for any), with the new
@@ -70,6 +71,8 @@ class Look(Reading):
         self.heads: set[bytes] = set()
         self.reasons: dict[PinReason, int] = {}
         self.touches: dict[bytes, bytes | None] = {}
+        self.names: set[bytes] = set()
+        self.nameless = self.drops = False
         self.native = self.memory = self.unlocks = self.sets = self.discards = self.doubtful = False
         self._runs_text = False
         self._blocks = blocks
@@ -101,7 +104,8 @@ class Look(Reading):
         self.doubtful = True
         self._pin(PinReason.UNRECOGNISED_STATE)
         if any(self._low.find(word, start) >= 0 for word in _NATIVE):
-            self._names_statements()
+            self.native = self.nameless = True
+            self._pin(PinReason.SQL_PREPARED_STATEMENT)
         self.memory = self.memory or any(self._low.find(word, start) >= 0 for word in SEQUENCE_MEMORY)
 
     # -- walking
@@ -146,9 +150,17 @@ class Look(Reading):
     def _touch_only(self, name: bytes, value: bytes | None = None) -> None:
         self.touches[name or EVERYTHING] = None if name in self.touches else value
 
-    def _names_statements(self) -> None:
+    def _names_statement(self, at: int) -> None:
+        """A statement's name is at `at`, if it can be read."""
         self.native = True
-        self._pin(PinReason.SQL_PREPARED_STATEMENT)
+        following = [] if self._blocks else self._ahead(at, 1)
+        name = None
+        if following and following[0][0][0] in (Kind.WORD, Kind.QUOTED):
+            name = identifier(self._text, *following[0][0][1:])
+        if name is None:
+            self.nameless = True
+        else:
+            self.names.add(name)
 
     # -- statements by their first word
 
@@ -174,18 +186,25 @@ class Look(Reading):
 
     def _begin_naming(self, head: bytes, at: int) -> None:
         """Statements that name prepared statements, if it is one."""
-        if head == b"deallocate" or (head == b"execute" and not self._blocks):
-            self._names_statements()
+        if head == b"execute" and not self._blocks:
+            self._names_statement(at)
+        elif head == b"deallocate":
+            following = self._ahead(at, 2)
+            if len(following) == 2 and following[0][1] == b"prepare":
+                del following[0]
+            if following and following[0][1] == b"all":
+                self.drops = True
+            else:
+                self._names_statement(following[0][0][1] if following else at)
         elif head == b"discard":
             if self._words(at, 1) == [b"all"]:
-                self.discards = True
+                self.discards = self.drops = True
                 self._touch_only(EVERYTHING)
-                self._names_statements()
         elif head == b"prepare":
             following = self._ahead(at, 2)
             # PREPARE TRANSACTION 'id'; but a statement, too, may be called transaction.
             if [t[0] == Kind.LITERAL or said for t, said in following] != [b"transaction", True]:
-                self._names_statements()
+                self._names_statement(at)
 
     def _set(self, at: int) -> None:
         following = self._ahead(at, _UP_TO_VALUE)
@@ -285,6 +304,8 @@ class Look(Reading):
         for reason in block.reasons:
             self._pin(reason)
         self.native = self.native or block.native
+        self.nameless = self.nameless or block.nameless
+        self.drops = self.drops or block.drops
         self.memory = self.memory or block.memory
         self.unlocks = self.unlocks or block.unlocks
         self.discards = self.discards or block.discards
@@ -339,7 +360,7 @@ class Look(Reading):
         if self._blocks:
             self._pin(PinReason.UNRECOGNISED_STATE)
         elif self._head in _EXECUTING:
-            self._names_statements()
+            self._names_statement(end)
 
     def _see_name(self, name: bytes, end: int) -> None:
         reason = CALLS.get(name)

@@ -154,3 +154,17 @@ def literal_value(text: bytes, token: Token, *, escapes: bool = False) -> bytes 
     if prefix not in (b"", b"e") or backslash or b"'" in value.replace(b"''", b""):
         return None
     return value.replace(b"''", b"'")
+
+
+NAME_BYTES: Final = 63
+"""How much of a name counts (NAMEDATALEN - 1)."""
+
+
+def identifier(text: bytes, start: int, end: int) -> bytes | None:
+    """What an identifier means to the server: folded, or unquoted, and cut. None where that cannot be told."""
+    word = text[start:end]
+    if not word.isascii():
+        return None
+    if word[:1] == b'"':
+        return word[1:-1].replace(b'""', b'"')[:NAME_BYTES]
+    return word.lower()[:NAME_BYTES]

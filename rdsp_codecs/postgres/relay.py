@@ -22,13 +22,14 @@ from rdsp_codecs.postgres.framing import (
     SERVER_SIMPLE,
     client_framing,
 )
+from rdsp_codecs.postgres.lexer import NAME_BYTES
 from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.replies import Replies
 from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.resolving import FLUSH
 from rdsp_codecs.postgres.settings import NO_SETTINGS, Settings
 from rdsp_codecs.postgres.shortcuts import Shortcuts, total_at
-from rdsp_codecs.postgres.statements import NAME_BYTES, SharedStatements, close_frame, evict, frame, parsed_alone
+from rdsp_codecs.postgres.statements import SharedStatements, close_frame, evict, frame, parsed_alone
 from rdsp_codecs.postgres.syncing import Syncer
 from rdsp_codecs.transaction import Transaction
 
@@ -328,11 +329,11 @@ class PostgresRelay:
     def answer_alone(self) -> bool:
         """See `Relay`: Parse messages of known texts, and their Sync."""
         d = self._d
-        if self._held[0][0] != _PARSE or d.native or self._skip_to_sync or not self._client.empty:
+        if self._held[0][0] != _PARSE or d.native or not d.begin() or self._skip_to_sync or not self._client.empty:
             return False
-        parsed = parsed_alone(
-            b"".join(self._held), d.statements, d.shared, self._inspect, d.policy.max_session_statements
-        )
+        held = b"".join(self._held)
+        most = d.policy.max_session_statements
+        parsed = parsed_alone(held, d.statements, d.shared, self._inspect, d.context, most)
         if parsed:
             self._held.clear()
             self._held_size = 0

@@ -12,6 +12,7 @@ from typing import Final
 
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.ledger import Owed
+from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.asking import Question
 from rdsp_codecs.postgres.dialogue import KIND_NAMES, Dialogue, Kind, Learn, Named, Replace
@@ -36,6 +37,7 @@ from rdsp_codecs.transaction import Transaction
 from rdsp_codecs.verdicts import DROP, KEEP
 
 _MAY_BE_LONG: Final = b"EDN"
+_ALL: Final = b" ALL\0"
 _FATAL: Final = re.compile(rb"S[^\0]*\0V(?:FATAL|PANIC)\0").match
 """The first two fields of an ErrorResponse: severity as shown, and as it is."""
 _GONE: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C26000\0M[^\0]*" + PREFIX + rb"[0-9]+(?![0-9?])").match
@@ -158,7 +160,10 @@ class Replies:
         if buffer[start : start + 6] not in HARMLESS_TAG_HEADS:
             self._syncer.see_tag(buffer[start : end - 1])
             reason = tag_pins(buffer[start : end - 1], d.heads, d.reasons)
-            if reason is not None and reason not in self._d.pins.active():
+            if reason is PinReason.SQL_PREPARED_STATEMENT:
+                if not buffer.startswith(_ALL, end - len(_ALL)):
+                    d.doubts.name_statements()
+            elif reason is not None and reason not in self._d.pins.active():
                 d.pin(reason, "; ".join(map(self._requests.texts.detail, d.recent)))
         if head is not None and head.kind == Kind.EXECUTE:
             self._ledger.settle()
@@ -179,13 +184,16 @@ class Replies:
             assert head is not None
             return self._own_query_failed(head.note, buffer[start:end])
         d.doubts.alone = False
-        if not d.native and d.state is not None and _GONE(buffer, start, end) is not None:
+        if not d.native_all and d.state is not None and _GONE(buffer, start, end) is not None:
             d.state.lost_statements()
         if head is None or head.kind in (Kind.QUERY, Kind.FUNCTION):
             d.copying = False
             self._may_be_unread(buffer, start, end)
             replaced = head is not None and isinstance(head.note, Replace) and not _ABORTED(buffer, start, end)
             return head.note.error if head is not None and replaced else KEEP
+        if isinstance(head.note, Learn) and head.note.name and not d.native:
+            ledger.skip_until(Kind.SYNC)  # what it looks like is not known then, and is not compared
+            return DROP
         was_copying = head.kind == Kind.EXECUTE and d.copy_syncs
         synced = ledger.skip_until(Kind.SYNC)
         if head.kind == Kind.PARSE and isinstance(head.note, Put):
@@ -299,7 +307,7 @@ class Replies:
         assert state is not None
         if learn.resumes:
             d.paused = False
-        if d.native:
+        if d.native and learn.name:
             # It stands there already; whoever executes it is told, as the server would have told.
             if statement.shape not in (None, shape):
                 statement.changed = True
@@ -309,7 +317,8 @@ class Replies:
         if statement.shape is None or statement.assumed:
             statement.described(learn.types, shape)
             statement.assumed = False
-            d.shared.learn(statement)
+            if statement.source is None:
+                d.shared.learn(statement)
         elif statement.shape != shape:
             self._refuse_changed(statement)
             return

@@ -6,7 +6,7 @@ the protocol does not report. Called by the relay's client filter only while a b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.errors import WireError
@@ -14,12 +14,13 @@ from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import Dialogue, Kind, Learn, Replace
+from rdsp_codecs.postgres.lexer import NAME_BYTES
 from rdsp_codecs.postgres.refuse import duplicate_statement, sequence_memory_lost, shape_changed, too_many_statements
 from rdsp_codecs.postgres.resolving import FLUSH, Resolver
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, function_pins
 from rdsp_codecs.postgres.statements import (
-    NAME_BYTES,
     NOBODY,
+    PREFIX,
     Statement,
     close_frame,
     describe_frame,
@@ -81,7 +82,7 @@ class Requests:
         method = self.by_tag[tag]  # others the filter refuses: see `framing`
         if self.bye:
             return DROP
-        if self._d.uncertain and tag in _NAMING and self._settles_first():
+        if (self._d.uncertain or self._d.dropping) and tag in _NAMING and self._settles_first():
             return STOP
         if self._d.kept > self._most_kept and self._settles_first():
             return STOP
@@ -107,6 +108,7 @@ class Requests:
             return False  # the server waits for COPY data: whatever this message is, it will refuse it
         if d.ledger.empty:
             d.uncertain = d.kept = 0
+            d.dropping = False
             return False
         d.injected.append(FLUSH)
         d.paused = d.settling = d.extended = True
@@ -127,10 +129,10 @@ class Requests:
                 if self._heed(verdict):
                     d.query_waits = True
                     return STOP
-                if self._must_not_read_sequences(verdict):
+                if self._reads_lost_memory(verdict):
                     self._owe(Owed(Kind.QUERY, note=Replace(sequence_memory_lost()), undo=d.put(None).skip))
                     return _FAILING_QUERY
-            d.saw(text, verdict)
+            self._saw(text, verdict)
         book, state = self._book, self._backend()
         if d.extended:
             # Behind unsynced messages: should one of them fail, the server ignores this query too.
@@ -158,12 +160,49 @@ class Requests:
         if verdict.discards and d.policy.has_init_query:
             # Whatever init_query made is discarded with the rest: this backend is no longer like the others.
             d.pin(PinReason.UNRECOGNISED_STATE, "DISCARD ALL of what init_query made")
-        if verdict.needs_native_names and not d.native:
-            d.pin(PinReason.SQL_PREPARED_STATEMENT, "")
-            if not d.copying and self._settles_first():
+        return (verdict.needs_native_names or verdict.drops) and self._name_statements(verdict)
+
+    def _name_statements(self, verdict: Verdict) -> bool:
+        """SQL names prepared statements: those are put under the client's names first. Returns whether that waits."""
+        d, names = self._d, verdict.names
+        if not d.copying and self._settles_first():
+            return True
+        d.dropping = True
+        if not verdict.needs_native_names:
+            return False
+        d.doubts.name_statements()
+        if names is not None and any(name.startswith(PREFIX) for name in names):
+            names = None
+            d.pin(PinReason.SQL_PREPARED_STATEMENT, "a name like the proxy's own")
+        for inner in self._run_by(verdict):
+            if self._heed(inner.verdict):
                 return True
-            return d.transaction is not Transaction.FAILED and not d.copying and self._resolver.go_native()
-        return False
+        if d.transaction is Transaction.FAILED or d.copying:
+            return False
+        return self._resolver.go_native(names)
+
+    def _run_by(self, verdict: Verdict) -> Iterator[Statement]:
+        """Statements that a text may EXECUTE, and that are worth a look."""
+        for name in self._book.named if verdict.names is None else verdict.names:
+            statement = self._book.named.get(name)
+            if statement is None or statement.verdict is HARMLESS or statement.verdict.needs_native_names:
+                continue  # EXECUTE runs no EXECUTE
+            yield statement
+
+    def _reads_lost_memory(self, verdict: Verdict) -> bool:
+        """As `_must_not_read_sequences`, also for what the text executes."""
+        lost = self._must_not_read_sequences(verdict)
+        for inner in self._run_by(verdict) if verdict.needs_native_names else ():
+            lost = self._must_not_read_sequences(inner.verdict) or lost
+        return lost
+
+    def _saw(self, text: bytes, verdict: Verdict) -> None:
+        """A text goes out, and what it executes."""
+        d = self._d
+        d.saw(text, verdict)
+        if verdict.needs_native_names:
+            for inner in self._run_by(verdict):
+                d.saw(inner.text or b"", inner.verdict)
 
     def _must_not_read_sequences(self, verdict: Verdict) -> bool:
         """Whether the text asks for currval or lastval on a backend where the answer may be a stranger's.
@@ -205,10 +244,14 @@ class Requests:
         statement = self._statement(buffer, name_end + 1, start + shown, whole=shown == total)
         if statement.verdict.needs_native_names and self._heed(statement.verdict):
             return STOP
+        native = d.native and bool(name) and d.is_native(name)
+        if native and not self._resolver.has_native(name) and self._resolver.go_native((name,)):
+            return STOP
         d.extended = True
         if name and len(self._book.named) >= self._most_named and name not in self._book.named:
             return self._parse_in_vain(too_many_statements(self._most_named), statement)
-        if d.native and name:
+        if native:
+            d.ensured.add(name)
             # Should the server refuse it, the name means what it meant, and is judged so.
             self._owe(Owed(Kind.PARSE, undo=self._book.name(name, statement)))
             d.naming = True
@@ -249,7 +292,7 @@ class Requests:
             return Statement(None, b"\0\0", HARMLESS)
         text_end = buffer.find(b"\0", start, end)
         text = buffer[start:text_end]
-        return Statement(text, buffer[text_end + 1 : end], self.texts.inspect(text))
+        return Statement(text, buffer[text_end + 1 : end], self.texts.inspect(text), context=self._d.context)
 
     def _parse_unnamed(self, statement: Statement) -> None:
         self._fresh_unnamed = statement
@@ -287,12 +330,14 @@ class Requests:
             if statement.verdict is not HARMLESS:
                 if self._heed(statement.verdict):
                     return STOP
-                if self._must_not_read_sequences(statement.verdict):
+                if self._reads_lost_memory(statement.verdict):
                     self._owe(Owed(Kind.BIND, note=Replace(sequence_memory_lost())))
                     return failing_frame()
             statement.bound = True
-            d.saw(statement.text or b"", statement.verdict)
-        if d.native:
+            self._saw(statement.text or b"", statement.verdict)
+        if d.native and name and d.is_native(name):
+            if not self._resolver.has_native(name) and self._resolver.go_native((name,)):
+                return STOP
             return self._refuse_changed(statement) or self._as_it_is(owed.BIND)
         server_name, prefix = self._resolver.resolve(given, statement)
         if server_name is None:
@@ -312,8 +357,11 @@ class Requests:
         if not _names_statement(buffer, start, total):
             return self._as_it_is(owed.DESCRIBE)
         name = buffer[start + 6 : start + total - 1]
-        statement = self._book.named.get(name[:NAME_BYTES]) if name else self._book.unnamed
-        if d.native:
+        key = name[:NAME_BYTES]
+        statement = self._book.named.get(key) if name else self._book.unnamed
+        if d.native and name and d.is_native(key):
+            if not self._resolver.has_native(key) and self._resolver.go_native((key,)):
+                return STOP
             return self._refuse_changed(statement) or self._as_it_is(owed.DESCRIBE)
         server_name, prefix = self._resolver.resolve(name, statement)
         if server_name is None:
@@ -357,7 +405,7 @@ class Requests:
         self._owe(Owed(Kind.CLOSE, undo=self._book.name(name, None)))
         d.naming = True
         # The backend keeps its statement, which others may share; closing a name that nobody has is answered alike.
-        return KEEP if d.native else close_frame(NOBODY)
+        return KEEP if d.native and d.is_native(name) else close_frame(NOBODY)
 
     def _sync(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         d = self._d

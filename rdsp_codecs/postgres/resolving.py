@@ -6,6 +6,7 @@ the client's messages wait for. `requests` asks, while a backend is attached.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -40,37 +41,29 @@ class Resolver:
         self._book = dialogue.statements
         self._owe = dialogue.ledger.owe
 
-    def go_native(self) -> bool:
-        """Give every statement of the session its own name on this backend, which is pinned from here on.
+    def go_native(self, names: Iterable[bytes] | None) -> bool:
+        """Have the session's statements of these names (None: all) stand under them on this backend.
 
-        The proxy's names go first, so that the client can see and run only its own. Returns whether replies must be
-        waited for.
+        It works so up to the boundary. Where any name may be meant the proxy's own go first, so that the client can see
+        and run only its own. Returns whether replies must be waited for.
         """
-        d, state = self._d, self._backend()
-        d.native, d.query_waits = True, False
-        names = [*state.garbage, *state.statements.values()]
-        names += [s.home_name for s in self._book.named.values() if s.home is state.epoch and s.home_name]
-        state.garbage.clear()
-        state.statements.clear()
-        parts = [close_frame(name) for name in names]
-        for _ in names:
+        d, state, book = self._d, self._backend(), self._book.named
+        d.query_waits = False
+        gone: list[bytes] = []
+        if not d.native:
+            gone = [name for name, statement in state.natives.items() if book.get(name) is not statement]
+        d.native = True
+        if names is None:
+            d.native_all = True
+            gone += self._all_of_ours(state)
+        else:
+            d.mentioned.update(names)
+        for name in gone:
+            state.natives.pop(name, None)
             self._owe(SWALLOWED_CLOSE)
-        statements = list(self._book.named.items())
-        for name, statement in statements:
-            if statement.text is None:
-                statement.changed = True  # too long to be parsed again
-                continue
-            parts.append(parse_frame(name, statement))
-            self._owe(Owed(Kind.PARSE, swallow=True, undo=partial(self._book.forget, name)))
-            if statement.shape is not None:
-                parts.append(describe_frame(name))
-                self._owe(Owed(Kind.DESCRIBE, swallow=True, note=Learn(statement, name=name)))
-        unnamed = self._book.unnamed
-        if unnamed is not state.unnamed:
-            made = d.put(unnamed, hidden=True)
-            parts.append(_CLOSE_UNNAMED if unnamed is None else parse_frame(b"", unnamed))
-            kind = Kind.CLOSE if unnamed is None else Kind.PARSE
-            self._owe(Owed(kind, swallow=True, note=made, undo=made.skip))
+        parts = [close_frame(name) for name in gone]
+        for name in book if names is None else names:
+            parts += self._as_native(state, name)
         if not parts:
             return False
         last = Learn(None, resumes=True)
@@ -79,6 +72,40 @@ class Resolver:
         d.injected.extend(parts)
         d.paused = d.extended = True
         return True
+
+    def _all_of_ours(self, state: PostgresState) -> list[bytes]:
+        """Give up all names of the proxy's own."""
+        gone = [*state.garbage, *state.statements.values()]
+        state.garbage.clear()
+        state.statements.clear()
+        for statement in self._book.named.values():
+            if statement.home is state.epoch and statement.home_name:
+                gone.append(statement.home_name)
+                statement.home, statement.home_name = None, b""
+        return gone
+
+    def has_native(self, name: bytes) -> bool:
+        """Whether what the client's `name` means, if it means anything, stands under it on this backend."""
+        statement = self._book.named.get(name)
+        return statement is None or name in self._d.ensured or self._backend().natives.get(name) is statement
+
+    def _as_native(self, state: PostgresState, name: bytes) -> list[bytes]:
+        """What puts one statement under its own name, if it has to be."""
+        ensured, statement = self._d.ensured, self._book.named.get(name)
+        if statement is None or name in ensured or state.natives.get(name) is statement:
+            return []
+        if statement.text is None:
+            # Too long to be parsed again. To the protocol it stays what it is, unless its place had to go.
+            self._d.mentioned.discard(name)
+            statement.changed = self._d.native_all
+            return []
+        ensured.add(name)
+        self._owe(Owed(Kind.PARSE, swallow=True, undo=partial(ensured.discard, name)))
+        parts = [parse_frame(name, statement)]
+        if statement.shape is not None:
+            self._owe(Owed(Kind.DESCRIBE, swallow=True, note=Learn(statement, name=name)))
+            parts.append(describe_frame(name))
+        return parts
 
     def resolve(self, name: bytes, statement: Statement | None) -> tuple[bytes | None, bytes]:
         """The backend's name for a client's statement, and bytes to send first; name None: a prologue is on its way."""

@@ -31,8 +31,10 @@ class Verdict:
 
     Attributes:
         pins: reasons to pin when the text is sent for execution, each once, with a digest for logs.
-        needs_native_names: SQL names prepared statements (PREPARE, EXECUTE, DEALLOCATE, DISCARD ALL): the session's
-            must stand under the client's own names before it is sent. SQL_PREPARED_STATEMENT is then among `pins`.
+        needs_native_names: SQL names prepared statements (PREPARE, EXECUTE, DEALLOCATE): they must stand under the
+            client's own names before it is sent.
+        names: which; None: it may be any.
+        drops: it drops them all (DEALLOCATE ALL, DISCARD ALL).
         reads_sequence_memory: it calls currval or lastval.
         unlocks: it may give up advisory locks of the session.
         discards: DISCARD ALL.
@@ -44,6 +46,8 @@ class Verdict:
 
     pins: tuple[tuple[PinReason, str], ...] = ()
     needs_native_names: bool = False
+    names: frozenset[bytes] | None = frozenset()
+    drops: bool = False
     reads_sequence_memory: bool = False
     unlocks: bool = False
     discards: bool = False
@@ -77,7 +81,7 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
     look.run()
     if multibyte_unsafe and not text.isascii():
         look.distrust(0)
-    if not (look.reasons or look.native or look.memory or look.unlocks or look.touches or look.heads):
+    if not (look.reasons or look.native or look.drops or look.memory or look.unlocks or look.touches or look.heads):
         return HARMLESS
     known = None if look.doubtful else escapes
     pins = tuple(
@@ -87,6 +91,8 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
     return Verdict(
         pins,
         needs_native_names=look.native,
+        names=None if look.nameless else frozenset(look.names),
+        drops=look.drops,
         reads_sequence_memory=look.memory,
         unlocks=look.unlocks,
         discards=look.discards,

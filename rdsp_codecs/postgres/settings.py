@@ -19,6 +19,15 @@ _TIMEOUT: Final = b"_timeout"
 _PLAIN_NAME: Final = re.compile(rb"[a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)*").fullmatch
 
 
+Context = tuple[tuple[bytes, bytes], ...]
+_READ_BY: Final = frozenset(
+    b"search_path role session_authorization row_security client_encoding standard_conforming_strings backslash_quote"
+    b" datestyle intervalstyle timezone timezone_abbreviations lc_monetary lc_numeric lc_time array_nulls"
+    b" transform_null_equals xmloption default_text_search_config".split()
+)
+"""Settings that say which tables a text names, how it is cut into tokens, and what its constants are."""
+
+
 class Settings:
     """All that is set: names (lower case) and the statements that set them. Immutable.
 
@@ -27,13 +36,15 @@ class Settings:
     Attributes:
         statements: by name, without a semicolon at the end.
         custom: names with a dot. A backend that once had one has it for ever, if only empty.
+        context: those that a text is read by when it is prepared: another meaning, another statement.
     """
 
-    __slots__ = ("__weakref__", "custom", "statements")
+    __slots__ = ("__weakref__", "context", "custom", "statements")
 
     def __init__(self, statements: Mapping[bytes, bytes]) -> None:
         self.statements = dict(statements)
         self.custom = frozenset(name for name in self.statements if b"." in name)
+        self.context: Context = tuple(sorted(item for item in self.statements.items() if item[0] in _READ_BY))
 
     def __repr__(self) -> str:
         return f"<Settings {b' '.join(sorted(self.statements)).decode('utf-8', 'replace') or 'none'}>"

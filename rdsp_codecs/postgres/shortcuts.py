@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import Dialogue, Kind
+from rdsp_codecs.postgres.lexer import NAME_BYTES
 from rdsp_codecs.postgres.messages import TRANSACTIONS
 from rdsp_codecs.postgres.requests import SYNC, Requests
 from rdsp_codecs.postgres.session_state import HARMLESS, HARMLESS_TAG_HEADS
-from rdsp_codecs.postgres.statements import NAME_BYTES, Statement
+from rdsp_codecs.postgres.statements import Statement
 from rdsp_codecs.postgres.unnamed import NOTHING, Put
 
 if TYPE_CHECKING:
@@ -94,7 +95,15 @@ class Shortcuts:
         d, at, end = self._d, 0, len(data) - _TAIL
         if data[end:-9] != _EXECUTE or data[-5:] != SYNC:
             return None
-        if d.native or d.copying or d.probe_due or d.uncertain or not d.ledger.empty or not self._requests.at_rest:
+        if (
+            d.native
+            or d.dropping
+            or d.copying
+            or d.probe_due
+            or d.uncertain
+            or not d.ledger.empty
+            or not self._requests.at_rest
+        ):
             return None
         fresh: Statement | None = None
         if tag == _PARSE:
@@ -123,7 +132,9 @@ class Shortcuts:
             return None
         text = data[6:text_end]
         verdict = self._requests.texts.inspect(text)
-        return Statement(text, data[text_end + 1 : total], verdict) if verdict is HARMLESS else None
+        if verdict is not HARMLESS:
+            return None
+        return Statement(text, data[text_end + 1 : total], verdict, context=self._d.context)
 
     def _begin(self, data: bytes, parse_bytes: int, fresh: Statement, *, described: bool) -> bytes:
         d = self._d

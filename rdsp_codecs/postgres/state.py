@@ -10,7 +10,7 @@ from rdsp_codecs.postgres.statements import UNKNOWN
 from rdsp_codecs.postgres.unnamed import NOTHING, OnBackend
 
 if TYPE_CHECKING:
-    from rdsp_codecs.postgres.statements import StatementKey
+    from rdsp_codecs.postgres.statements import Statement, StatementKey
 
 
 class PostgresState(OnBackend):
@@ -30,6 +30,7 @@ class PostgresState(OnBackend):
         last_user: who used it last: a token of the session's.
         sequences_mixed: more than one session may have left values for currval and lastval.
         names_used: how many names of ours were given out.
+        natives: statements that stand here under the names of `last_user`'s client.
     """
 
     def __init__(self, server_parameters: dict[str, str]) -> None:
@@ -45,6 +46,7 @@ class PostgresState(OnBackend):
         self.last_user: object | None = None
         self.sequences_mixed = False
         self.names_used = 0
+        self.natives: dict[bytes, Statement] = {}
         self.epoch = object()
         self.settings = NO_SETTINGS
         self.baseline = NO_SETTINGS
@@ -53,5 +55,6 @@ class PostgresState(OnBackend):
         """Something that the protocol does not show (DEALLOCATE in a function) has dropped some: use none of them."""
         self.statements.clear()
         self.garbage.clear()
+        self.natives.clear()
         self.last = UNKNOWN
         self.epoch = object()

@@ -4,9 +4,9 @@ Used by the client half of the relay (`requests`) and, when descriptions come ba
 A client's statement has the client's name in the session and a name of ours on every backend that has it. Nothing
 here decides when something is sent.
 
-What makes two statements the same: equal text, equal parameter types as the server resolved them, and an equal row
-description. The last is why DDL is never hidden: who prepared before it has another statement than who prepared
-after it.
+What makes two statements the same: equal text, read under equal settings, equal parameter types as the server resolved
+them, and an equal row description. The last is why DDL is never hidden: who prepared before it has another statement
+than who prepared after it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.errors import WireError
+from rdsp_codecs.postgres.lexer import NAME_BYTES
 from rdsp_codecs.postgres.session_state import HARMLESS
-from rdsp_codecs.postgres.settings import KnownSettings
+from rdsp_codecs.postgres.settings import Context, KnownSettings, Settings
 from rdsp_codecs.postgres.unnamed import NOTHING, InSession, Put
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 PREFIX: Final = b"rdsp_"
 """Our names on a backend: `rdsp_1`, `rdsp_2`... counted per backend."""
-
-NAME_BYTES: Final = 63
-"""How much of a statement's name counts (NAMEDATALEN - 1)."""
 
 NOBODY: Final = PREFIX + b"x" + os.urandom(12).hex().encode()
 """A name that no statement ever has, because nobody can know it: closing it is answered and does nothing, binding it
@@ -44,7 +42,7 @@ _FIELD = struct.Struct(">IhIhih")
 
 _REPORTED_MAX: Final = 7
 
-StatementKey = tuple[bytes, bytes, bytes]
+StatementKey = tuple[bytes, bytes, bytes, Context]
 Inspect = Callable[[bytes], "Verdict"]
 
 
@@ -61,8 +59,10 @@ class Statement:
         home: the `PostgresState.epoch` in which `home_name` is valid although `key` may not be known yet.
         assumed: the client was told that it is parsed on the word of another session's; its shape was not shown to it.
         bound: the client has bound it (so it was, or will be, executed).
-        changed: it stands under the client's name on a pinned backend, and returns something else than it did.
         bind_reply: what a Bind of it by its name is owed, once there was one.
+        changed: it was to stand under the client's name on this backend, and returns something else there.
+        context: the settings that its text was read by.
+        source: what `pg_prepared_statements` shows as its text where SQL made it.
     """
 
     __slots__ = (
@@ -70,17 +70,21 @@ class Statement:
         "bind_reply",
         "bound",
         "changed",
+        "context",
         "home",
         "home_name",
         "key",
         "sent",
         "shape",
+        "source",
         "text",
         "types",
         "verdict",
     )
 
-    def __init__(self, text: bytes | None, types: bytes, verdict: Verdict, *, assumed: bool = False) -> None:
+    def __init__(
+        self, text: bytes | None, types: bytes, verdict: Verdict, *, assumed: bool = False, context: Context = ()
+    ) -> None:
         self.text = text
         self.sent = self.types = types
         self.verdict = verdict
@@ -92,13 +96,15 @@ class Statement:
         self.bound = False
         self.changed = False
         self.bind_reply: Owed | None = None
+        self.context = context
+        self.source: bytes | None = None
 
     def described(self, types: bytes, shape: bytes) -> None:
         """The server described the statement."""
         self.types = types
         self.shape = shape
         if self.text is not None:
-            self.key = (self.text, types, shape)
+            self.key = (self.text, types, shape, self.context)
 
 
 UNKNOWN: Final = Put(Statement(None, b"", HARMLESS))
@@ -112,15 +118,17 @@ class SharedStatements:
     wait for. Invariant: bounded; an entry says that a server of this pool has parsed this text with these types.
     """
 
-    __slots__ = ("_known", "_reported", "sequence_minded", "settings")
+    __slots__ = ("_known", "_reported", "baseline", "sequence_minded", "settings")
 
     TEXTS: Final = 1000
     TEXT_BYTES: Final = 16384
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[bytes, bytes], tuple[bytes, bytes]] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, bytes, Context], tuple[bytes, bytes]] = OrderedDict()
         self._reported: list[dict[str, str]] = []
         self.settings = KnownSettings()
+        self.baseline: Settings | None = None
+        """What backends have from the beginning, since there was one."""
         self.sequence_minded = False
         """A session of this pool has asked for currval or lastval: backends forget sequences when they change hands."""
 
@@ -136,17 +144,18 @@ class SharedStatements:
         """A server has described the statement."""
         if statement.text is None or statement.shape is None or len(statement.text) > self.TEXT_BYTES:
             return
-        self._known[statement.text, statement.sent] = (statement.types, statement.shape)
-        self._known.move_to_end((statement.text, statement.sent))
+        key = (statement.text, statement.sent, statement.context)
+        self._known[key] = (statement.types, statement.shape)
+        self._known.move_to_end(key)
         if len(self._known) > self.TEXTS:
             self._known.popitem(last=False)
 
-    def assume(self, text: bytes, sent: bytes, verdict: Verdict) -> Statement | None:
+    def assume(self, text: bytes, sent: bytes, verdict: Verdict, context: Context) -> Statement | None:
         """The statement as another session knows it, None when nobody does."""
-        known = self._known.get((text, sent))
+        known = self._known.get((text, sent, context))
         if known is None:
             return None
-        statement = Statement(text, sent, verdict, assumed=True)
+        statement = Statement(text, sent, verdict, assumed=True, context=context)
         statement.described(*known)
         return statement
 
@@ -204,7 +213,9 @@ class StatementBook(InSession):
         statement.home, statement.home_name = None, b""
 
 
-def parsed_alone(data: bytes, book: StatementBook, shared: SharedStatements, inspect: Inspect, most: int) -> int:
+def parsed_alone(
+    data: bytes, book: StatementBook, shared: SharedStatements, inspect: Inspect, context: Context, most: int
+) -> int:
     """How many Parse messages `data` holds, when it is nothing but those, and a Sync: new names, and known texts.
 
     Then the names are the book's from now on, `most` at most. 0 when it is anything else.
@@ -221,7 +232,7 @@ def parsed_alone(data: bytes, book: StatementBook, shared: SharedStatements, ins
         if data[at] != ord("P") or at + size > end or not name or name in found or name in book.named:
             return 0
         verdict = inspect(text)
-        statement = None if verdict.needs_native_names else shared.assume(text, types, verdict)
+        statement = None if verdict.needs_native_names else shared.assume(text, types, verdict, context)
         if statement is None:
             return 0
         found[name] = statement

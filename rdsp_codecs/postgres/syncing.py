@@ -14,11 +14,12 @@ import attrs
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres.asking import Question
-from rdsp_codecs.postgres.dialogue import SWALLOWED_QUERY, Dialogue, Kind
-from rdsp_codecs.postgres.messages import parameter_status
+from rdsp_codecs.postgres.dialogue import SWALLOWED_QUERY, SWALLOWED_SYNC, Dialogue, Kind, Learn
+from rdsp_codecs.postgres.messages import SYNC, parameter_status
+from rdsp_codecs.postgres.naming import reconcile
 from rdsp_codecs.postgres.setting_text import EVERYTHING, Sole
 from rdsp_codecs.postgres.settings import Settings, sync_texts
-from rdsp_codecs.postgres.statements import frame
+from rdsp_codecs.postgres.statements import describe_frame, frame
 from rdsp_codecs.postgres.texts import Texts
 from rdsp_codecs.postgres.unnamed import NOTHING
 
@@ -67,8 +68,10 @@ class Syncer:
         """A backend was borrowed: what it lacks goes out in front of the client's messages."""
         d = self._d
         self.fresh = state.last_user is None
-        if d.settings is None:
-            d.settings = d.baseline = d.shared.settings.of(state.baseline.statements)
+        if d.shared.baseline is None:
+            d.shared.baseline = d.shared.settings.of(state.baseline.statements)
+        d.begin()
+        assert d.settings is not None
         if state.settings is not d.settings:
             self._sync(state, d.settings)
         if d.told is not state.server_parameters and not d.paused:
@@ -126,6 +129,9 @@ class Syncer:
                 d.injected.append(_FORGET_SEQUENCES)
                 d.ledger.owe(SWALLOWED_QUERY)
                 d.asking += 1
+        if state.natives:
+            state.garbage += state.natives
+            state.natives = {}
         state.last_user = d.token
 
     # -- at the boundary ------------------------------------------------------------------------------------------
@@ -135,6 +141,8 @@ class Syncer:
         d = self._d
         if tag in (b"SET", b"RESET"):
             d.doubts.done += 1
+        elif tag in (b"DEALLOCATE ALL", b"DISCARD ALL"):
+            self._forget_statements()
         if d.pins:
             reason = _UNDOING_TAGS.get(tag[:5])
             if reason is not None:
@@ -146,7 +154,7 @@ class Syncer:
         assert state is not None
         assert d.settings is not None
         doubts = d.doubts
-        if doubts.settings and not doubts.suspects:
+        if doubts.settings and not doubts.suspects and not doubts.statements:
             sole = doubts.sole(len(d.recent))
             if sole is not None and not (sole.name == EVERYTHING and d.settings.custom):
                 done = doubts.done == 1
@@ -154,10 +162,12 @@ class Syncer:
                 if done:
                     self._apply(sole)
                 return False
-        if not doubts.suspects and not doubts.reported and not d.settings.statements and doubts.only_resets():
+        asks = bool(doubts.suspects or doubts.reported or doubts.statements or d.settings.statements)
+        if not asks and doubts.only_resets():
             doubts.forget()
             return False
-        question = Question(doubts.touched() if doubts.settings else None, dict(doubts.suspects), d.settings)
+        touched = doubts.touched() if doubts.settings else None
+        question = Question(touched, dict(doubts.suspects), d.settings, doubts.statements)
         doubts.forget()
         d.ledger.owe(Owed(Kind.QUERY, swallow=True, note=question))
         d.injected.append(frame(b"Q", question.text(), b"\0"))
@@ -195,8 +205,37 @@ class Syncer:
                 d.pin(PinReason.SESSION_SETTING, "the server did not say what is set")
             else:
                 self._now(question.statements(d.login))
+        if question.naming:
+            self._learn_names(question)
         for reason, detail in question.suspects.items():
             if question.failed or reason in question.true:
                 d.pin_surely(reason, detail)
             elif d.pins.lift(reason):
                 d.lifted = True
+
+    def _learn_names(self, question: Question) -> None:
+        """The server has said which statements stand on the backend."""
+        d, texts = self._d, self._texts
+        safe = not question.failed and not (texts.multibyte_unsafe and not question.is_ascii())
+        fresh = reconcile(d, question.names, texts.inspect, escapes=texts.escapes) if safe else None
+        if fresh is None:
+            d.pin(PinReason.SQL_PREPARED_STATEMENT, "what was prepared cannot be told")
+            return
+        if not fresh:
+            return
+        for name, statement in fresh:
+            d.ledger.owe(Owed(Kind.DESCRIBE, swallow=True, note=Learn(statement, name=name)))
+            d.injected.append(describe_frame(name))
+        d.ledger.owe(SWALLOWED_SYNC)
+        d.injected.append(SYNC)
+        d.extended = True
+
+    def _forget_statements(self) -> None:
+        """DEALLOCATE ALL or DISCARD ALL was done: nothing has a name any more, the proxy's own among them."""
+        d, state = self._d, self._d.state
+        assert state is not None
+        last = state.last
+        state.lost_statements()
+        state.last = last  # the unnamed one has no name to SQL
+        d.statements.named.clear()
+        d.ensured.clear()

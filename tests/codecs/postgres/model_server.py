@@ -149,7 +149,8 @@ class ModelServer(Statements):
 
     def _query(self, body: bytes) -> Generator[None, tuple[int, bytes], None]:
         read = Reader(body)
-        texts = [text.strip() for text in read.text().split(";") if text.strip()]
+        self.source = read.text()
+        texts = [text.strip() for text in self.source.split(";") if text.strip()]
         read.end()
         self._begin_implicit()
         self.prepared.pop("", None)
@@ -196,6 +197,7 @@ class ModelServer(Statements):
         if texts:
             self._refuse_if_failed(texts[0])
         plan = self._analyse(texts[0]) if texts else Plan("", None)
+        self.source = text
         if name in self.prepared:
             raise duplicate(name)
         self.prepared[name] = plan

@@ -9,7 +9,7 @@ from tests.codecs.postgres.model_words import (
     ENDS,
     INT4,
     NAMING,
-    QUESTION,
+    QUESTIONS,
     RESET,
     SELECTS,
     SET,
@@ -39,6 +39,8 @@ class Statements:
         self._saved = dict(SETTINGS)
         self._in_transaction = False
         self._alone = True
+        self.source = ""
+        """The text of the query that runs."""
         self._portals: dict[str, Portal] = {}
         self._reported = "UTC"
         self._buffer: list[bytes] = []
@@ -62,7 +64,7 @@ class Statements:
             return Plan(text, (("a", TEXT if self.world.version % 2 else INT4),))
         if text == "SHOW work_mem":
             return Plan(text, (("work_mem", TEXT),))
-        if text.startswith(QUESTION):
+        if text.startswith(QUESTIONS):
             return Plan(text, tuple((name, TEXT) for name in ("a", "b", "c", "d")))
         if SET_CONFIG(text):
             return Plan(text, (("set_config", TEXT),))
@@ -91,10 +93,13 @@ class Statements:
         naming = NAMING(text)
         if naming is not None:
             text = self._find(naming[2]).text
-        if text.startswith(QUESTION):
+        if text.startswith(QUESTIONS):
             for name, value in self.settings.items():
-                if value != SETTINGS[name]:
+                if value != SETTINGS[name] and "pg_settings" in text:
                     yield "s", name, value, "string"
+            for name, plan in self.prepared.items():
+                if name and not name.startswith("rdsp_") and "pg_prepared_statements" in text:
+                    yield "n", name, plan.source or plan.text, "true" if plan.source else "false"
         elif found := SET_CONFIG(text):
             self.settings[real_name(found[1])] = found[2]
             yield (found[2],)
@@ -157,6 +162,7 @@ class Statements:
             if name in self.prepared:
                 raise duplicate(name)
             self.prepared[name] = self._analyse(text)
+            self.prepared[name].source = self.source
         elif verb == "DEALLOCATE" and name == "ALL":
             # The unnamed one stays: it has no name to SQL.
             self.prepared = {name: plan for name, plan in self.prepared.items() if not name}

@@ -32,8 +32,8 @@ _UTILITY: Final = re.compile(
 ).fullmatch
 RESET: Final = re.compile(r"RESET (\w+)").fullmatch
 SET_CONFIG: Final = re.compile(r"SELECT pg_catalog\.set_config\(E'(\w+)', E'(\w+)', false\)").fullmatch
-QUESTION: Final = "SELECT 's', name, setting, vartype FROM pg_catalog.pg_settings"
-"""How the proxy's question begins, in which it asks what is set."""
+QUESTIONS: Final = ("SELECT 's', name, setting, vartype FROM", "SELECT 'n', name, statement, from_sql")
+"""How the proxy's questions begin: what is set, and what is prepared."""
 TAGS: Final = frozenset(b"QPBDECSHFXdcf")
 EXTENDED: Final = frozenset(b"PBDEC")
 
@@ -59,11 +59,12 @@ class World:
 
 @attrs.define(eq=False)
 class Plan:
-    """An analysed statement. `columns` is None when it returns no rows."""
+    """An analysed statement. `columns` is None when it returns no rows; `source` is the query in which SQL made it."""
 
     text: str
     columns: Columns | None
     parameters: int = 0
+    source: str = ""
 
 
 @attrs.define(eq=False)
@@ -122,7 +123,7 @@ class Reader:
 
 
 def check_syntax(text: str) -> None:
-    if text in SELECTS or text in ("TABLE changes", "SHOW work_mem") or text.startswith(QUESTION):
+    if text in SELECTS or text in ("TABLE changes", "SHOW work_mem") or text.startswith(QUESTIONS):
         return
     if _UTILITY(text) or SET(text) or RESET(text) or SET_CONFIG(text) or NAMING(text):
         return

@@ -19,7 +19,8 @@ from rdsp_codecs.postgres.session_state import (
     inspect,
 )
 
-# Expected words: names of pin reasons; `memory`, `sets` and `resets` of settings, `unlocks`. SQL_PREPARED_STATEMENT always comes with native names.
+# Expected words: names of pin reasons; `memory`, `sets` and `resets` of settings, `unlocks`,
+# `native` and `drops` of prepared statements.
 TABLE: list[tuple[str, str]] = [
     # Everyday statements, and words of interest where they mean nothing.
     ("SELECT abalance FROM pgbench_accounts WHERE aid = 12345", ""),
@@ -195,18 +196,18 @@ TABLE: list[tuple[str, str]] = [
     ("SELECT currval('s')", "memory"),
     ("SELECT pg_catalog.lastval ( )", "memory"),
     # Prepared statements named in SQL.
-    ("PREPARE p AS SELECT 1", "sql_prepared_statement"),
-    ("PREPARE p (int) AS SELECT set_config('a', 'b', false)", "sql_prepared_statement sets"),
-    ("EXECUTE p (1)", "sql_prepared_statement"),
-    ("DEALLOCATE p", "sql_prepared_statement"),
-    ("DEALLOCATE PREPARE ALL", "sql_prepared_statement"),
-    ("DISCARD ALL", "sql_prepared_statement resets"),
+    ("PREPARE p AS SELECT 1", "native"),
+    ("PREPARE p (int) AS SELECT set_config('a', 'b', false)", "native sets"),
+    ("EXECUTE p (1)", "native"),
+    ("DEALLOCATE p", "native"),
+    ("DEALLOCATE PREPARE ALL", "drops"),
+    ("DISCARD ALL", "drops resets"),
     ("DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES", ""),
-    ("EXPLAIN EXECUTE p", "sql_prepared_statement"),
-    ("EXPLAIN (ANALYZE, BUFFERS) EXECUTE p (1)", "sql_prepared_statement"),
-    ("CREATE TABLE t AS EXECUTE p", "sql_prepared_statement"),
-    ("SELECT 1; CREATE TABLE t AS EXECUTE p", "sql_prepared_statement"),
-    ("PREPARE transaction AS SELECT 1", "sql_prepared_statement"),
+    ("EXPLAIN EXECUTE p", "native"),
+    ("EXPLAIN (ANALYZE, BUFFERS) EXECUTE p (1)", "native"),
+    ("CREATE TABLE t AS EXECUTE p", "native"),
+    ("SELECT 1; CREATE TABLE t AS EXECUTE p", "native"),
+    ("PREPARE transaction AS SELECT 1", "native"),
     ("PREPARE TRANSACTION 'x'", ""),
     ("CREATE TRIGGER t AFTER UPDATE ON x EXECUTE FUNCTION f()", ""),
     ("CREATE TRIGGER t AFTER UPDATE ON x EXECUTE PROCEDURE s.f()", ""),
@@ -235,14 +236,15 @@ TABLE: list[tuple[str, str]] = [
     ("SET LOCAL x = 'a", "unrecognised_state"),
     ("SELECT set_config('a', 'b', true) /* ", "unrecognised_state"),
     ('SELECT 1; RESET "x', "unrecognised_state resets"),
-    ("RESET x; SELECT $a$ EXECUTE p", "unrecognised_state resets sql_prepared_statement"),
+    ("RESET x; SELECT $a$ EXECUTE p", "unrecognised_state sql_prepared_statement native resets"),
 ]
 
 
 def words(verdict: Verdict) -> set[str]:
     """A verdict in the words of the table."""
     found = {reason.value for reason, _ in verdict.pins}
-    assert verdict.needs_native_names == ("sql_prepared_statement" in found)
+    found |= {"native"} if verdict.needs_native_names else set()
+    found |= {"drops"} if verdict.drops else set()
     found |= {"memory"} if verdict.reads_sequence_memory else set()
     found |= {"unlocks"} if verdict.unlocks else set()
     assert not verdict.sets or verdict.touches
@@ -279,7 +281,7 @@ def test_an_encoding_with_ascii_bytes_inside_of_characters_is_not_trusted_after_
     assert inspect("SELECT '表'".encode("shift_jis"), multibyte_unsafe=True) is HARMLESS
     assert words(inspect(b"SET LOCAL x = 'a'", multibyte_unsafe=True)) == set()
     native = inspect("SELECT '表'; EXECUTE p".encode("shift_jis"), multibyte_unsafe=True)
-    assert words(native) == {"unrecognised_state", "sql_prepared_statement"}
+    assert words(native) == {"unrecognised_state", "sql_prepared_statement", "native"}
 
 
 def test_a_pin_names_the_statement_that_is_to_blame_without_its_literals() -> None:
@@ -316,6 +318,7 @@ def looked(text: bytes, *, escapes: bool) -> set[str]:
         look.reasons.pop(PinReason.UNRECOGNISED_STATE)
     flags: dict[str, object] = {
         "native": look.native,
+        "drops": look.drops,
         "memory": look.memory,
         "sets": look.sets,
         "resets": bool(look.touches),

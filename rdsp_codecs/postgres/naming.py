@@ -1,0 +1,89 @@
+"""Prepared statements that SQL names: what PREPARE made, and what a session has after it named some.
+
+While a session names statements in SQL it works under its own names on its backend ("native", see `resolving`). At the
+boundary the server is asked for the list, and here the session's book is brought in line with it. Then the statements
+follow the session like any other. `syncing` calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from rdsp_codecs.postgres.lexer import Kind, identifier, tokens
+from rdsp_codecs.postgres.statements import Statement
+
+if TYPE_CHECKING:
+    from rdsp_codecs.postgres.dialogue import Dialogue
+    from rdsp_codecs.postgres.session_state import Verdict
+
+_SKIPPED: Final = (Kind.BLANK, Kind.COMMENT)
+_OPENING, _CLOSING, _END = b"(", b")", b";"
+
+
+def prepared_body(source: bytes, name: bytes, *, escapes: bool) -> bytes | None:
+    """The statement behind AS of the one PREPARE of `name` in `source`; None unless there is exactly one."""
+    found: list[bytes] = []
+    statement: list[tuple[Kind, int, int]] = []
+    for token in tokens(source, escapes=escapes):
+        kind, start, end = token
+        if kind == Kind.FAULT:
+            return None
+        if kind == Kind.MARK and source[start:end] == _END:
+            found += _body(source, statement, name)
+            statement = []
+        elif kind not in _SKIPPED:
+            statement.append(token)
+    found += _body(source, statement, name)
+    return found[0] if len(found) == 1 else None
+
+
+def _body(source: bytes, statement: list[tuple[Kind, int, int]], name: bytes) -> Iterable[bytes]:
+    """The body in a list, when the statement is a PREPARE of `name`."""
+    said = [source[start:end].lower() if kind in (Kind.WORD, Kind.MARK) else b"" for kind, start, end in statement]
+    if said[:1] != [b"prepare"] or len(statement) < 4 or identifier(source, *statement[1][1:]) != name:
+        return []
+    at, depth = 2, 0
+    while at < len(said) and (depth or said[at] != b"as"):
+        depth += (said[at] == _OPENING) - (said[at] == _CLOSING)
+        at += 1
+    return [source[statement[at + 1][1] : statement[-1][2]]] if at + 1 < len(said) else []
+
+
+def reconcile(
+    d: Dialogue, listed: Mapping[bytes, tuple[bytes, bool]], inspect: Callable[[bytes], Verdict], *, escapes: bool
+) -> list[tuple[bytes, Statement]] | None:
+    """Bring the session's names in line with what its backend has.
+
+    Arguments:
+        listed: the backend's statements but the proxy's own: text as the server shows it, and whether SQL made it.
+
+    Returns the statements that the server has yet to describe, with their names; None when one cannot be told, and
+    nothing was changed then but what is gone.
+    """
+    book, state = d.statements, d.state
+    assert state is not None
+    known = {name: s for name, s in book.named.items() if name in d.ensured or state.natives.get(name) is s}
+    for name, statement in known.items():
+        if name not in listed and not statement.changed:
+            book.forget(name)
+    fresh: list[tuple[bytes, Statement]] = []
+    natives: dict[bytes, Statement] = {}
+    for name, (text, from_sql) in listed.items():
+        found = known.get(name)
+        if found is None or text not in (found.source, found.text):
+            body = prepared_body(text, name, escapes=escapes) if from_sql else None
+            if body is None:
+                return None
+            found = Statement(body, b"\0\0", inspect(body), context=d.context)
+            found.source = text
+            book.named[name] = found
+            fresh.append((name, found))
+        elif found.shape is None:
+            fresh.append((name, found))
+        natives[name] = found
+    for statement in book.named.values():
+        statement.changed = False
+    state.natives = natives
+    d.not_native()
+    return fresh
