@@ -9,7 +9,7 @@ DURATION ?=
 # How many clients the demo has; without it, its own default.
 CLIENTS ?=
 
-.PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick generate lock clean debian debian-bench
+.PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick generate lock clean debian debian-bench debian-drivers
 help:
 	@echo "make demo [DURATION=5]   an embedded PostgreSQL, the proxy and 500 clients"
 	@echo "make test                checks, documentation and tests (under 15 minutes)"
@@ -74,7 +74,19 @@ test-compiled: compiled
 	    set -x; RDSP_SCANNER=compiled PYTHONPATH=$(COMPILED) $(PY) -m pytest -q tests/codecs tests/pool tests/runtime; \
 	else echo "Not tested: the compiled modules." >&2; fi
 
-test-servers: $(VENV)/.dev debian
+# JDBC and node are needed by the matrix alone. A node that is there already may not be Debian's.
+NODE_TESTS := tests/drivers/node
+
+debian-drivers:
+	@scripts/debian default-jdk-headless libpostgresql-jdbc-java
+	@command -v npm >/dev/null || scripts/debian nodejs npm
+
+$(NODE_TESTS)/node_modules/.done: $(NODE_TESTS)/package.json $(NODE_TESTS)/package-lock.json | debian-drivers
+	@if command -v npm >/dev/null && (cd $(NODE_TESTS) && npm ci --no-fund --no-audit --silent); then touch $@; \
+	else echo "The JavaScript programs will not run: npm could not install their packages." >&2; \
+	[ -z "$$RDSP_REQUIRE_SERVERS" ]; fi
+
+test-servers: $(VENV)/.dev debian debian-drivers $(NODE_TESTS)/node_modules/.done
 	$(PY) -m pytest -m matrix tests
 
 format: $(VENV)/.dev
@@ -94,4 +106,4 @@ lock:
 	PYTHON=$(PYTHON) scripts/lock constraints.txt
 
 clean:
-	rm -rf $(VENV) docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NODE_TESTS)/node_modules docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

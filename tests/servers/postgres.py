@@ -54,7 +54,7 @@ class TestServer(Postgres):
         tls = self_signed(["localhost", "127.0.0.1"]) if version in WITH_TLS else None
         super().__init__(
             binaries(version),
-            settings={"log_statement": "none", "max_connections": "60", **settings},
+            settings={"log_statement": "none", "max_connections": "60", "max_prepared_transactions": "10", **settings},
             hba=HBA,
             superuser=(ADMIN, ADMIN_PASSWORD),
             tls=tls,

@@ -1,0 +1,1 @@
+"""Real drivers and frameworks: each runs a program of its own, directly and through the proxy."""
