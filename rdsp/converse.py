@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss
 from rdsp_codecs.errors import PeerClosed, WireError
-from rdsp_codecs.steps import Ask, Conversation, Receive, Send, StartTls, TlsSide
+from rdsp_codecs.steps import Ask, Conversation, HasUnread, Receive, Send, StartTls, TlsSide
 
 T = TypeVar("T")
 
@@ -70,6 +70,8 @@ async def _perform(
             return None
         case Receive(limit, peek):
             return await receive(transport, limit or CHUNK, peek=peek)
+        case HasUnread():
+            return transport.has_unread()
         case Ask(question):
             if answer is None:
                 msg = f"nobody answers {question!r}"

@@ -66,7 +66,7 @@ def scram_salt(key: bytes, user: str) -> bytes:
 def candidates(key: bytes, user: str, passwords: Sequence[str]) -> list[tuple[bytes, bytes]]:
     """Prepared passwords and salts to compare a user's proof with: its own ones, then nobody's, two at least."""
     salt = scram_salt(key, user)
-    found = [(prepare_password(password), salt) for password in passwords]
+    found = [(_prepared(password), salt) for password in passwords]
     return found + [_nobodys(key)] * (_CANDIDATES - len(found))
 
 
@@ -83,7 +83,7 @@ def keys_of(key: bytes, users: Iterable[tuple[str, Sequence[str]]]) -> Iterator[
     for user, passwords in users:
         salt = scram_salt(key, user)
         for password in passwords:
-            yield prepare_password(password), salt
+            yield _prepared(password), salt
     yield _nobodys(key)
 
 
@@ -108,6 +108,10 @@ def prepare_password(password: str) -> bytes:
     if not prepared or any(map(_prohibited, prepared)) or not _bidi_is_fine(prepared):
         return password.encode("utf-8", "surrogateescape")
     return prepared.encode()
+
+
+# For passwords of users, which come again and again: that one takes longer than another would tell who is known.
+_prepared = lru_cache(maxsize=1 << 14)(prepare_password)
 
 
 # Verdicts on single characters are remembered, so that a password beyond ASCII takes hardly longer than any other one.

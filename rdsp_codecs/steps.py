@@ -9,6 +9,7 @@ step       answer sent back into the generator
 ========== ===========================================================
 Send       None
 Receive    bytes, at least one (`PeerClosed` is thrown in at end of file)
+HasUnread  bool
 StartTls   `TlsFacts`
 Ask        whatever the question's class documents
 ========== ===========================================================
@@ -54,6 +55,11 @@ class Receive:
 
 
 @attrs.frozen
+class HasUnread:
+    """Whether the peer has said more already than was received: what it said without waiting for an answer."""
+
+
+@attrs.frozen
 class StartTls:
     """Shake hands now. Illegal while the conversation holds unread bytes: that would be an injection."""
 
@@ -85,5 +91,5 @@ class Ask:
     question: Any
 
 
-Step = Send | Receive | StartTls | Ask
+Step = Send | Receive | HasUnread | StartTls | Ask
 Conversation = Generator[Step, Any, T]

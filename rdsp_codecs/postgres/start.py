@@ -15,7 +15,7 @@ from rdsp_codecs.errors import WireError
 from rdsp_codecs.postgres import messages as m
 from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.problems import Problem, ProblemCode
-from rdsp_codecs.steps import Receive, Send, StartTls, TlsSide
+from rdsp_codecs.steps import HasUnread, Receive, Send, StartTls, TlsSide
 
 _TLS_RECORD: Final = 0x16
 _START_UP_LIMIT: Final = 10_000 + 4
@@ -62,16 +62,27 @@ def first_packet(offer: Offer, inbox: Inbox) -> Steps:
         # Which request may follow which is the server's affair (backend_startup.c, ProcessStartupPacket).
         if code == m.SSL_REQUEST and not ssl_done:
             agreed = offer.tls and not encrypted
-            yield Send(b"S" if agreed else b"N")
             if agreed:
+                yield Send(b"S")
                 yield StartTls(TlsSide.SERVER)
                 encrypted = True
+            else:
+                yield from _decline("SSL")
             ssl_done, gss_done = True, gss_done or agreed
         elif code == m.GSSENC_REQUEST and not gss_done:
-            yield Send(b"N")
+            yield from _decline("GSSAPI encryption")
             gss_done = True
         else:
             return code, packet[4:], encrypted
+
+
+def _decline(what: str) -> Steps:
+    """`N`, and the client goes on as it is; but not if it did so before it knew."""
+    hasty = yield HasUnread()
+    yield Send(b"N")
+    if hasty:
+        detail = "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."
+        raise fault("08P01", f"received unencrypted data after {what} request", D=detail)
 
 
 def _direct_tls(offer: Offer) -> Steps:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from rdsp_codecs.errors import PeerClosed
-from rdsp_codecs.steps import Ask, Conversation, Receive, Send, StartTls, TlsFacts, TlsSide
+from rdsp_codecs.steps import Ask, Conversation, HasUnread, Receive, Send, StartTls, TlsFacts, TlsSide
 
 T = TypeVar("T")
 Answer = Callable[[Any], Any]
@@ -65,6 +65,8 @@ def play(
                     if which is TlsSide.SERVER and waiting and waiting[0].startswith(_HELLO):
                         waiting[0] = waiting[0][1:]  # stands for the client's handshake
                     step = conversation.send(facts)
+                case HasUnread():
+                    step = conversation.send(False)  # chunks are said one after the other
                 case Ask(question):
                     step = conversation.send(answer(question))
     except StopIteration as stop:
@@ -145,8 +147,9 @@ def _turn(side: _Side, other: _Side, piece: Callable[[], int], facts: TlsFacts) 
             case StartTls(which):
                 _greet(which, side, other)
                 side.step = side.conversation.send(facts)
-            case Ask(question):
-                side.step = side.conversation.send(side.answer(question))
+            case Ask() | HasUnread() as asked:
+                known = side.answer(asked.question) if isinstance(asked, Ask) else bool(side.inbox)
+                side.step = side.conversation.send(known)
     except StopIteration as stop:
         side.done, side.result = True, stop.value
     except Exception as error:  # noqa: BLE001 - handed to the test as the side's result

@@ -18,6 +18,7 @@ from rdsp.auth.derive import KeyDeriver
 from rdsp.config.model import Proxy, Secret, UserAuth
 from rdsp.converse import converse
 from rdsp.net.memory import memory_pair
+from rdsp_codecs import proofs
 from rdsp_codecs.api import BackendLogin, ClientLogin, Offer, Turned
 from rdsp_codecs.errors import LoginRefused
 from rdsp_codecs.postgres import CODEC
@@ -91,6 +92,18 @@ async def test_a_refusal_costs_the_same_whether_the_user_is_active_idle_or_unkno
         for user in ("active", "idle", "turning", "nobody", "nobody-else", "A" * 60)
     }
     assert set(costs.values()) == {(False, 0, 2)}
+
+
+async def test_a_password_beyond_ascii_takes_no_longer_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its preparation is ten times as long as that of another, and would show in the time of a refusal."""
+    credentials = Credentials(settings(app=("pässwörd Ⅷ",)))
+    await credentials.work_ahead(KeyDeriver().derive, SALT_KEY)
+
+    def prepared_again(*_: object) -> str:
+        raise AssertionError
+
+    monkeypatch.setattr("unicodedata.normalize", prepared_again)
+    assert proofs.candidates(SALT_KEY, "app", credentials.passwords("app"))[0][0] == "pässwörd VIII".encode()
 
 
 async def test_unknown_users_fill_no_memory() -> None:

@@ -275,10 +275,10 @@ def test_what_is_no_start_up_packet_is_closed_at_once(scene: Scene, data: bytes)
 
 
 def test_nothing_in_clear_behind_an_ssl_request_is_believed(scene: Scene) -> None:
-    for data in (SSL_REQUEST + startup(), SSL_REQUEST * 2, GSS_REQUEST + SSL_REQUEST + startup()):
+    for data in (SSL_REQUEST + startup(), SSL_REQUEST * 2):
         with socket.create_connection(("127.0.0.1", scene.port), timeout=5) as sock:
             sock.sendall(data)
-            answer = until_closed(sock).lstrip(b"N")
+            answer = until_closed(sock)
             assert answer[:1] == b"S" and b"SCRAM" not in answer
     with socket.create_connection(("127.0.0.1", scene.port), timeout=5) as sock:
         for request, answer in ((GSS_REQUEST, b"N"), (SSL_REQUEST, b"S")):

@@ -154,6 +154,16 @@ def test_encryption_that_there_is_not_is_refused_and_the_client_goes_on(
         assert told[1] == told[0]
 
 
+@pytest.mark.parametrize("data", [GSS_REQUEST + startup(), GSS_REQUEST + SSL_REQUEST], ids=["start-up", "ssl"])
+def test_who_does_not_wait_for_the_answer_is_refused_as_at_the_server(
+    postgres18: TestServer, proxy18: ProxyProcess, data: bytes
+) -> None:
+    direct, proxied = (raw_answer(port, data) for port in (postgres18.port, proxy18.port))
+    assert direct[:1] == proxied[:1] == b"N"
+    said, expected = fields(proxied[6:]), fields(direct[6:])
+    assert {name: said.get(name) for name in "SVCMD"} == {name: expected.get(name) for name in "SVCMD"}
+
+
 def test_libpq_asks_for_gssapi_and_goes_on(proxy15: ProxyProcess) -> None:
     with connect(proxy15.port, gssencmode="prefer", sslmode="disable") as client:
         assert client.execute("SELECT 1").fetchone() == (1,)

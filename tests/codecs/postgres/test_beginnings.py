@@ -17,7 +17,7 @@ from rdsp_codecs.postgres.greet import greet
 from rdsp_codecs.postgres.login import login
 from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.postgres.upkeep import cancel
-from rdsp_codecs.steps import Receive, Send, StartTls, TlsFacts, TlsSide
+from rdsp_codecs.steps import HasUnread, Receive, Send, StartTls, TlsFacts, TlsSide
 from rdsp_codecs.testing import duo, play
 from tests.codecs.postgres.test_logins import KEY, KNOWN, _said, _startup, how, offer
 
@@ -181,6 +181,19 @@ def test_requests_in_any_order_are_answered_as_the_server_does(
     """Row 94: `N`, and the client goes on on the same socket."""
     assert _answers(*requests) == tls
     assert _answers(*requests, tls=False) == without
+
+
+@pytest.mark.parametrize(("request_", "what"), [(SSL, "SSL"), (GSS, "GSSAPI encryption")])
+def test_who_does_not_wait_for_the_answer_is_refused(request_: bytes, what: str) -> None:
+    conversation = greet(offer(tls=False))
+    assert next(conversation) == Receive(1, peek=True)
+    assert conversation.send(request_[:1]) == Receive(4)
+    assert conversation.send(request_[:4]) == Receive(4)
+    assert conversation.send(request_[4:]) == HasUnread()
+    assert conversation.send(True) == Send(b"N")
+    said = conversation.send(None)
+    assert isinstance(said, Send)
+    assert _said(said.data)["M"] == f"received unencrypted data after {what} request"
 
 
 def test_direct_tls_is_taken_without_reading_a_byte_of_it() -> None:
