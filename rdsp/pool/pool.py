@@ -299,6 +299,8 @@ class Pool:
 
     def _close_now(self, backend: Backend, why: str) -> None:
         backend.on_settled = None
+        # The server may have been started anew, with another limit, or it is another one now.
+        self._limit_asked = -math.inf
         self.board.forget(backend.transport)
         backend.transport.close()
         self._gone(backend, why)

@@ -58,6 +58,24 @@ async def test_a_backend_whose_cancel_never_settled_is_nobody_elses(clock: MockC
         await w.until(lambda: w.database.logged_in <= 1)
 
 
+async def test_a_servers_other_limit_is_learned_when_its_connections_are_lost(clock: MockClock) -> None:
+    """It changes with a restart only; nobody waits for a minute until the next question is due."""
+    group = TargetGroup(reserved_connections=0)
+    async with world(proxy(group), max_connections=3) as w:
+        for limit in (3, 7, 2):
+            w.database.max_connections = limit
+            w.database.kill_all()
+            await trio.sleep(1)
+            clients = [await w.client() for _ in range(limit)]
+            for client in clients:
+                assert (await client.query("BEGIN")).status == "T"
+            assert w.statistics().limit == limit
+            assert w.statistics().borrowed == limit
+            for client in clients:
+                await client.leave()
+            await w.until(lambda: not w.statistics().borrowed and not w.statistics().resetting)
+
+
 async def test_where_the_server_keeps_its_limit_to_itself_max_backends_counts(clock: MockClock) -> None:
     async with world(proxy(TargetGroup(max_backends=3))) as w:
         w.database.keeps_its_limit = True
