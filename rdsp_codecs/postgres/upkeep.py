@@ -26,7 +26,8 @@ _LIMIT_QUERY: Final = (
 )
 
 _WRITABLE_QUERY: Final = (
-    "SELECT NOT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting('default_transaction_read_only') = 'off'"
+    "SELECT NOT pg_catalog.pg_is_in_recovery()"
+    " AND pg_catalog.current_setting('default_transaction_read_only') OPERATOR(pg_catalog.=) 'off'"
 )
 
 

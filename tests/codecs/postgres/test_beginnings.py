@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 from typing import Any
 
@@ -16,7 +17,7 @@ from rdsp_codecs.postgres import messages as m
 from rdsp_codecs.postgres.greet import greet
 from rdsp_codecs.postgres.login import login
 from rdsp_codecs.postgres.state import PostgresState
-from rdsp_codecs.postgres.upkeep import cancel
+from rdsp_codecs.postgres.upkeep import cancel, is_writable, max_connections
 from rdsp_codecs.steps import HasUnread, Receive, Send, StartTls, TlsFacts, TlsSide
 from rdsp_codecs.testing import duo, play
 from tests.codecs.postgres.test_logins import KEY, KNOWN, _said, _startup, how, offer
@@ -303,3 +304,17 @@ def test_parameters_go_on_as_they_came() -> None:
     assert isinstance(result, ClientLogin)
     assert list(result.parameters) == ["options", "datestyle", "search_path", "x.y", "DateStyle"]
     assert result.parameters == {**given, "DateStyle": "SQL"}
+
+
+@pytest.mark.parametrize(
+    "conversation",
+    [max_connections(PostgresState({})), is_writable(PostgresState({}))],
+    ids=["max_connections", "is_writable"],
+)
+def test_the_proxys_own_questions_name_the_schema_of_every_function_and_operator(conversation: Any) -> None:
+    """CVE-2025-12819: a search_path of the client's start-up parameters holds there, too."""
+    step = next(conversation)
+    assert isinstance(step, Send)
+    text = re.sub(r"'[^']*'", "", step.data[5:-1].decode())
+    bare = re.sub(r"OPERATOR\(pg_catalog\.\S+\)|pg_catalog\.\w+|::int\b|coalesce|SELECT|NOT|AND", "", text)
+    assert re.fullmatch(r"[\s(),]*(true)?[\s(),]*", bare), bare
