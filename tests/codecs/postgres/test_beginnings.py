@@ -317,4 +317,4 @@ def test_the_proxys_own_questions_name_the_schema_of_every_function_and_operator
     assert isinstance(step, Send)
     text = re.sub(r"'[^']*'", "", step.data[5:-1].decode())
     bare = re.sub(r"OPERATOR\(pg_catalog\.\S+\)|pg_catalog\.\w+|::int\b|coalesce|SELECT|NOT|AND", "", text)
-    assert re.fullmatch(r"[\s(),]*(true)?[\s(),]*", bare), bare
+    assert set(re.findall(r"[^\s(),]+", bare)) <= {"true", "0"}, bare
