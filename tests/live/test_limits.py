@@ -309,3 +309,45 @@ def test_a_transaction_that_goes_on_is_not_idle(postgres15: TestServer, tmp_path
             client.execute("COMMIT")
             time.sleep(1.5)
             assert client.execute("SELECT 1").fetchone() == quiet.execute("SELECT 1").fetchone() == (1,)
+
+
+def _resident(process: int) -> int:
+    """Bytes of memory in use."""
+    text = Path(f"/proc/{process}/status").read_text()
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmRSS:"))) * 1024
+
+
+@pytest.mark.parametrize("kind", ["one message", "many messages"])
+def test_a_session_that_waits_holds_a_bounded_number_of_bytes(
+    postgres15: TestServer, tmp_path: Path, kind: str
+) -> None:
+    """Its client is not read any more; nothing is lost, and everything runs when a backend is there."""
+    if kind == "one message":
+        data, ends = query("SELECT length('" + "x" * (48 << 20) + "')"), 1
+    else:
+        one = query("SELECT length('" + "x" * (1 << 20) + "')")
+        data, ends = one * 48, 48
+    settings = ("target_group.max_backends = 1", 'limits.max_held_bytes = "1MiB"')
+    with limited(postgres15, tmp_path, *settings) as proxy:
+        holder, waiter = login(proxy), login(proxy)
+        holder.value("BEGIN; SELECT 1")
+        before = _resident(proxy.pid)
+        waiter.socket.setblocking(False)
+        sent = 0
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            try:
+                sent += waiter.socket.send(data[sent : sent + 65536])
+            except BlockingIOError:
+                time.sleep(0.01)
+        assert sent < len(data) // 2
+        assert _resident(proxy.pid) - before < 12 << 20
+        holder.value("COMMIT; SELECT 1")
+        waiter.socket.settimeout(20)
+        waiter.socket.sendall(data[sent:])
+        answers = waiter.until_ready(ends, seconds=20)
+        assert sum(tag == "D" for tag, _ in answers) == ends
+        assert not told(answers)
+        assert _resident(proxy.pid) - before < 24 << 20
+        holder.close()
+        waiter.close()
