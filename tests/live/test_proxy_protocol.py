@@ -136,6 +136,34 @@ def test_who_does_not_finish_its_header_is_closed_when_the_time_for_a_login_is_o
         assert sock.recv(9) == message("R", struct.pack(">I", 0))
 
 
+def test_a_header_may_be_demanded_on_unix_sockets(
+    postgres15: TestServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("s")
+    file = folder / "rdsp.toml"
+    file.write_text(
+        f"[logging]\nlevel = 'debug'\n[[proxies]]\nlisten = ['unix:{folder}:6543', '127.0.0.1:0']\n"
+        f"proxy_protocol_from = ['unix']\n"
+        f"target.url = 'postgresql://trusted@127.0.0.1:{postgres15.port}/{DATABASE}'\n"
+    )
+    with ProxyProcess(str(file)) as proxy:
+        for start, answer in (
+            (V1 + START_UP, message("R", struct.pack(">I", 10) + b"SCRAM-SHA-256\0\0")),
+            (LOCAL + START_UP, message("R", struct.pack(">I", 0))),
+            (START_UP, b""),
+        ):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(10)
+                eventually(lambda: len(proxy.ports) == 2)
+                sock.connect(str(folder / ".s.PGSQL.6543"))
+                sock.sendall(start)
+                assert (sock.recv(len(answer)) if answer else _all(sock)) == answer
+        with socket.create_connection(("127.0.0.1", proxy.ports[1]), timeout=10) as sock:
+            sock.sendall(START_UP)
+            assert sock.recv(9) == message("R", struct.pack(">I", 0))
+        proxy.wait_for_log("A new client connected from 203.0.113.7:51234")
+
+
 @pytest.mark.skipif(not shutil.which("haproxy"), reason="HAProxy is missing: apt-get install haproxy")
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2", "send-proxy-v2-ssl-cn"])
 def test_haproxy_speaks_to_it(postgres15: TestServer, tmp_path: Path, version: str) -> None:
