@@ -199,6 +199,8 @@ class Relay(Protocol):
 
     to_server: list[bytes]
     to_client: list[bytes]
+    """The outboxes: the same two lists for all of the relay's life."""
+
     transaction: Transaction
     pins: PinBoard
     refused: bytes

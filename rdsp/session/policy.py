@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rdsp_codecs.pins import PinBoard
 from rdsp_codecs.transaction import Transaction
+
+_NONE: Final = Transaction.NONE
 
 
 def may_release(transaction: Transaction, pins: PinBoard, *, owed: bool) -> bool:
@@ -14,4 +18,4 @@ def may_release(transaction: Transaction, pins: PinBoard, *, owed: bool) -> bool
         pins: the session's pins; any keeps the backend.
         owed: replies are outstanding, or half a message was forwarded in either direction.
     """
-    return not owed and not pins and transaction is Transaction.NONE
+    return not owed and not pins and transaction is _NONE

@@ -28,6 +28,13 @@ CHUNK: Final = 65536
 READS: Final = 8
 """Reads per step before other sessions get their turn."""
 
+# Members of enumerations under names of their own: looking them up costs more than all that is done with them.
+_BUSY: Final = State.BUSY
+_HOLDING: Final = State.HOLDING
+_QUIET: Final = State.QUIET
+_WAITING: Final = State.WAITING
+_NO_TRANSACTION: Final = Transaction.NONE
+
 _HALTING: Final = calls.CLIENT_GONE | calls.FAULT | calls.SERVER_GONE | calls.ENDING
 _INPUT: Final = READABLE | LEAVING
 
@@ -40,35 +47,12 @@ class Splice:
     """
 
     __slots__ = (
-        "_board",
-        "_client_again",
-        "_client_full",
-        "_client_recv",
-        "_client_send",
-        "_counters",
-        "_marks",
-        "_pool",
-        "_server_again",
-        "backend",
-        "call",
-        "client",
-        "client_rest",
-        "fault",
-        "fault_of_server",
-        "key",
-        "last_active",
-        "leaving",
-        "queued",
-        "refusal",
-        "relay",
-        "said_fatal",
-        "server_rest",
-        "settling",
-        "state",
-        "stopping",
-        "waiting_since",
+        "_board", "_client_again", "_client_full", "_client_recv", "_client_send", "_counters", "_from_client",
+        "_from_server", "_marks", "_pool", "_server_again", "_to_client", "_to_server", "backend", "call",
+        "client", "client_rest", "fault", "fault_of_server", "key", "last_active", "leaving", "queued",
+        "refusal", "relay", "said_fatal", "server_rest", "settling", "state", "stopping", "waiting_since",
         "wake",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -82,7 +66,7 @@ class Splice:
     ) -> None:
         self.client = client
         self.relay = relay
-        self.state = State.QUIET
+        self.state = _QUIET
         self.backend: Backend | None = None
         self.call = 0
         self.fault: Exception | None = None
@@ -101,6 +85,10 @@ class Splice:
         self.wake = wake
         self.client_rest = b""
         self.server_rest = b""
+        self._from_client = relay.from_client
+        self._from_server = relay.from_server
+        self._to_client = relay.to_client
+        self._to_server = relay.to_server
         self._client_recv = client.recv
         self._client_send = client.send
         # Over TLS a short read proves nothing: more records may stand in the socket.
@@ -162,7 +150,7 @@ class Splice:
     def _put_off(self, mask: int) -> None:
         """The client's news must wait; but who leaves the queue leaves it now."""
         self._client_again |= mask & _INPUT
-        if mask & LEAVING and self.state is State.WAITING:
+        if mask & LEAVING and self.state is _WAITING:
             self._left_the_queue()
 
     def _left_the_queue(self) -> None:
@@ -181,31 +169,30 @@ class Splice:
 
     def _deaf(self) -> bool:
         """Whether the client must not be read now: it waits, the server does not take its bytes, or the task is due."""
-        if self.call or self.server_rest or self.settling or self.leaving or self.state is State.WAITING:
+        if self.call or self.server_rest or self.settling or self.leaving or self.state is _WAITING:
             return True
         return self.backend is not None and self.relay.holds_too_much
 
     def _take(self, data: bytes) -> None:
         """One chunk of the client's."""
-        relay = self.relay
         self.last_active = self._board.now
-        signals = relay.from_client(data)
-        if relay.to_client:
+        signals = self._from_client(data)
+        if self._to_client:
             self._send_client()
-        if relay.to_server:
+        if self._to_server:
             # First of all: what ends a request may go out together with the end.
             self._send_server()
         if signals:
             self._heed_client(signals)
         elif self.backend is not None:
-            self.state = State.BUSY
+            self.state = _BUSY
 
     def _heed_client(self, signals: int) -> None:
         if signals & moves.WANT_BACKEND:
             self.borrow()
             return
         if self.backend is not None:
-            self.state = State.BUSY
+            self.state = _BUSY
         self._report(signals)
         if signals & moves.OVER and not signals & moves.BYE:
             self._request_over()
@@ -226,7 +213,7 @@ class Splice:
             self._counters.requests += 1
             self._send_client()
         else:
-            self.state = State.WAITING
+            self.state = _WAITING
             self.queued = True
             self.waiting_since = self._board.now
             self._counters.waiting += 1
@@ -236,10 +223,10 @@ class Splice:
         """The session has borrowed `backend`: the held request goes out."""
         backend.borrower = self
         self.backend = backend
-        self.state = State.BUSY
+        self.state = _BUSY
         self._counters.borrows += 1
         signals = self.relay.attached(backend.state)
-        if self.relay.to_server:
+        if self._to_server:
             self._send_server()
         if signals:
             self._report(signals)
@@ -278,7 +265,7 @@ class Splice:
 
     def resume_after_abort(self, signals: int) -> None:
         """The held request was refused: say so, and go on with what the client sent behind it."""
-        if self.relay.to_client:
+        if self._to_client:
             self._send_client()
         if signals:
             self._heed_client(signals)
@@ -296,7 +283,7 @@ class Splice:
             self._board.again(self.client_event, mask)
 
     def _send_client(self) -> None:
-        out = self.relay.to_client
+        out = self._to_client
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         if self.client_rest:
@@ -350,7 +337,6 @@ class Splice:
             self.server_event(mask)
 
     def _read_server(self, mask: int) -> None:  # noqa: C901 - the hot path stays in one frame
-        relay = self.relay
         for _ in range(READS):
             backend = self.backend
             if backend is None:
@@ -365,13 +351,13 @@ class Splice:
             if not data:
                 self.summon(calls.SERVER_GONE)
                 return
-            signals = relay.from_server(data)
+            signals = self._from_server(data)
             self.last_active = self._board.now
             if self._client_again:
                 self.read_on()
-            if relay.to_client:
+            if self._to_client:
                 self._send_client()
-            if relay.to_server:
+            if self._to_server:
                 self._send_server()
             if signals:
                 if signals & moves.FATAL:
@@ -408,20 +394,20 @@ class Splice:
             if self.stopping or self.leaving:
                 self.summon(calls.FREE)
         else:
-            if transaction is Transaction.NONE:
+            if transaction is _NO_TRANSACTION:
                 self._counters.transactions += 1
-            self.state = State.HOLDING
+            self.state = _HOLDING
             if backend.cancelling:
                 self.settling = True
                 backend.on_settled = self._settled
-            if self.leaving or (self.stopping and transaction is Transaction.NONE):
+            if self.leaving or (self.stopping and transaction is _NO_TRANSACTION):
                 self.summon(calls.FREE)
 
     def _let_go(self, backend: Backend) -> None:
         """The session has no backend any more."""
         if backend.member.fit is not self.relay.fit:
             self._refit(backend, self.relay.fit)
-        self.state = State.QUIET
+        self.state = _QUIET
         self.relay.detached()
         self.backend = None
 
@@ -445,7 +431,7 @@ class Splice:
             self.borrow()
 
     def _send_server(self) -> None:
-        out = self.relay.to_server
+        out = self._to_server
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         backend = self.backend
@@ -482,7 +468,7 @@ class Splice:
             rest = rest[sent:]
         self.server_rest = rest
         if not rest:
-            if self.state is State.HOLDING and not self.relay.in_request():
+            if self.state is _HOLDING and not self.relay.in_request():
                 self._release_late()
             self.read_on()
 
