@@ -175,6 +175,8 @@ class RelayPolicy:
         max_held: bytes a relay may hold back (for a backend, or to see a frame whole).
         max_prepared_statements: per backend; least recently used ones are closed over it.
         max_session_statements: named ones of one session.
+        strict: find out after every transaction what the session has changed, whatever its texts say.
+        pin_sequences: pin who may have used a sequence.
         has_init_query: backends are not as the server makes them: a RESET would undo what `init_query` set.
         debug_text: pins carry the statement's text instead of its digest.
         pinning_filters: names from `session_pinning_filters`.
@@ -184,6 +186,8 @@ class RelayPolicy:
     max_held: int = 16 << 20
     max_prepared_statements: int = 200
     max_session_statements: int = 200_000
+    strict: bool = False
+    pin_sequences: bool = False
     has_init_query: bool = False
     debug_text: bool = False
     pinning_filters: frozenset[str] = frozenset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from rdsp.config.addresses import Address, parse_target
-from rdsp.config.kinds import Duration, Hidden, ListOf, OneOf, ServerHost, Text, Whole
+from rdsp.config.kinds import Duration, Flag, Hidden, ListOf, OneOf, ServerHost, Text, Whole
 from rdsp.config.secret import Secret
 from rdsp.config.setting import DAY, PEM_FILE, USER_NAME, YEAR, Reload, setting
 
@@ -160,6 +160,20 @@ class TargetGroup:
         Whole(0, 1_000_000, "statements"),
         200,
         "Prepared statements kept on one database connection; over it the least recently used one is closed.",
+        Reload.NEW_SESSIONS,
+    )
+    strict_session_state: bool = setting(
+        Flag(),
+        False,
+        "Ask the server after every transaction what the session has set, locked, prepared and left behind, also where "
+        "its text does not tell: for databases whose functions change their session. Costs one more query for each.",
+        Reload.NEW_SESSIONS,
+    )
+    pin_sequences: bool = setting(
+        Flag(),
+        False,
+        "Pin a session from its first `INSERT`, `COPY`, `nextval` or `setval` on, so that `currval` and `lastval` "
+        "always answer. Without it they fail by a named error where the answer might be another session's.",
         Reload.NEW_SESSIONS,
     )
     reserved_connections: int = setting(

@@ -13,7 +13,8 @@ from rdsp_codecs.ledger import Ledger, Owed
 from rdsp_codecs.pins import PinBoard, PinReason
 from rdsp_codecs.postgres.asking import ASKABLE, Doubts
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict
-from rdsp_codecs.postgres.settings import NO_SETTINGS, Context, Settings
+from rdsp_codecs.postgres.setting_text import EVERYTHING
+from rdsp_codecs.postgres.settings import NO_SETTINGS, ROLE, Context, Settings
 from rdsp_codecs.postgres.statements import SharedStatements, Statement, StatementBook
 from rdsp_codecs.postgres.unnamed import Put, trim
 from rdsp_codecs.transaction import Transaction
@@ -223,6 +224,7 @@ class Dialogue:
 
     def _heed(self, verdict: Verdict) -> None:
         if verdict.touches:
+            self.shared.custom |= {name for name in verdict.touches if b"." in name}
             self.doubts.change(verdict, alone=not self.recent and self.transaction is Transaction.NONE)
         if verdict.unlocks:
             self.doubt_pin(PinReason.ADVISORY_LOCK)
@@ -273,6 +275,15 @@ class Dialogue:
         detail = self.pins.active().get(reason)
         if detail is not None:
             self.doubts.suspect(reason, detail)
+
+    def doubt_everything(self) -> None:
+        """The strict mode, whatever the texts say. Of custom variables those are asked for that the pool has named."""
+        doubts = self.doubts
+        for name in (EVERYTHING, ROLE, *self.shared.custom):
+            doubts.report(name)
+        for reason in ASKABLE:
+            doubts.suspect(reason, "found by the strict mode")
+        doubts.name_statements()
 
     def pin_surely(self, reason: PinReason, detail: str) -> None:
         """Pin without asking."""

@@ -377,12 +377,18 @@ class Look(Reading):
 
     def _see_call(self, name: bytes, reason: PinReason | None, arguments: int) -> None:
         if reason is None:
-            self.memory = self.memory or name in SEQUENCE_MEMORY
+            self.memory = self.memory or (name in SEQUENCE_MEMORY and not self._only_defines())
             self._runs_text = self._runs_text or name in TEXT_RUNNERS
         elif name == b"set_config":
             self._see_set_config(self._arguments(arguments))
         else:
             self._pin(reason)
+
+    def _only_defines(self) -> bool:
+        """Whether the statement keeps its expressions for later: a column's DEFAULT, but not CREATE TABLE ... AS."""
+        if not self._low.startswith((b"alter", b"create"), self._statement):
+            return False
+        return all(self._low.find(word, self._statement) < 0 for word in (b"select", b"values", b"execute"))
 
     def _see_set_config(self, arguments: list[list[Token]]) -> None:
         name = self._plain(arguments[0]) if len(arguments) == IS_LOCAL else None

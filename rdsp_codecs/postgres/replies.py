@@ -136,6 +136,8 @@ class Replies:
         if entry.swallow and entry.kind == Kind.QUERY:
             self._own_query_over(entry.note)
         if ledger.empty:
+            if d.policy.strict and not entry.swallow:
+                d.doubt_everything()
             asks = d.doubts.any and transaction is Transaction.NONE and not d.unfit and self._syncer.settle()
             d.forget_texts()
             d.settled()

@@ -60,7 +60,7 @@ class Requests:
         self._fresh_unnamed: Statement | None = None
         """The unnamed statement when its Parse is in the batch that goes out now."""
         self.bye = False
-        self.texts = Texts(debug_text=dialogue.policy.debug_text)
+        self.texts = Texts(debug_text=dialogue.policy.debug_text, pin_sequences=dialogue.policy.pin_sequences)
         self._resolver = Resolver(dialogue)
         self.by_tag: dict[int, Callable[[bytes, int, int, int], bytes | None]] = {
             ord("Q"): self._query,

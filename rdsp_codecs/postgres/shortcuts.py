@@ -46,12 +46,13 @@ class Shortcuts:
     Invariant: `_begun` is set only while the ledger holds exactly what `_exchange` owed, from the first to the last.
     """
 
-    __slots__ = ("_begun", "_d", "_described", "_most", "_put", "_requests", "_sure")
+    __slots__ = ("_begun", "_d", "_described", "_most", "_put", "_requests", "_strict", "_sure")
 
     def __init__(self, dialogue: Dialogue, requests: Requests, policy: RelayPolicy) -> None:
         self._d = dialogue
         self._requests = requests
         self._most = min(policy.max_frame, policy.max_held // 2)
+        self._strict = policy.strict
         self._begun = False
         self._put: Put | None = None
         self._described = False
@@ -195,7 +196,7 @@ class Shortcuts:
         To be asked while nothing of the server's is held. True: the request is over.
         """
         d, end = self._d, len(data) - 6
-        if end < 0 or data[end:-1] != _READY or d.doubts.any or self._requests.bye:
+        if end < 0 or data[end:-1] != _READY or self._strict or d.doubts.any or self._requests.bye:
             return False
         transaction = TRANSACTIONS.get(data[-1])
         if transaction is None:

@@ -118,7 +118,7 @@ class SharedStatements:
     wait for. Invariant: bounded; an entry says that a server of this pool has parsed this text with these types.
     """
 
-    __slots__ = ("_known", "_reported", "baseline", "sequence_minded", "settings")
+    __slots__ = ("_known", "_reported", "baseline", "custom", "sequence_minded", "settings")
 
     TEXTS: Final = 1000
     TEXT_BYTES: Final = 16384
@@ -129,6 +129,8 @@ class SharedStatements:
         self.settings = KnownSettings()
         self.baseline: Settings | None = None
         """What backends have from the beginning, since there was one."""
+        self.custom: set[bytes] = set()
+        """Custom variables that texts of this pool have named (the strict mode asks for them)."""
         self.sequence_minded = False
         """A session of this pool has asked for currval or lastval: backends forget sequences when they change hands."""
 

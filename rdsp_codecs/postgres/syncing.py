@@ -13,7 +13,7 @@ import attrs
 
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
-from rdsp_codecs.postgres.asking import Question
+from rdsp_codecs.postgres.asking import ASKABLE, Question
 from rdsp_codecs.postgres.dialogue import SWALLOWED_QUERY, SWALLOWED_SYNC, Dialogue, Kind, Learn
 from rdsp_codecs.postgres.messages import SYNC, parameter_status
 from rdsp_codecs.postgres.naming import reconcile
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 _FORGET_SEQUENCES: Final = frame(b"Q", b"DISCARD SEQUENCES\0")
 _UNDOING_TAGS: Final = {
-    b"DROP ": PinReason.TEMPORARY_TABLE,
-    b"DISCA": PinReason.TEMPORARY_TABLE,
-    b"CLOSE": PinReason.HOLD_CURSOR,
+    b"DROP ": (PinReason.TEMPORARY_TABLE,),
+    b"DISCA": (PinReason.TEMPORARY_TABLE,),
+    b"CLOSE": (PinReason.HOLD_CURSOR,),
 }
 """First bytes of command tags behind which a pin may be lifted."""
 
@@ -144,8 +144,7 @@ class Syncer:
         elif tag in (b"DEALLOCATE ALL", b"DISCARD ALL"):
             self._forget_statements()
         if d.pins:
-            reason = _UNDOING_TAGS.get(tag[:5])
-            if reason is not None:
+            for reason in ASKABLE if tag == b"DISCARD ALL" else _UNDOING_TAGS.get(tag[:5], ()):
                 d.doubt_pin(reason)
 
     def settle(self) -> bool:

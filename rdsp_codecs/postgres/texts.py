@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
+import attrs
+
+from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres.digest import digest
 from rdsp_codecs.postgres.session_state import Verdict, inspect
 
 _UNSAFE_ENCODINGS: Final = frozenset({"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"})
 _REMEMBERED_TEXT: Final = 512
 _REMEMBERED_MAX: Final = 4096
+_MAY_USE_SEQUENCE: Final = re.compile(rb"insert|nextval|setval|copy|merge", re.IGNORECASE).search
 _remembered: dict[bytes, Verdict] = {}
 """Verdicts of recent short texts: a pure function's results, at most 4096 of 512 bytes, thrown away together."""
 
@@ -24,12 +29,14 @@ class Texts:
 
     Args:
         debug_text: pins carry the text instead of its digest.
+        pin_sequences: who may have used a sequence is pinned.
     """
 
-    __slots__ = ("_debug_text", "_utf8", "escapes", "multibyte_unsafe")
+    __slots__ = ("_debug_text", "_pin_sequences", "_utf8", "escapes", "multibyte_unsafe")
 
-    def __init__(self, *, debug_text: bool) -> None:
+    def __init__(self, *, debug_text: bool, pin_sequences: bool = False) -> None:
         self._debug_text = debug_text
+        self._pin_sequences = pin_sequences
         self.escapes = False
         self.multibyte_unsafe = False
         self._utf8 = True
@@ -47,15 +54,21 @@ class Texts:
     def inspect(self, text: bytes) -> Verdict:
         """What the text does to the session."""
         if self.escapes or self.multibyte_unsafe:
-            return inspect(text, escapes=self.escapes, multibyte_unsafe=self.multibyte_unsafe)
-        verdict = _remembered.get(text)
-        if verdict is None:
-            verdict = inspect(text)
-            if len(text) <= _REMEMBERED_TEXT:
-                if len(_remembered) >= _REMEMBERED_MAX:
-                    _remembered.clear()
-                _remembered[text] = verdict
-        return verdict
+            verdict = inspect(text, escapes=self.escapes, multibyte_unsafe=self.multibyte_unsafe)
+            return self._with_sequences(text, verdict) if self._pin_sequences else verdict
+        remembered = _remembered.get(text)
+        verdict = remembered if remembered is not None else inspect(text)
+        if remembered is None and len(text) <= _REMEMBERED_TEXT:
+            if len(_remembered) >= _REMEMBERED_MAX:
+                _remembered.clear()
+            _remembered[text] = verdict
+        return self._with_sequences(text, verdict) if self._pin_sequences else verdict
+
+    def _with_sequences(self, text: bytes, verdict: Verdict) -> Verdict:
+        """`pin_sequences`: who may have used a sequence is pinned."""
+        if _MAY_USE_SEQUENCE(text) is None:
+            return verdict
+        return attrs.evolve(verdict, pins=(*verdict.pins, (PinReason.SEQUENCE_STATE, digest(text[:512]))))
 
     def parameter(self, name: str, value: str) -> None:
         """The server reports a parameter: two of them change how texts are read."""

@@ -195,6 +195,9 @@ TABLE: list[tuple[str, str]] = [
     ("SELECT lo_open(1, 2), pg_export_snapshot(), nextval('s'), setval('s', 1)", ""),
     ("SELECT currval('s')", "memory"),
     ("SELECT pg_catalog.lastval ( )", "memory"),
+    ("CREATE TABLE t (a int DEFAULT currval('s'))", ""),
+    ("ALTER TABLE t ALTER a SET DEFAULT currval('s')", ""),
+    ("CREATE TABLE t AS SELECT currval('s')", "memory"),
     # Prepared statements named in SQL.
     ("PREPARE p AS SELECT 1", "native"),
     ("PREPARE p (int) AS SELECT set_config('a', 'b', false)", "native sets"),
