@@ -102,7 +102,7 @@ async def test_a_password_beyond_ascii_takes_no_longer_than_another(monkeypatch:
     def prepared_again(*_: object) -> str:
         raise AssertionError
 
-    monkeypatch.setattr("unicodedata.normalize", prepared_again)
+    monkeypatch.setattr(proofs, "_mapped", prepared_again)
     assert proofs.candidates(SALT_KEY, "app", credentials.passwords("app"))[0][0] == "pässwörd VIII".encode()
 
 
