@@ -32,6 +32,9 @@ _NATIVE: Final = (b"prepare", b"execute", b"deallocate", b"discard")
 _BLOCK_STARTS: Final = frozenset({b"begin", b"then", b"else", b"loop"})
 _MAX_BLOCKS: Final = 8
 _MAX_CURSOR_WORDS: Final = 64
+_MAX_DDL_WORDS: Final = 256
+_QUERYING: Final = frozenset({b"select", b"values", b"execute"})
+"""Words of a CREATE that may run a query."""
 _NAMES: Final = frozenset({Kind.WORD, Kind.QUOTED, Kind.UNICODE_QUOTED})
 _PLAIN_VALUES: Final = frozenset({Kind.WORD, Kind.QUOTED, Kind.NUMBER})
 _PATHS: Final = frozenset({b"search_path", b"schema"})
@@ -388,7 +391,8 @@ class Look(Reading):
         """Whether the statement keeps its expressions for later: a column's DEFAULT, but not CREATE TABLE ... AS."""
         if not self._low.startswith((b"alter", b"create"), self._statement):
             return False
-        return all(self._low.find(word, self._statement) < 0 for word in (b"select", b"values", b"execute"))
+        words = self._words(self._statement, _MAX_DDL_WORDS)
+        return not words[-1] and _QUERYING.isdisjoint(words)
 
     def _see_set_config(self, arguments: list[list[Token]]) -> None:
         name = self._plain(arguments[0]) if len(arguments) == IS_LOCAL else None
