@@ -145,6 +145,11 @@ class ChunkFilter:
         self._tail_size = 0
         return data
 
+    def reset(self) -> None:
+        """The stream has ended, wherever it stood: another one begins."""
+        self._tail.clear()
+        self._tail_size = self._needed = self._owed = 0
+
     def _walk(self, data: bytes) -> None:
         scan, judge, end, tag_at = self._scan, self._judge, len(data), self._tag_at
         position = kept = 0

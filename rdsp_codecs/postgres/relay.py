@@ -274,7 +274,7 @@ class PostgresRelay:
         if d.lifted:
             d.lifted = False
             signals |= moves.UNPINNED
-        if d.unfit:
+        if d.unfit and not d.paused:
             return self._unfit(signals)
         if asking and not d.asking:
             self._server.interest = self._interest()
@@ -296,9 +296,13 @@ class PostgresRelay:
     def _unfit(self, signals: int) -> int:
         """The backend could not be brought into the session's state, and nothing of the client's has reached it."""
         d = self._d
-        if not d.ledger.empty:
-            return signals
         error, d.unfit = d.unfit, b""
+        # What else of ours is owed, and half read, goes with it.
+        d.ledger.clear()
+        d.injected.clear()
+        d.asking, d.extended, d.over = 0, False, False
+        self._server.reset()
+        self._server.interest = SERVER_SIMPLE
         if not self._syncer.fresh:
             # Something of its past is in the way (temp_buffers behind a temporary table): a new one has none.
             return signals | moves.UNFIT

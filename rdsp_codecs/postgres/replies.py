@@ -136,12 +136,12 @@ class Replies:
         if entry.swallow and entry.kind == Kind.QUERY:
             self._own_query_over(entry.note)
         if ledger.empty:
+            d.settled()
+            d.extended = False
             if d.policy.strict and not entry.swallow:
                 d.doubt_everything()
             asks = d.doubts.any and transaction is Transaction.NONE and not d.unfit and self._syncer.settle()
             d.forget_texts()
-            d.settled()
-            d.extended = False
             d.over = not asks
         return DROP if entry.swallow else KEEP
 

@@ -167,6 +167,7 @@ class Syncer:
             return False
         touched = doubts.touched() if doubts.settings else None
         question = Question(touched, dict(doubts.suspects), d.settings, doubts.statements)
+        d.dropping = doubts.statements  # what a name means is not known before the answer
         doubts.forget()
         d.ledger.owe(Owed(Kind.QUERY, swallow=True, note=question))
         d.injected.append(frame(b"Q", question.text(), b"\0"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tests.live.conftest import connect
 from tests.live.test_faults import config
 from tests.servers.postgres import DATABASE, TestServer
 from tests.servers.proxy import ProxyProcess
+from tests.servers.rawclient import SYNC, RawClient, bind, execute, parse, query
 
 pytestmark = pytest.mark.live
 
@@ -166,3 +167,48 @@ def test_sequences_can_be_made_to_pin(postgres: TestServer, tmp_path: Path) -> N
 
         assert ask(one, "SELECT currval('numbers')") == mine
         assert ask(two, "SELECT lastval()") == mine + 1
+
+
+def test_a_database_connection_that_cannot_take_a_setting_is_replaced(postgres: TestServer) -> None:
+    """PostgreSQL does not change temp_buffers behind a temporary table."""
+    with ProxyProcess.for_target(postgres.target(), "--max-backends", "1") as proxy, pair(proxy) as (one, two):
+        ask(two, "SET temp_buffers = '1600kB'")
+        before = ask(one, "SELECT pg_backend_pid()")
+        ask(one, "CREATE TEMP TABLE mine (a int)")
+        ask(one, "INSERT INTO mine VALUES (1)")
+        ask(one, "DROP TABLE mine")
+
+        assert ask(two, "SHOW temp_buffers") == "1600kB"
+        assert ask(two, "SELECT pg_backend_pid()") != before
+        assert ask(one, "SHOW temp_buffers") == "8MB"
+
+
+def test_a_setting_that_nobody_can_have_any_longer_is_refused_in_the_servers_words(postgres: TestServer) -> None:
+    with postgres.admin() as admin:
+        admin.execute("DROP ROLE IF EXISTS doomed; CREATE ROLE doomed; GRANT doomed TO app")
+    with ProxyProcess.for_target(postgres.target(), "--max-backends", "2") as proxy, pair(proxy) as (one, two):
+        ask(one, "SET ROLE doomed")
+        ask(two, "SELECT 1")
+        with postgres.admin() as admin:
+            admin.execute("DROP ROLE doomed")
+
+        ask(two, "BEGIN")  # takes the one that has the role
+        assert ask(one, "SELECT current_user") in ("22023", "42704")
+        ask(two, "COMMIT")
+        assert ask(two, "SELECT current_user") == "app"
+
+
+def test_a_name_means_what_a_client_makes_it_right_behind_the_end_of_the_old_one(
+    postgres: TestServer, raw: Callable[..., RawClient]
+) -> None:
+    with ProxyProcess.for_target(postgres.target(), "--max-backends", "1") as proxy:
+        client = raw(proxy.port)
+        client.ask(parse("s", "SELECT 1"), SYNC)
+        for number in range(50):
+            client.ask(query("DEALLOCATE s"))
+            client.ask(parse("s", f"SELECT {number}"), SYNC)
+            answer = client.ask(bind("", "s"), execute(), SYNC)
+            assert [tag for tag, _ in answer] == ["2", "D", "C", "Z"]
+            client.ask(query("BEGIN; PREPARE t AS SELECT 1; COMMIT"))
+            assert client.value("EXECUTE t") == b"1"
+            client.ask(query("DEALLOCATE t"))
