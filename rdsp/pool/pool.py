@@ -88,6 +88,7 @@ class Pool:
         self._limit_asked = -math.inf
         self._allowed: int | None = None
         """How many connections the server allows, when it was last asked."""
+        self._cancels_at_once = trio.CapacityLimiter(_CANCELS_AT_ONCE)
         self._closed = False
         self._timing = False
 
@@ -275,9 +276,10 @@ class Pool:
             with trio.move_on_after(self._connect_timeout):
                 while still_wanted() and not may_be_hit():
                     await trio.sleep(_PROLOGUE_LOOK)
-                if still_wanted():
-                    sent = True
-                    dealt_with = await cancel_quietly(self._opener, backend, self._observers)
+                async with self._cancels_at_once:
+                    if still_wanted():
+                        sent = True
+                        dealt_with = await cancel_quietly(self._opener, backend, self._observers)
         finally:
             backend.cancelling -= 1
             # A cancel that may still come must not find the next borrower's query.
@@ -323,7 +325,8 @@ class Pool:
         try:
             with trio.move_on_after(self._abandon_timeout):
                 if cancel:
-                    await cancel_quietly(self._opener, backend, self._observers)
+                    async with self._cancels_at_once:
+                        await cancel_quietly(self._opener, backend, self._observers)
                 if not cut:
                     await say_goodbye(backend, self._opener.codec.goodbye())
         finally:
@@ -487,6 +490,8 @@ def _kind(refused: LoginRefused) -> OpenFailure:
 _LOOK_AFTER = 0.05
 """Seconds idle after which a backend is looked at before it is lent (its end may not have been noticed yet)."""
 _PROLOGUE_LOOK = 0.002
+_CANCELS_AT_ONCE = 4
+"""Connections to the server that carry a cancel; who waits for one asks again whether it is still wanted."""
 _ASK_LIMIT_EVERY = 60.0
 _TICK_AT_MOST = 0.02
 _TICK_AT_LEAST = 5.0

@@ -86,6 +86,8 @@ class Doubts:
     def change(self, verdict: Verdict, *, alone: bool) -> None:
         """A text that touches settings goes out; `alone`: outside a transaction, as the first of its request."""
         self.alone = alone and not self.any
+        if self.alone:
+            self.done = 0  # what came before was no change
         self.changes.append(verdict)
         self.any = True
 

@@ -155,7 +155,7 @@ class Syncer:
         doubts = d.doubts
         if doubts.settings and not doubts.suspects and not doubts.statements:
             sole = doubts.sole(len(d.recent))
-            if sole is not None and not (sole.name == EVERYTHING and d.settings.custom):
+            if sole is not None and doubts.done <= 1 and not (sole.name == EVERYTHING and d.settings.custom):
                 done = doubts.done == 1
                 doubts.forget()
                 if done:

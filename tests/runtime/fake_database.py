@@ -170,7 +170,10 @@ class Connection:
                 continue
             break
         if code == m.CANCEL_REQUEST:
+            database.cancelling += 1
+            database.most_cancelling = max(database.most_cancelling, database.cancelling)
             await trio.sleep(database.cancel_delay)
+            database.cancelling -= 1
             database.cancel(m.integer(packet, 4), packet[8:])
             return False
         await trio.sleep(database.login_delay)
@@ -404,6 +407,7 @@ class FakeDatabase:
         quitters: so many connections end right behind the answer to the proxy's first question.
         scripts: gives the scripts of a new connection (what the proxy writes, what the server writes).
         problems: what must never happen and did.
+        most_cancelling: how many cancel requests were on their way at once.
         stray_cancels: cancel requests for connections that were gone.
     """
 
@@ -422,7 +426,7 @@ class FakeDatabase:
         self.all: list[Connection] = []
         self.live: set[Connection] = set()
         self.problems: list[str] = []
-        self.stray_cancels = 0
+        self.stray_cancels = self.cancelling = self.most_cancelling = 0
         self.most = 0
 
     async def connect(self) -> MemoryTransport:

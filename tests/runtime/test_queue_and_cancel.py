@@ -244,6 +244,22 @@ async def test_several_cancels_at_once_all_return(clock: MockClock) -> None:
         await _end(w, holder, client)
 
 
+async def test_a_storm_of_cancels_does_not_storm_the_server(clock: MockClock) -> None:
+    async with world(proxy(TargetGroup(max_backends=20))) as w:
+        w.database.cancel_delay = 0.1
+        clients = [await w.client() for _ in range(20)]
+        for client in clients:
+            await client.send(m.query(client.mark("SLEEP 100")))
+        await trio.sleep(1)
+        async with trio.open_nursery() as nursery:
+            for client in clients * 3:
+                nursery.start_soon(w.cancel, client)
+        for client in clients:
+            assert (await client.reply()).errors == ["57014"]
+        assert w.database.most_cancelling == 4
+        await _end(w, *clients)
+
+
 async def test_a_full_queue_refuses_newcomers_at_once(clock: MockClock) -> None:
     async with world(proxy(TargetGroup(max_backends=1, max_waiters=3))) as w:
         holder = await _hold(w)

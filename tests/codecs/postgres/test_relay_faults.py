@@ -143,6 +143,15 @@ def test_sql_does_not_run_a_statement_that_has_changed() -> None:
     assert tags(received) == "EZ"
 
 
+def test_a_set_is_believed_that_comes_behind_one_without_effect() -> None:
+    one, _ = backends(world := World())
+    session = Session(world)
+    session.says(one, w.query("SET LOCAL work_mem = '3MB'"))
+    session.says(one, w.query("SET work_mem = '5MB'"))
+
+    assert one.state.settings.statements == {b"work_mem": b"SET work_mem = '5MB'"}
+
+
 def long_frames() -> dict[str, bytes]:
     """Messages that the relay replaces, longer than it holds, each with a message in its body."""
     inner = w.query("SET work_mem = '5MB'")
