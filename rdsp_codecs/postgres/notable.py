@@ -118,7 +118,7 @@ def _filler(*, escapes: bool, ends: bool) -> re.Pattern[bytes]:
         rb"--[^\n\r]*+",
     ]
     if ends:
-        parts.insert(1, rb";(?:\s++|--[^\n\r]*+)*+(?!(?:%b|explain|create)%b|/\*)" % (_HEADS, _WORD_ENDS))
+        parts.insert(1, rb";(?:\s++|--[^\n\r]*+)*+(?!(?:%b|explain|create|alter)%b|/\*)" % (_HEADS, _WORD_ENDS))
     return re.compile(rb"(?:%b){0,%d}+" % (b"|".join(parts), ITEMS), re.DOTALL)
 
 
