@@ -9,7 +9,7 @@ DURATION ?=
 # How many clients the demo has; without it, its own default.
 CLIENTS ?=
 
-.PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick generate lock clean debian debian-bench debian-drivers
+.PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick bench-full bench-peers generate lock clean debian debian-bench debian-drivers
 help:
 	@echo "make demo [DURATION=5]   an embedded PostgreSQL, the proxy and 500 clients"
 	@echo "make test                checks, documentation and tests (under 15 minutes)"
@@ -19,7 +19,8 @@ help:
 	@echo "make generate            writes the generated reference pages"
 	@echo "make docs                the documentation, into docs/_build/html"
 	@echo "make wheel               dist/*.whl, with the compiled modules where there is a C compiler"
-	@echo "make bench               against PgBouncer and a direct connection; make bench-quick is shorter"
+	@echo "make bench               against PgBouncer and a direct connection, with gates (10 minutes)"
+	@echo "make bench-full          the same, the whole matrix (2 hours); make bench-quick is two minutes"
 	@echo "make lock                constraints.txt with the newest versions that pyproject.toml allows"
 	@echo "make clean               removes the environment and everything that was made"
 
@@ -96,11 +97,18 @@ format: $(VENV)/.dev
 generate: $(VENV)/.dev
 	$(PY) scripts/generate.py --write
 
-bench: $(VENV)/.dev debian-bench
-	$(PY) -m benchmarks
+# The gate is for the compiled modules; the newest PgBouncer is fetched beside the machine's own.
+bench-peers: compiled debian-bench
+	@scripts/unstable build/unstable/pgbouncer usr/sbin/pgbouncer pgbouncer
 
-bench-quick: $(VENV)/.dev debian-bench
-	$(PY) -m benchmarks --quick
+bench: bench-peers
+	$(PY) -m benchmarks --json build/bench.json
+
+bench-quick: bench-peers
+	$(PY) -m benchmarks quick --rounds 7
+
+bench-full: bench-peers
+	$(PY) -m benchmarks full --seconds 3 --megabytes 1024 --json build/bench-full.json
 
 lock:
 	PYTHON=$(PYTHON) scripts/lock constraints.txt

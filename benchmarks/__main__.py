@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the proxy, PgBouncer and a direct connection in turn; a table, JSON, and a gate.
+"""`python -m benchmarks`: the proxy, PgBouncer and a direct connection in turn; tables, JSON, and gates.
 
 The exit status is 1 when a gate is missed or a measurement failed, and 2 when something to measure with is missing.
 """
@@ -10,19 +10,30 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.cells import CLIENTS, GATES, MODES, Cell, chosen, default, everything, rounds_of
+import attrs
+
+from benchmarks import cells
+from benchmarks.bulk import measure_bulk
+from benchmarks.cells import CLIENTS, MODES, SETTINGS, Bulk, Cell, Idle, Logins, Work, rounds_of
 from benchmarks.idle import measure_idle
+from benchmarks.judge import Figures, Round
+from benchmarks.logins import follows, measure_logins
 from benchmarks.machine import Times, connections_to, facts
-from benchmarks.measure import PgbenchFailed, Round, measure
-from benchmarks.report import HEADINGS, Results, summary
-from benchmarks.stage import BACKENDS, NotInstalled, Stage
+from benchmarks.measure import PgbenchFailed, measure
+from benchmarks.report import Results, summary
+from benchmarks.stage import Stage
+from benchmarks.targets import BACKENDS, HEADINGS, PEERS, NotInstalled
 
 _QUIET_LOAD = 0.5
+_PARTS = {"short": cells.short, "quick": cells.quick, "settings": cells.settings, "full": cells.everything}
+_TARGETS = {"quick": ("direct", "pgbouncer", "rdsp"), "short": ("direct", "pgbouncer", "pgbouncer-new", "rdsp")}
+"""What is measured where nothing else is said; all there is, for the other parts."""
 
 
-def _words(*known: str) -> object:
+def _words(*known: str) -> Callable[[str], tuple[str, ...]]:
     """A type for argparse: words separated by commas, each one of `known`."""
 
     def words(text: str) -> tuple[str, ...]:
@@ -43,67 +54,94 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
-    add("--rounds", type=int, default=3, metavar="N", help="rounds of every cell (3); two where there are 512 clients")
-    add("--gate-rounds", type=int, default=7, metavar="N", help="rounds of the cells with a gate (7)")
+    add("part", nargs="?", choices=_PARTS, default="short", help="what to measure (short)")
+    add("--rounds", type=int, default=3, metavar="N", help="of everything (3); two at most where there are 512 clients")
     add("--seconds", type=int, default=2, metavar="S", help="of one measurement; the first half second is dropped (2)")
-    add("--quick", action="store_true", help="the cells with a gate alone, and no idle clients")
-    add("--full", action="store_true", help="the whole matrix instead of the part that make bench runs")
-    add("--only", metavar="TEXT", help="of the whole matrix, the cells whose name contains this text")
-    add("--clients", type=_numbers, metavar="N,...", help=f"of the whole matrix, from {CLIENTS}")
-    add("--modes", type=_words(*MODES), metavar="MODE,...", help=f"of the whole matrix, from {', '.join(MODES)}")
-    add("--targets", type=_words(*HEADINGS), default=tuple(HEADINGS), metavar="NAME,...", help=", ".join(HEADINGS))
+    add("--megabytes", type=int, default=256, metavar="M", help="of one bulk measurement (256)")
+    add("--only", metavar="TEXT,...", help="of these, what has one of these texts in its name")
+    add("--clients", type=_numbers, metavar="N,...", help=f"pgbench alone, from {CLIENTS}")
+    add("--modes", type=_words(*MODES), metavar="MODE,...", help=f"pgbench alone, from {', '.join(MODES)}")
+    add("--targets", type=_words(*HEADINGS), metavar="NAME,...", help=", ".join(HEADINGS))
     add("--scale", type=int, default=10, metavar="N", help="of pgbench's tables (10)")
-    add("--idle", type=int, default=2000, metavar="N", help="idle clients to take the memory of (2000); 0: none")
+    add("--idle", type=int, default=5000, metavar="N", help="idle clients to take the memory of (5000)")
     add("--json", type=Path, metavar="FILE", help="where to write all figures")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.targets = options.targets or _TARGETS.get(options.part, tuple(HEADINGS))
+    return options
 
 
-def cells_for(options: argparse.Namespace) -> list[Cell]:
+def chosen(options: argparse.Namespace) -> list[Work]:
     """What the options choose."""
-    narrowed = options.only or options.clients or options.modes
-    if options.quick:
-        cells = [gate.cell for gate in GATES]
-    else:
-        cells = everything() if options.full or narrowed else default()
-    return chosen(
-        cells,
-        lambda cell: options.only is None or options.only in str(cell),
-        lambda cell: options.clients is None or cell.clients in options.clients,
-        lambda cell: options.modes is None or cell.mode in options.modes,
-    )
+    found: list[Work] = []
+    for work in _PARTS[options.part]():
+        if isinstance(work, Idle):
+            work = attrs.evolve(work, clients=options.idle)
+        wanted = options.only is None or any(text in str(work) for text in options.only.split(","))
+        if options.clients is not None:
+            wanted = wanted and isinstance(work, Cell) and work.clients in options.clients
+        if options.modes is not None:
+            wanted = wanted and isinstance(work, Cell) and work.mode in options.modes
+        if wanted:
+            found.append(work)
+    return found
 
 
-def run_cell(stage: Stage, results: Results, cell: Cell, rounds: int, seconds: int) -> None:
-    """All rounds of a cell: the targets in turn, and another one first in every round."""
-    names = [name for name in stage.targets if name in results.versions]
-    for name in names:
-        if cell.mode == "prepared" and not stage.targets[name].prepared:
-            results.unsupported.add((cell, name))
-    able = [name for name in names if (cell, name) not in results.unsupported]
-    found = results.rounds[cell] = []
-    for number in range(rounds):
-        first = number % len(able)
+def measured(stage: Stage, name: str, work: Work, options: argparse.Namespace) -> Figures:
+    """One measurement of one target. Raises `OSError` or `PgbenchFailed`."""
+    match work:
+        case Idle():
+            with stage.fresh(name) as target:
+                return measure_idle(target, work)
+        case Logins():
+            return measure_logins(stage.targets[name], work, options.seconds)
+        case Bulk():
+            return measure_bulk(stage.targets[name], work, options.megabytes)
+        case Cell():
+            return measure(stage, stage.targets[name], work, options.seconds)
+
+
+def able(stage: Stage, work: Work) -> list[str]:
+    """The targets that can do this at all."""
+    return [
+        name
+        for name, target in stage.targets.items()
+        if not (isinstance(work, Cell) and work.mode == "prepared" and not target.prepared)
+        and not (isinstance(work, Idle) and not target.pid)
+    ]
+
+
+def run_all_rounds(stage: Stage, results: Results, work: Work, options: argparse.Namespace) -> None:
+    """All rounds: the targets in turn, and another one first in every round."""
+    names = able(stage, work)
+    results.unsupported |= {(work, name) for name in stage.targets if name not in names}
+    found = results.rounds[work] = []
+    for number in range(rounds_of(work, options.rounds)):
+        first = number % max(1, len(names))
         one: Round = {}
-        for name in able[first:] + able[:first]:
+        for name in names[first:] + names[:first]:
             try:
-                one[name] = measure(stage, stage.targets[name], cell, seconds)
-            except PgbenchFailed as error:
-                results.failures.append(f"{cell}, {name}, round {number + 1}: {error}")
-                print(f"FAILED {results.failures[-1]}", file=sys.stderr, flush=True)
+                one[name] = measured(stage, name, work, options)
+            except (PgbenchFailed, OSError, RuntimeError) as error:
+                failed(results, f"{work}, {name}, round {number + 1}: {error}")
         found.append(one)
-    print(summary(cell, found), file=sys.stderr, flush=True)
+    print(summary(work, found), file=sys.stderr, flush=True)
 
 
-def run_idle(stage: Stage, results: Results, clients: int) -> None:
-    """Idle clients of every pooler, without TLS and with it."""
-    for name, target in stage.targets.items():
-        if target.pid and name in results.versions:
-            for tls in (False, True):
-                try:
-                    results.idle.setdefault(name, []).append(measure_idle(target, clients, tls=tls))
-                except OSError as error:
-                    results.failures.append(f"{clients} idle clients of {name}, TLS {tls}: {error}")
-                    print(f"FAILED {results.failures[-1]}", file=sys.stderr, flush=True)
+def failed(results: Results, sentence: str) -> None:
+    """Note that something went wrong, and go on."""
+    results.failures.append(sentence)
+    print(f"FAILED {sentence}", file=sys.stderr, flush=True)
+
+
+def check_follows(stage: Stage, results: Results) -> None:
+    """Which target gives every session the settings that it has made: a pooler that does not is cheap to run."""
+    scripts = {work.script for work in results.rounds if isinstance(work, Cell)}
+    for setting in sorted({SETTINGS[name].followed for name in scripts & SETTINGS.keys()} - {""}):
+        for name, target in stage.targets.items():
+            try:
+                results.follows[name, setting] = follows(target, setting)
+            except OSError as error:
+                failed(results, f"{setting} of {name}: {error}")
 
 
 def check_backends(stage: Stage, results: Results) -> None:
@@ -111,60 +149,67 @@ def check_backends(stage: Stage, results: Results) -> None:
     for name, target in stage.targets.items():
         if target.pid:
             results.backends[name] = count = connections_to(target.pid, stage.server.port)
-            if not 0 < count <= BACKENDS:
-                results.failures.append(f"{name} had {count} database connections, not 1..{BACKENDS}")
+            if count > BACKENDS:
+                failed(results, f"{name} had {count} database connections, not at most {BACKENDS}")
 
 
-def run(options: argparse.Namespace, cells: list[Cell]) -> Results:
+def run(options: argparse.Namespace, works: list[Work]) -> Results:
     """Everything. Raises `NotInstalled`."""
     results = Results(machine=facts())
-    results.settings = {
-        "backends": BACKENDS,
-        "scale": options.scale,
-        "seconds": options.seconds,
-        "rounds": options.rounds,
-        "gate_rounds": options.gate_rounds,
-    }
+    names = ("scale", "seconds", "rounds", "megabytes")
+    results.settings = {"backends": BACKENDS, **{name: getattr(options, name) for name in names}}
     began, before = time.monotonic(), Times.now()
     with Stage(options.scale, options.targets) as stage:
-        results.versions = {name: stage.targets[name].version for name in HEADINGS if name in options.targets}
-        for cell in cells:
-            run_cell(stage, results, cell, rounds_of(cell, options.rounds, options.gate_rounds), options.seconds)
+        if "direct" not in options.targets:
+            del stage.targets["direct"]
+        results.missing = stage.missing
+        for name, why in stage.missing.items():
+            print(f"MISSING {HEADINGS[name]}: {why}", file=sys.stderr, flush=True)
+        results.versions = {name: stage.targets[name].version for name in HEADINGS if name in stage.targets}
+        for work in works:
+            run_all_rounds(stage, results, work, options)
         check_backends(stage, results)
-        if options.idle and not options.quick:
-            run_idle(stage, results, options.idle)
+        check_follows(stage, results)
     results.machine |= Times.now().since(before) | {"seconds_in_all": round(time.monotonic() - began)}
     return results
+
+
+def show(results: Results) -> None:
+    """For people."""
+    for facts_ in (results.machine, results.settings, results.versions):
+        print(", ".join(f"{name} {value}" for name, value in facts_.items()) + "\n")
+    for name, why in results.missing.items():
+        print(f"Not measured: {HEADINGS[name]}: {why}\n")
+    print(results.tables() + "\n")
+    for verdict in results.verdicts():
+        print(f"- {verdict}")
+    for sentence in results.failures:
+        print(f"- FAILED {sentence}")
+    load = results.machine["load_before"]
+    if isinstance(load, float) and load > _QUIET_LOAD:
+        print(f"The machine was not quiet (load {load}): trust ratios, not figures.", file=sys.stderr)
 
 
 def main() -> int:
     """Returns the exit status."""
     options = arguments()
-    cells = cells_for(options)
-    if not cells:
-        print("no cell has all that", file=sys.stderr)
+    works = chosen(options)
+    if not works:
+        print("nothing has all that", file=sys.stderr)
         return 2
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        results = run(options, cells)
+        results = run(options, works)
     except NotInstalled as missing:
         print(missing, file=sys.stderr)
         return 2
-    for facts_ in (results.machine, results.versions):
-        print(", ".join(f"{name} {value}" for name, value in facts_.items()) + "\n")
-    print(results.table() + "\n")
-    if results.idle:
-        print(results.idle_table() + "\n")
+    show(results)
     if options.json:
         options.json.write_text(json.dumps(results.document(), indent=1, ensure_ascii=False) + "\n")
-    load = results.machine["load_before"]
-    if isinstance(load, float) and load > _QUIET_LOAD:
-        print(f"The machine was not quiet (load {load}): trust ratios, not figures.", file=sys.stderr)
-    faults = results.missed()
-    for fault in faults:
-        print(f"GATE MISSED {fault}", file=sys.stderr)
-    return 1 if faults or results.failures else 0
+    if not set(results.versions) >= {"rdsp"} or not set(results.versions) & set(PEERS):
+        return 2
+    return 1 if results.failures or not all(verdict.passed for verdict in results.verdicts()) else 0
 
 
 if __name__ == "__main__":

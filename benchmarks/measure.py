@@ -7,7 +7,6 @@ the backends count, and ends with its last but one reading of the CPU clock. `be
 from __future__ import annotations
 
 import re
-import statistics
 import subprocess
 import tempfile
 import time
@@ -15,13 +14,16 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks.cells import MANY, SCRIPTS, Cell
-from benchmarks.machine import cpu_seconds, family
-from benchmarks.stage import Stage, Target
+from benchmarks.cells import BUILT_IN, MANY, Cell
+from benchmarks.machine import cpu_seconds, family, memory_kib
+from benchmarks.stage import Stage
+from benchmarks.targets import Target
 
 WARM_UP = 0.5
 """Seconds."""
 _READ_EVERY = 0.025
+_MEMORY_EVERY = 20
+"""Readings of the CPU clock: asking for memory takes the kernel a walk over all pages."""
 _SAMPLED = 0.2
 """Part of the transactions whose times pgbench writes down. Writing all of them costs pgbench several percent."""
 _MOST_SECONDS = 120
@@ -38,12 +40,14 @@ class Measurement:
         rate: transactions per second.
         p50, p99: latency in milliseconds.
         cpu: microseconds of the target's CPU per transaction; None for the server itself, which has many processes.
+        memory: of the target with these clients, at the most, in MiB; None for the server.
     """
 
     rate: float
     p50: float
     p99: float
     cpu: float | None
+    memory: float | None = None
 
 
 class PgbenchFailed(Exception):
@@ -56,11 +60,12 @@ def measure(stage: Stage, target: Target, cell: Cell, seconds: int) -> Measureme
         process = stage.pgbench(
             target,
             *("-n", "-M", cell.mode, "-c", str(cell.clients), "-j", "1", "-T", str(seconds + _connecting(cell))),
-            *("-f", str(stage.script(SCRIPTS[cell.script])), "-D", f"scale={stage.scale}"),
+            *(("-f", str(stage.script(cell.text))) if cell.text else ("-b", BUILT_IN[cell.script])),
+            *("-D", f"scale={stage.scale}", "-D", "fresh=1"),
             *("-l", f"--sampling-rate={_SAMPLED}", f"--log-prefix={folder}/log"),
             tls=cell.tls,
         )
-        readings = _watch(process, family(target.pid) if target.pid else [])
+        readings, memory = _watch(process, family(target.pid) if target.pid else [])
         said, complaints = process.communicate()
         if process.returncode:
             raise PgbenchFailed(f"{target.name} {cell}: {complaints[-500:]}")
@@ -69,7 +74,8 @@ def measure(stage: Stage, target: Target, cell: Cell, seconds: int) -> Measureme
     if failed or not log:
         raise PgbenchFailed(f"{target.name} {cell}: {failed} failed transactions, {len(log)} in the log")
     done = int(_number(r"number of transactions actually processed: (\d+)", said))
-    return _evaluate(log, done, readings, bool(target.pid))
+    found = _evaluate(log, done, readings, bool(target.pid))
+    return attrs.evolve(found, memory=memory / 1024) if target.pid else found
 
 
 def _connecting(cell: Cell) -> int:
@@ -77,16 +83,19 @@ def _connecting(cell: Cell) -> int:
     return _MANY_CONNECT if cell.clients >= MANY else 0
 
 
-def _watch(process: subprocess.Popen[str], pids: list[int]) -> list[Reading]:
-    """Read the CPU clock until the process ends, which takes `_MOST_SECONDS` at most."""
-    readings = []
+def _watch(process: subprocess.Popen[str], pids: list[int]) -> tuple[list[Reading], int]:
+    """Read the CPU clock until the process ends, which takes `_MOST_SECONDS` at most; and the most memory seen, KiB."""
+    readings: list[Reading] = []
+    memory = 0
     deadline = time.monotonic() + _MOST_SECONDS
     while process.poll() is None:
+        if len(readings) % _MEMORY_EVERY == 0:
+            memory = max(memory, memory_kib(pids))
         readings.append((time.time(), cpu_seconds(pids)))
         if time.monotonic() > deadline:
             process.kill()
         time.sleep(_READ_EVERY)
-    return readings
+    return readings, memory
 
 
 def _log(folder: Path) -> list[tuple[float, float]]:
@@ -128,40 +137,3 @@ def _number(pattern: str, text: str) -> float:
     if found is None:
         raise PgbenchFailed(f"no {pattern!r} in what pgbench said: {text[-500:]}")
     return float(found.group(1))
-
-
-Round = dict[str, Measurement]
-"""One round of a cell: the measurements of the targets that could do it, by name."""
-
-
-def median(rounds: list[Round], name: str) -> Measurement | None:
-    """A target's medians over the rounds, field by field; None when it was never measured."""
-    found = [one[name] for one in rounds if name in one]
-    if not found:
-        return None
-    cpus = [one.cpu for one in found if one.cpu is not None]
-    return Measurement(
-        rate=statistics.median(one.rate for one in found),
-        p50=statistics.median(one.p50 for one in found),
-        p99=statistics.median(one.p99 for one in found),
-        cpu=statistics.median(cpus) if cpus else None,
-    )
-
-
-@attrs.frozen
-class Ratio:
-    """CPU per transaction of the proxy over PgBouncer's: the median of the rounds' ratios, and their extremes."""
-
-    median: float
-    least: float
-    most: float
-
-
-def ratio(rounds: list[Round]) -> Ratio | None:
-    """Round by round, because both sides of one round saw the same machine. None when one side was never measured."""
-    values = []
-    for one in rounds:
-        ours, theirs = one.get("rdsp"), one.get("pgbouncer")
-        if ours and theirs and ours.cpu and theirs.cpu:
-            values.append(ours.cpu / theirs.cpu)
-    return Ratio(statistics.median(values), min(values), max(values)) if values else None

@@ -1,17 +1,17 @@
-"""What a run found, as a table for people and as JSON for everything else; and whether the gates were met."""
+"""What a run found, as tables for people and as JSON for everything else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 
-from benchmarks.cells import GATES, Cell
-from benchmarks.idle import Idle
-from benchmarks.measure import Measurement, Round, median, ratio
+from benchmarks.cells import SETTINGS, Bulk, Cell, Idle, Logins, Work
+from benchmarks.judge import Round, Verdict, gate_of, median, ratio, verdicts
+from benchmarks.targets import HEADINGS, OURS, PEERS
 
-_Show = Callable[[Measurement], str]
-HEADINGS = {"direct": "direct", "pgbouncer": "PgBouncer", "rdsp": "rdsp"}
+_Show = Callable[[Any], str]
 
 
 @attrs.define
@@ -20,69 +20,94 @@ class Results:
 
     Attributes:
         machine: facts about machine and software. versions: of what was really run, by target.
-        rounds: by cell. unsupported: pairs of cell and target that cannot be.
-        idle: by target. backends: the database connections a pooler had at the end.
+        missing: of what was wanted and cannot be had, why, by target.
+        rounds: by what was measured. unsupported: pairs of that and target that cannot be.
+        follows: for targets and settings, whether sessions see their own.
+        backends: the database connections a pooler had at the end.
         failures: measurements that went wrong, as sentences.
     """
 
     machine: dict[str, object] = attrs.field(factory=dict)
     versions: dict[str, str] = attrs.field(factory=dict)
+    missing: dict[str, str] = attrs.field(factory=dict)
     settings: dict[str, object] = attrs.field(factory=dict)
-    rounds: dict[Cell, list[Round]] = attrs.field(factory=dict)
-    unsupported: set[tuple[Cell, str]] = attrs.field(factory=set)
-    idle: dict[str, list[Idle]] = attrs.field(factory=dict)
+    rounds: dict[Work, list[Round]] = attrs.field(factory=dict)
+    unsupported: set[tuple[Work, str]] = attrs.field(factory=set)
+    follows: dict[tuple[str, str], bool] = attrs.field(factory=dict)
     backends: dict[str, int] = attrs.field(factory=dict)
     failures: list[str] = attrs.field(factory=list)
 
-    def missed(self) -> list[str]:
-        """The gates that were not met, or not measured although their cell was run, as sentences."""
-        faults = []
-        for gate in GATES:
-            if gate.cell not in self.rounds:
-                continue
-            found = ratio(self.rounds[gate.cell])
-            if found is None:
-                faults.append(f"{gate.cell}: not measured against PgBouncer")
-            elif found.median > gate.at_most:
-                faults.append(f"{gate.cell}: {found.median:.2f} of PgBouncer's CPU, at most {gate.at_most} is allowed")
-        return faults
+    def verdicts(self) -> list[Verdict]:
+        """All gates of what was measured, for the compiled proxy."""
+        return verdicts(self.rounds)
 
-    def table(self) -> str:
-        """Markdown: a row per cell."""
-        names = list(self.versions)
-        poolers = [name for name in names if name != "direct"]
-        head = ["cell"]
-        head += [f"{HEADINGS[name]} tx/s" for name in names]
-        head += [f"{HEADINGS[name]} p50 / p99 ms" for name in names]
-        head += [f"{HEADINGS[name]} CPU µs/tx" for name in poolers]
-        head += ["ratio (least-most)", "rounds"]
-        rows = [self._row(cell, names, poolers) for cell in self.rounds]
-        return "\n".join(_line(row) for row in (head, ["---", *["---:"] * (len(head) - 1)], *rows))
+    def tables(self) -> str:
+        """Markdown: a table per figure; a row per cell, a column per target."""
+        poolers = [name for name in self.versions if name != "direct"]
+        everyone = list(self.versions)
+        cells = [work for work in self.rounds if isinstance(work, Cell) and work.script not in SETTINGS]
+        parts = [
+            self._table("CPU µs per transaction", cells, poolers, lambda one: f"{one.cpu:.1f}", "cpu"),
+            self._table("transactions per second", cells, everyone, lambda one: f"{one.rate:,.0f}"),
+            self._table("latency p50 / p99 ms", cells, everyone, lambda one: f"{one.p50:.2f} / {one.p99:.2f}"),
+            self._table("memory MiB", cells, poolers, lambda one: f"{one.memory:.0f}"),
+            self._settings_table(poolers),
+            self._table("connections per second", self._of(Logins), everyone, lambda one: f"{one.rate:,.0f}", "rate"),
+            self._table("CPU ms per connection", self._of(Logins), poolers, lambda one: f"{one.cpu:.2f}", "cpu"),
+            self._table("MB/s", self._of(Bulk), everyone, lambda one: f"{one.rate:,.0f}", "rate"),
+            self._table("CPU ms per MB", self._of(Bulk), poolers, lambda one: f"{one.cpu:.2f}", "cpu"),
+            self._table("KiB per idle client", self._of(Idle), poolers, lambda one: f"{one.kib:.1f}"),
+            self._table("CPU ms per login, one at a time", self._of(Idle), poolers, lambda one: f"{one.login_cpu:.2f}"),
+        ]
+        return "\n\n".join(filter(None, parts))
 
-    def _row(self, cell: Cell, names: list[str], poolers: list[str]) -> list[str]:
-        rounds = self.rounds[cell]
-        row = [str(cell)]
-        row += [self._figure(cell, name, lambda one: f"{one.rate:,.0f}") for name in names]
-        row += [self._figure(cell, name, lambda one: f"{one.p50:.2f} / {one.p99:.2f}") for name in names]
-        row += [self._figure(cell, name, lambda one: f"{one.cpu or 0:.1f}") for name in poolers]
-        found = ratio(rounds)
-        row.append(f"{found.median:.2f} ({found.least:.2f}-{found.most:.2f})" if found else "")
-        row.append(str(len(rounds)))
-        return row
+    def _of(self, kind: type[Work]) -> list[Work]:
+        return [work for work in self.rounds if isinstance(work, kind)]
 
-    def _figure(self, cell: Cell, name: str, show: _Show) -> str:
-        if (cell, name) in self.unsupported:
+    def _table(self, what: str, works: Sequence[Work], names: list[str], show: _Show, compared: str = "") -> str:
+        """With a column of ratios for every PgBouncer where `compared` names a field."""
+        if not works:
+            return ""
+        pairs = [(ours, peer) for ours in OURS for peer in PEERS if ours in names and peer in names and compared]
+        head = [what, *(HEADINGS[name] for name in names)]
+        head += [f"{HEADINGS[ours]} / {HEADINGS[peer]} (least-most)" for ours, peer in pairs]
+        head.append("rounds")
+        lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+        for work in works:
+            rounds = self.rounds[work]
+            line = [str(work), *(self._figure(work, name, show) for name in names)]
+            for ours, peer in pairs:
+                found = ratio(
+                    rounds, lambda one, name: getattr(one[name], compared) if name in one else None, ours, peer
+                )
+                line.append(f"{found.median:.2f} ({found.least:.2f}-{found.most:.2f})" if found else "")
+            lines.append([*line, str(len(rounds))])
+        return "\n".join(map(_line, lines))
+
+    def _figure(self, work: Work, name: str, show: _Show) -> str:
+        if (work, name) in self.unsupported:
             return "not supported"
-        found = median(self.rounds[cell], name)
+        found = median(self.rounds[work], name)
         return show(found) if found else "failed"
 
-    def idle_table(self) -> str:
-        """Markdown: a row per target and kind of client."""
-        lines = [["idle clients", "KiB per client", "CPU ms per login"], ["---", "---:", "---:"]]
-        for name, found in self.idle.items():
-            for one in found:
-                what = f"{HEADINGS[name]}, {one.clients:,} {'TLS' if one.tls else 'plain'}"
-                lines.append([what, f"{one.kib:.1f}", f"{one.login_cpu:.2f}"])
+    def _settings_table(self, poolers: list[str]) -> str:
+        """CPU of scripts that set something, and how much more that is than scripts as long that set nothing."""
+        works = [work for work in self.rounds if isinstance(work, Cell) and work.script in SETTINGS]
+        if not works:
+            return ""
+        head = ["settings: CPU µs (more than without)", *(HEADINGS[name] for name in poolers)]
+        lines = [head, ["---", *["---:"] * len(poolers)]]
+        for work in works:
+            setting, line = SETTINGS[work.script], [work.script]
+            for name in poolers:
+                found = median(self.rounds[work], name)
+                plain = median(self.rounds.get(attrs.evolve(work, script=setting.plain), []), name)
+                text = f"{found.cpu:.1f}" if found else "failed"
+                text += f" ({found.cpu - plain.cpu:+.1f})" if found and plain else ""
+                if setting.followed and not self.follows.get((name, setting.followed), True):
+                    text += " wrong answers"
+                line.append(text)
+            lines.append(line)
         return "\n".join(map(_line, lines))
 
     def document(self) -> dict[str, object]:
@@ -91,40 +116,62 @@ class Results:
             "machine": self.machine,
             "settings": self.settings,
             "versions": self.versions,
+            "missing": self.missing,
             "backends_at_the_end": self.backends,
-            "cells": [self._cell(cell) for cell in self.rounds],
-            "idle": {name: [attrs.asdict(one) for one in found] for name, found in self.idle.items()},
-            "gates": [{**attrs.asdict(gate.cell), "at_most": gate.at_most} for gate in GATES],
-            "missed": self.missed(),
+            "measured": [self._measured(work) for work in self.rounds],
+            "sessions_see_their_own": [
+                {"target": name, "setting": setting, "true": seen} for (name, setting), seen in self.follows.items()
+            ],
+            "gates": [
+                {
+                    "work": str(one.work),
+                    "figure": one.gate.what,
+                    "limit": one.gate.limit,
+                    "found": one.found,
+                    "passed": one.passed,
+                }
+                for one in self.verdicts()
+            ],
             "failures": self.failures,
         }
 
-    def _cell(self, cell: Cell) -> dict[str, object]:
-        rounds = self.rounds[cell]
-        found = ratio(rounds)
+    def _measured(self, work: Work) -> dict[str, object]:
+        rounds = self.rounds[work]
         medians = {name: median(rounds, name) for name in self.versions}
         return {
-            **attrs.asdict(cell),
+            "kind": type(work).__name__.lower(),
+            "name": str(work),
+            **attrs.asdict(work),
             "median": {name: attrs.asdict(one) for name, one in medians.items() if one},
-            "cpu_ratio_to_pgbouncer": attrs.asdict(found) if found else None,
-            "not_supported": [name for name in self.versions if (cell, name) in self.unsupported],
+            "ratios": _ratios(work, rounds),
+            "not_supported": [name for name in self.versions if (work, name) in self.unsupported],
             "rounds": [{name: attrs.asdict(one) for name, one in each.items()} for each in rounds],
         }
+
+
+def _ratios(work: Work, rounds: list[Round]) -> list[dict[str, object]]:
+    """Of what the gate looks at, of both ways to run the proxy, to both PgBouncers."""
+    gate = gate_of(work)
+    if gate is None:
+        return []
+    return [
+        {"figure": gate.what, "of": ours, "to": peer, **attrs.asdict(found)}
+        for ours in OURS
+        for peer in PEERS
+        if (found := ratio(rounds, gate.figure, ours, peer))
+    ]
 
 
 def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def summary(cell: Cell, rounds: list[Round]) -> str:
+def summary(work: Work, rounds: list[Round]) -> str:
     """One line, printed while the run goes on."""
     parts = []
     for name in HEADINGS:
-        found: Measurement | None = median(rounds, name)
+        found = median(rounds, name)
         if found:
-            cpu = f" {found.cpu:.1f} µs" if found.cpu else ""
-            parts.append(f"{name} {found.rate:,.0f}/s{cpu}")
-    found_ratio = ratio(rounds)
-    if found_ratio:
-        parts.append(f"ratio {found_ratio.median:.2f}")
-    return f"{cell!s:32} " + ", ".join(parts)
+            shown = ((field.name, getattr(found, field.name)) for field in attrs.fields(type(found)))
+            parts.append(f"{name} " + " ".join(f"{what} {value:,.2f}" for what, value in shown if value is not None))
+    return f"{work}\n  " + "\n  ".join(parts)
