@@ -1,0 +1,70 @@
+"""What the benchmarks say about their gates."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.cells import Bulk, Cell, Idle, Logins, Work, everything, short
+from benchmarks.idle import IdleFigures
+from benchmarks.judge import Round, gate_of, verdicts
+from benchmarks.logins import LoginFigures
+from benchmarks.measure import Measurement
+
+CPU = Cell("select1", "prepared", 64)
+
+
+def _cpu(**figures: float) -> Round:
+    return {name.replace("_", "-"): Measurement(1000.0, 0.1, 0.2, cpu) for name, cpu in figures.items()}
+
+
+def _latency(**figures: float) -> Round:
+    return {name: Measurement(1000.0, p50, 1.0, 10.0) for name, p50 in figures.items()}
+
+
+def _outcome(work: Work, *rounds: Round) -> bool | None:
+    (verdict,) = verdicts({work: list(rounds)})
+    return verdict.passed
+
+
+def test_a_gate_is_held_only_against_both_pgbouncers() -> None:
+    assert _outcome(CPU, _cpu(rdsp=15, pgbouncer=10, pgbouncer_new=10)) is True
+    assert _outcome(CPU, _cpu(rdsp=15, pgbouncer=10, pgbouncer_new=9)) is False
+
+
+def test_what_was_not_measured_is_not_held() -> None:
+    assert _outcome(CPU, _cpu(rdsp=15)) is None
+    assert _outcome(CPU, _cpu(pgbouncer=10)) is None
+
+
+def test_the_proxy_that_is_not_compiled_does_not_count() -> None:
+    assert _outcome(CPU, _cpu(rdsp=10, rdsp_python=90, pgbouncer=10)) is True
+
+
+def test_ratios_are_taken_round_by_round_and_their_median_counts() -> None:
+    rounds = [_cpu(rdsp=10, pgbouncer=10), _cpu(rdsp=140, pgbouncer=100), _cpu(rdsp=40, pgbouncer=10)]
+    (verdict,) = verdicts({CPU: rounds})
+    assert verdict.found == {"of PgBouncer (Debian)": 1.4}
+
+
+def test_latency_is_what_is_added_to_a_direct_connection() -> None:
+    cell = Cell("select1", "simple", 1)
+    assert _outcome(cell, _latency(direct=0.10, pgbouncer=0.12, rdsp=0.125)) is True
+    assert _outcome(cell, _latency(direct=0.10, pgbouncer=0.12, rdsp=0.135)) is False
+    assert _outcome(cell, _latency(pgbouncer=0.12, rdsp=0.12)) is None
+
+
+def test_rates_may_not_be_too_low_and_memory_not_too_high() -> None:
+    for ours, passed in ((70.0, True), (69.0, False)):
+        assert _outcome(Logins(), {"rdsp": LoginFigures(ours, 1), "pgbouncer": LoginFigures(100, 1)}) is passed
+    for kib, passed in ((10.0, True), (10.1, False)):
+        assert _outcome(Idle(5000), {"rdsp": IdleFigures(kib, 1.0)}) is passed
+
+
+@pytest.mark.parametrize("works", [short(), everything()], ids=["short", "full"])
+def test_every_gate_of_the_release_is_measured(works: list[Work]) -> None:
+    gates = {gate.what for work in works if (gate := gate_of(work))}
+    assert gates == {"CPU per transaction", "added latency", "connections per second", "MB/s", "KiB per idle client"}
+    modes = {(work.mode, work.clients) for work in works if isinstance(work, Cell) and gate_of(work)}
+    assert modes >= {(mode, clients) for mode in ("simple", "extended", "prepared") for clients in (1, 16, 64)}
+    assert {work.kind for work in works if isinstance(work, Bulk)} >= {"COPY out", "rows of 1 kB"}
+    assert len(set(works)) == len(works)
