@@ -77,6 +77,11 @@ class ChunkFilter:
         return self._owed > 0
 
     @property
+    def due(self) -> int:
+        """Bytes of a frame that was begun that have not come."""
+        return self._owed
+
+    @property
     def kept(self) -> bytes:
         """What is held back, from the beginning of a frame on."""
         return b"".join(self._tail)

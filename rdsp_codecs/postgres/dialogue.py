@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from rdsp_codecs.ledger import Ledger, Owed
 from rdsp_codecs.pins import PinBoard, PinReason
 from rdsp_codecs.postgres.asking import ASKABLE, Doubts
+from rdsp_codecs.postgres.notable import Passing
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict
 from rdsp_codecs.postgres.setting_text import EVERYTHING
 from rdsp_codecs.postgres.settings import NO_SETTINGS, ROLE, Context, Settings
@@ -152,6 +153,7 @@ class Dialogue:
         doubts: what it may have changed since the server was asked.
         lifted: a pin was lifted.
         asking: queries of the proxy's own that are owed.
+        passing: looks at a query that is too long to be held, while the rest of it passes.
         unfit: the error with which the backend refused to be brought into the session's state; b"" when it did not.
     """
 
@@ -193,6 +195,7 @@ class Dialogue:
         self.doubts = Doubts()
         self.lifted = False
         self.asking = 0
+        self.passing: Passing | None = None
         self.unfit = b""
 
     def begin(self) -> bool:

@@ -45,6 +45,10 @@ TEXT_RUNNERS: Final = frozenset(
 _HEADS: Final = b"set|reset|listen|load|declare|prepare|execute|deallocate|discard|do"
 _WORD_ENDS: Final = rb"(?![a-z0-9_$\x80-\xff])"
 
+_SPACES: Final = b" \t\n\r\f\v"
+_LONGEST: Final = 64
+"""Bytes; no word that HIT looks for is longer."""
+
 HIT: Final = re.compile(
     rb"_(?:config(?<=set_config)|setcon|limit(?<=set_limit)|user(?<=set_user)|settings(?<=pg_settings)"
     rb"|lock(?<=advisory_lock)|unlock(?<=advisory_unlock)|connect(?<=dblink_connect)|replication_|backup(?:_start|(?<=pg_start_backup))"
@@ -68,6 +72,30 @@ def may_matter(text: bytes) -> bool:
     if HIT(lowered) is not None:
         return True
     return b"--" in lowered and _HIT_BEHIND_LINE_COMMENT(lowered) is not None
+
+
+class Passing:
+    """The prefilter for a text that is too long to be held, in the pieces in which it passes.
+
+    It finds what `may_matter` would find in the whole, and sometimes more where a word is cut.
+    """
+
+    __slots__ = ("_behind", "_commented")
+
+    def __init__(self) -> None:
+        self._behind = b";"
+        self._commented = False
+
+    def may_matter(self, piece: bytes) -> bool:
+        """Whether there may be something in the text up to the end of this piece that was not told before."""
+        lowered = self._behind + piece.lower()
+        self._commented = self._commented or b"--" in lowered
+        words = lowered.rstrip(_SPACES)
+        # Blanks may be many between a semicolon and a word; one is as good.
+        self._behind = words[-_LONGEST:] + (b" " if len(words) < len(lowered) else b"")
+        if HIT(lowered) is not None:
+            return True
+        return self._commented and _HIT_BEHIND_LINE_COMMENT(lowered) is not None
 
 
 _TEMPORARY: Final = rb"\s*+(?:temp|local|global|or|--|/\*)"

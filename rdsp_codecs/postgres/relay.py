@@ -139,6 +139,10 @@ class PostgresRelay:
 
     def _push(self, data: bytes) -> None:
         self._shortcuts.leave()
+        if self._d.passing is not None:
+            self._requests.passes(data[: self._client.due])
+            if len(data) >= self._client.due:
+                self._d.passing = None
         self._client.push(data)
 
     def _after_client(self) -> int:

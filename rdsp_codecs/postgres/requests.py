@@ -13,8 +13,9 @@ from rdsp_codecs.errors import WireError
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
-from rdsp_codecs.postgres.dialogue import Dialogue, Kind, Learn, Replace
+from rdsp_codecs.postgres.dialogue import SHOWN, Dialogue, Kind, Learn, Replace
 from rdsp_codecs.postgres.lexer import NAME_BYTES
+from rdsp_codecs.postgres.notable import Passing
 from rdsp_codecs.postgres.refuse import duplicate_statement, sequence_memory_lost, shape_changed, too_many_statements
 from rdsp_codecs.postgres.resolving import FLUSH, Resolver
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, function_pins
@@ -121,7 +122,9 @@ class Requests:
         if d.skipping:
             return self._end_failed_prologue()
         if shown < total:
-            d.pin(PinReason.UNRECOGNISED_STATE, "a query over max_held_bytes")
+            d.passing = Passing()
+            d.saw(buffer[start + 5 : start + 5 + SHOWN], HARMLESS)
+            self.passes(buffer[start + 5 : start + shown])
         else:
             text = buffer[start + 5 : start + total - 1]
             verdict = self.texts.inspect(text)
@@ -142,6 +145,13 @@ class Requests:
             book.last = state.last = NOTHING
             self._owe(owed.QUERY)
         return KEEP
+
+    def passes(self, piece: bytes) -> None:
+        """More of a query that is too long to be held: a pin, should there be anything in it to look at."""
+        d = self._d
+        if d.passing is not None and d.passing.may_matter(piece):
+            d.passing = None
+            d.pin(PinReason.UNRECOGNISED_STATE, "something in a query over max_held_bytes")
 
     def _end_failed_prologue(self) -> bytes | None:
         """A query (or function call) while the server skips. It is ignored, unless our own messages made it skip."""

@@ -212,3 +212,16 @@ def test_a_name_means_what_a_client_makes_it_right_behind_the_end_of_the_old_one
             client.ask(query("BEGIN; PREPARE t AS SELECT 1; COMMIT"))
             assert client.value("EXECUTE t") == b"1"
             client.ask(query("DEALLOCATE t"))
+
+
+def test_a_huge_query_pins_only_for_what_is_in_it(postgres: TestServer) -> None:
+    with ProxyProcess.for_target(postgres.target(), "--max-backends", "2") as proxy, pair(proxy) as (one, two):
+        for ending in ("", "; SELECT 2"):
+            assert ask(one, f"SELECT length('{'x' * (17 << 20)}'){ending}") == 17 << 20
+            assert ask(two, "SELECT 1") == 1
+        assert "was pinned" not in proxy.log()
+
+        ask(one, f"SELECT length('{'x' * (17 << 20)}'); SET work_mem = '7MB'")
+
+        proxy.wait_for_log("something in a query over max_held_bytes")
+        assert [ask(two, "SHOW work_mem"), ask(one, "SHOW work_mem")] == ["4MB", "7MB"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 
 import pytest
@@ -12,7 +13,7 @@ from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import notable, reading
 from rdsp_codecs.postgres.inspection import Look
 from rdsp_codecs.postgres.lexer import Kind, tokens
-from rdsp_codecs.postgres.notable import may_matter
+from rdsp_codecs.postgres.notable import Passing, may_matter
 from rdsp_codecs.postgres.session_state import (
     HARMLESS,
     Verdict,
@@ -412,3 +413,20 @@ def test_one_string_of_two_statements_does_what_both_do(first: tuple[str, str], 
 
     both = set(first[1].split()) | set(second[1].split())
     assert words(inspect(text)) == (both - {"resets"} if "sets" in both else both)
+
+
+@given(texts, st.lists(st.integers(0, 80), max_size=6))
+def test_a_text_that_passes_in_pieces_is_looked_at_no_less(text: bytes, cuts: list[int]) -> None:
+    passing, edges = Passing(), sorted({0, *(min(cut, len(text)) for cut in cuts), len(text)})
+    seen = [passing.may_matter(text[one:two]) for one, two in itertools.pairwise(edges)]
+
+    assert any(seen) or not may_matter(text)
+
+
+def test_blanks_between_pieces_hide_nothing_and_a_long_harmless_text_does_not_matter() -> None:
+    passing = Passing()
+    assert not any(
+        passing.may_matter(piece) for piece in (b"INSERT INTO t VALUES ('", *[b"set x = 1 " * 500] * 10, b"');")
+    )
+    assert not any(passing.may_matter(b" " * 100) for _ in range(3))
+    assert passing.may_matter(b"set x = 1")
