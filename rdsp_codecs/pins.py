@@ -63,7 +63,8 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         ("postgres",),
         PinUntil.SESSION,
         "Settings follow the session, and do not pin. This one was made by `set_config` with a computed name, by an "
-        "extension's function, or the server would not tell: name the setting in the text.",
+        "extension's function or with another role's rights, or the server would not tell: name the setting in the "
+        "text.",
     ),
     PinReason.TEMPORARY_TABLE: PinFacts(
         "SQL created or used temporary objects.",

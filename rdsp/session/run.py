@@ -238,6 +238,7 @@ class Session:
             in_request = cut or relay.in_request()
             # Where a relay that failed stands, nobody knows.
             clean = not relay.pins and not relay.in_doubt() and splice.fault is None
+            splice.refit(backend)
             pool.abandon(backend, relay.transaction, clean=clean, in_request=in_request, cut=cut)
 
     def _deadline(self) -> float:

@@ -387,8 +387,7 @@ class Splice:
             self._counters.transactions += 1
             self._let_go(backend)
             if leaving:
-                # Nobody else will be told: that edge was ours.
-                self._pool.lost(backend, "the server closed it at the end of a request")
+                self._pool.lost(backend, "the server closed it at the end of a request")  # only we had that edge
             else:
                 self._pool.give_back(backend)
             if self.stopping or self.leaving:
@@ -405,15 +404,16 @@ class Splice:
 
     def _let_go(self, backend: Backend) -> None:
         """The session has no backend any more."""
-        if backend.member.fit is not self.relay.fit:
-            self._refit(backend, self.relay.fit)
+        self.refit(backend)
         self.state = _QUIET
         self.relay.detached()
         self.backend = None
 
-    def _refit(self, backend: Backend, fit: object) -> None:
-        """The session has set something since the backend was last given back."""
-        backend.member.fit, marks = fit, self.relay.variant
+    def refit(self, backend: Backend) -> None:
+        """Tell the pool what the session has set on the backend."""
+        if backend.member.fit is self.relay.fit:
+            return
+        backend.member.fit, marks = self.relay.fit, self.relay.variant
         if marks != self._marks:
             self._marks, self.key = marks, self._pool.vary(backend, marks)
 

@@ -31,7 +31,10 @@ _IDENTITY_QUESTION: Final = (
     b" SET LOCAL SESSION AUTHORIZATION DEFAULT; "
 )
 _SETTINGS_QUESTION: Final = (
-    b"SELECT 's', name, setting, vartype FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'"
+    # 'u' are those that who logged in may not set: a role that it had did.
+    b"SELECT CASE WHEN context OPERATOR(pg_catalog.=) 'superuser' AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles"
+    b" WHERE rolname OPERATOR(pg_catalog.=) SESSION_USER) THEN 'u' ELSE 's' END, name, setting, vartype"
+    b" FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'"
     b" AND name OPERATOR(pg_catalog.<>) ALL ('{transaction_isolation,transaction_read_only,transaction_deferrable}')"
 )
 _QUESTIONS: Final = {
@@ -63,12 +66,13 @@ class Doubts:
 
     Attributes:
         changes: the verdicts of texts that touch settings, in order.
-        alone: there is one, and it was sent outside a transaction as the first of its request.
+        alone: there is one, and it was sent outside a transaction, as the only text of its request.
         done: how many SET and RESET were reported done.
         reported: settings that the server reported as changed.
         suspects: reasons to pin, if the server says so, with what to say then.
         statements: SQL has named prepared statements.
-        any: there are doubts.
+        local: something is set up to the end of the transaction.
+        any: there is any of these.
     """
 
     changes: list[Verdict] = attrs.field(factory=list)
@@ -77,6 +81,7 @@ class Doubts:
     reported: set[bytes] = attrs.field(factory=set)
     suspects: dict[PinReason, str] = attrs.field(factory=dict)
     statements: bool = False
+    local: bool = False
     any: bool = False
 
     def name_statements(self) -> None:
@@ -106,15 +111,27 @@ class Doubts:
         """Whether settings are in doubt."""
         return bool(self.changes or self.reported)
 
+    @property
+    def lasting(self) -> bool:
+        """Whether anything is in doubt that would outlive its transaction."""
+        return self.settings or self.statements or bool(self.suspects)
+
     def only_resets(self) -> bool:
         """Whether all changes put settings back to their values at login."""
         return not any(verdict.sets for verdict in self.changes)
 
-    def sole(self, texts: int) -> Sole | None:
-        """What the only change did, where the text tells; `texts` is how many were sent in the request."""
-        if len(self.changes) != 1 or not self.alone or texts != 1:
+    def request_over(self, *, texts: int, outside: bool) -> None:
+        """A request is over that sent so many texts; `outside`: of a transaction."""
+        self.alone = self.alone and texts == 1 and outside
+
+    def sole(self, known: Settings) -> Sole | None:
+        """What the only change did, where the text tells."""
+        if len(self.changes) != 1 or not self.alone:
             return None
         sole = self.changes[0].sole
+        identity = known.statements.keys() & {ROLE, AUTHORIZATION}
+        if sole is not None and identity and (sole.name != ROLE or AUTHORIZATION in identity):
+            return None  # whether who logged in may do that, too, is not known
         if sole is None or not (self.reported <= {sole.name} or sole.name == EVERYTHING):
             return None
         return sole
@@ -132,7 +149,7 @@ class Doubts:
         self.changes.clear()
         self.reported.clear()
         self.suspects.clear()
-        self.alone, self.done = False, 0
+        self.alone, self.done, self.local = False, 0, False
         self.statements = self.any = False
 
 
@@ -145,6 +162,7 @@ class Question:
         suspects: reasons asked about.
         old: the settings as they were known.
         found: the settings that the server named, by name: value and type.
+        beyond: those of them that who logged in may not set.
         custom: custom variables that exist, with their values.
         identity: role and session authorization.
         true: the reasons that the server confirmed.
@@ -158,6 +176,7 @@ class Question:
     naming: bool = False
     names: dict[bytes, tuple[bytes, bool]] = attrs.field(factory=dict)
     found: dict[bytes, tuple[bytes, bytes]] = attrs.field(factory=dict)
+    beyond: set[bytes] = attrs.field(factory=set)
     custom: dict[bytes, bytes] = attrs.field(factory=dict)
     identity: dict[bytes, bytes] = attrs.field(factory=dict)
     true: set[PinReason] = attrs.field(factory=set)
@@ -186,8 +205,11 @@ class Question:
             msg = "a row of another shape than asked for"
             raise WireError(msg)
         kind, name, value, more = values
-        if kind == b"s":
-            self.found[(name or b"").lower()] = value or b"", more or b""
+        if kind in (b"s", b"u"):
+            key = (name or b"").lower()
+            self.found[key] = value or b"", more or b""
+            if kind == b"u":
+                self.beyond.add(key)
         elif kind == b"c" and value is not None:
             self.custom[name or b""] = value
         elif kind == b"i":
@@ -207,12 +229,19 @@ class Question:
             else:
                 result[name] = old[name]
         for name, value in self.custom.items():
+            if name in result:
+                continue  # an extension's own setting, with its type
             same = name in old and name not in touched and EVERYTHING not in touched
             result[name] = old[name] if same else config_statement(name, value)
         for name, value in self.identity.items():
             if name != AUTHORIZATION or value != login:
                 result[name] = config_statement(name, value)
         return result
+
+    def gained(self) -> bool:
+        """Whether something was set that can be set again only with another role's rights."""
+        touched = self.touched or {}
+        return any(name not in self.old.statements or name in touched or EVERYTHING in touched for name in self.beyond)
 
     def is_ascii(self) -> bool:
         """Whether all values are."""

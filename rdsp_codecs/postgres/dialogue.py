@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.ledger import Ledger, Owed
 from rdsp_codecs.pins import PinBoard, PinReason
-from rdsp_codecs.postgres.asking import ASKABLE, Doubts
+from rdsp_codecs.postgres.asking import ASKABLE, Doubts, Question
 from rdsp_codecs.postgres.notable import Passing
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict
 from rdsp_codecs.postgres.setting_text import EVERYTHING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 RECENT: Final = 3
+_numbers: Final = itertools.count()
 SHOWN: Final = 4096
 
 
@@ -216,8 +218,15 @@ class Dialogue:
 
     @property
     def context(self) -> Context:
-        """The settings that a text of the session is read by."""
+        """The settings that a text of the session is read by; one of its own where they are in doubt."""
+        doubts = self.doubts
+        if doubts.settings or doubts.local or self._questions():
+            return ((b"in doubt", b"%d" % next(_numbers)),)
         return self.settings.context if self.settings is not None else ()
+
+    def _questions(self) -> list[Question]:
+        """Those that the server has not answered yet."""
+        return [note for note in self.ledger.notes() if isinstance(note, Question)] if self.asking else []
 
     def saw(self, text: bytes, verdict: Verdict) -> None:
         """A statement goes out for execution."""
@@ -229,6 +238,8 @@ class Dialogue:
         if verdict.touches:
             self.shared.custom |= {name for name in verdict.touches if b"." in name}
             self.doubts.change(verdict, alone=not self.recent and self.transaction is Transaction.NONE)
+        elif b"set" in verdict.heads:
+            self.doubts.local = self.doubts.any = True
         if verdict.unlocks:
             self.doubt_pin(PinReason.ADVISORY_LOCK)
         self.heads |= verdict.heads
@@ -274,8 +285,10 @@ class Dialogue:
             self.pins.add(reason, detail)
 
     def doubt_pin(self, reason: PinReason) -> None:
-        """What the session is pinned for, if it is, may have ended."""
+        """What the session is pinned for, if it is or is just being asked about, may have ended."""
         detail = self.pins.active().get(reason)
+        for question in self._questions():
+            detail = question.suspects.get(reason, detail)
         if detail is not None:
             self.doubts.suspect(reason, detail)
 

@@ -228,7 +228,11 @@ class Look(Reading):
             self._touch(name, self._number(following[behind:]))
 
     def _reset(self, at: int) -> None:
-        self._touch_only(self._setting_name(self._ahead(at, _UP_TO_VALUE))[0])
+        name = self._setting_name(self._ahead(at, _UP_TO_VALUE))[0]
+        if b"." in name:
+            self._touch(name)  # from now on there is one, if there was none: it is empty
+        else:
+            self._touch_only(name)
 
     def _setting_name(self, following: list[tuple[Token, bytes]]) -> tuple[bytes, int]:
         """The setting that a SET or RESET names, and how many tokens stand up to behind = or TO.

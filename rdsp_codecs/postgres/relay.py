@@ -156,12 +156,28 @@ class PostgresRelay:
         signals = moves.PINNED if self.pins.has_fresh else moves.NOTHING
         if self._requests.bye:
             signals |= moves.BYE
-        elif d.over and d.ledger.empty and self._client.between_frames and self._server.between_frames:
-            # The request ended while a message of the client's, that the server ignores, was still on its way.
-            d.over = False
-            self.transaction = d.transaction
-            signals |= moves.OVER
+        elif d.over:
+            # The request may have ended while a message of the client's, that the server ignores, was on its way.
+            signals |= self._boundary()
         return signals
+
+    def _boundary(self) -> int:
+        """A ReadyForQuery came with nothing else owed: `OVER`, unless half a message is under way or there are doubts.
+
+        Only between messages can a question of ours go out.
+        """
+        d = self._d
+        if not (d.ledger.empty and self._client.between_frames and self._server.between_frames):
+            return moves.NOTHING
+        d.over = False
+        if d.doubts.any and d.transaction is Transaction.NONE and self._syncer.settle():
+            self.to_server += d.injected
+            d.injected.clear()
+            self._server.interest = self._interest()
+            return moves.NOTHING
+        self._server.interest = SERVER_SIMPLE
+        self.transaction = d.transaction
+        return moves.OVER
 
     def _interest(self) -> bytes:
         d = self._d
@@ -286,11 +302,8 @@ class PostgresRelay:
             signals |= self._resume()
         elif d.injected:
             signals |= self._after_client()
-        if d.over and d.ledger.empty and self._client.between_frames and self._server.between_frames:
-            d.over = False
-            self._server.interest = SERVER_SIMPLE
-            self.transaction = d.transaction
-            signals |= moves.OVER
+        if d.over:
+            signals |= self._boundary()
         if self._requests.bye and not self.owes():
             signals |= moves.BYE
         if d.fatal:
@@ -401,7 +414,7 @@ class PostgresRelay:
 
     def in_doubt(self) -> bool:
         """See `Relay`."""
-        return self._d.doubts.any
+        return self._d.doubts.lasting
 
     def abort(self, problem: Problem | bytes) -> int:
         """See `Relay`."""

@@ -38,6 +38,7 @@ from rdsp_codecs.verdicts import DROP, KEEP
 
 _MAY_BE_LONG: Final = b"EDN"
 _ALL: Final = b" ALL\0"
+_DATA_ROW: Final = ord("D")
 _FATAL: Final = re.compile(rb"S[^\0]*\0V(?:FATAL|PANIC)\0").match
 """The first two fields of an ErrorResponse: severity as shown, and as it is."""
 _GONE: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C26000\0M[^\0]*" + PREFIX + rb"[0-9]+(?![0-9?])").match
@@ -102,10 +103,19 @@ class Replies:
         if shown < total and tag not in _MAY_BE_LONG:
             msg = f"a server message of {total} bytes that should be short"
             raise WireError(msg)
-        verdict = method(buffer, start + 5, start + shown)
+        verdict = DROP if shown < total and self._is_long_answer(tag) else method(buffer, start + 5, start + shown)
         if self._d.settling and self._ledger.empty:
             self._d.paused = self._d.settling = False
         return verdict
+
+    def _is_long_answer(self, tag: int) -> bool:
+        """Whether what comes is a setting's value that is too long to be held: then the answer is given up."""
+        head = self._ledger.head
+        if tag != _DATA_ROW or not _is_own(head):
+            return False
+        if head is not None and isinstance(head.note, Question):
+            head.note.failed = True
+        return True
 
     # -- the end of things ----------------------------------------------------------------------------------------
 
@@ -140,9 +150,10 @@ class Replies:
             d.extended = False
             if d.policy.strict and not entry.swallow:
                 d.doubt_everything()
-            asks = d.doubts.any and transaction is Transaction.NONE and not d.unfit and self._syncer.settle()
+            self._requests.texts.request_over(outside=transaction is Transaction.NONE)
+            d.doubts.request_over(texts=len(d.recent), outside=transaction is Transaction.NONE)
             d.forget_texts()
-            d.over = not asks
+            d.over = True
         return DROP if entry.swallow else KEEP
 
     def _own_query_over(self, note: object) -> None:
@@ -363,7 +374,7 @@ class Replies:
     def _parameter(self, buffer: bytes, start: int, end: int) -> bytes | None:
         name, _, value = buffer[start : end - 1].partition(b"\0")
         d, state = self._d, self._d.state
-        key, text = name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
+        key, text = name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")
         if state is not None and state.server_parameters.get(key) != text:
             # Shared with other backends: another mapping, not another value in it.
             same = d.told is state.server_parameters

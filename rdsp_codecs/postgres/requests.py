@@ -210,6 +210,7 @@ class Requests:
         """A text goes out, and what it executes."""
         d = self._d
         d.saw(text, verdict)
+        self.texts.goes(verdict)
         if verdict.needs_native_names:
             for inner in self._run_by(verdict):
                 d.saw(inner.text or b"", inner.verdict)

@@ -138,7 +138,8 @@ class Resolver:
 
         The client's messages wait for the description. Flush, not Sync: a Sync would end an implicit transaction.
         """
-
+        if statement.context != self._d.context:
+            statement.read_again(self._d.context)
         if name:
 
             def failed() -> None:

@@ -44,9 +44,9 @@ _LONGEST: Final = 4096
 """Bytes; a longer text is left to the server."""
 _NOT_SETTINGS: Final = frozenset(
     b"local session transaction constraints xml names schema seed transaction_isolation transaction_read_only"
-    b" transaction_deferrable".split()
+    b" transaction_deferrable sort_mem vacuum_mem".split()
 )
-"""Names that mean something else behind SET, or that end with their transaction."""
+"""Names that mean something else behind SET, or that end with their transaction, or that are old ones for others."""
 _RELATIVE: Final = frozenset({b"datestyle"})
 """Settings whose new value depends on the old one: `SET DateStyle = 'DMY'` leaves the output format as it is."""
 

@@ -46,6 +46,10 @@ class Settings:
         self.custom = frozenset(name for name in self.statements if b"." in name)
         self.context: Context = tuple(sorted(item for item in self.statements.items() if item[0] in _READ_BY))
 
+    def is_ascii(self) -> bool:
+        """Whether all statements are."""
+        return all(text.isascii() for text in self.statements.values())
+
     def __repr__(self) -> str:
         return f"<Settings {b' '.join(sorted(self.statements)).decode('utf-8', 'replace') or 'none'}>"
 

@@ -106,6 +106,12 @@ class Statement:
         if self.text is not None:
             self.key = (self.text, types, shape, self.context)
 
+    def read_again(self, context: Context) -> None:
+        """It is about to be parsed anew, by these settings."""
+        self.context = context
+        if self.text is not None and self.shape is not None:
+            self.key = (self.text, self.types, self.shape, context)
+
 
 UNKNOWN: Final = Put(Statement(None, b"", HARMLESS))
 """On a backend: there may be an unnamed statement, and whose it is is not known. No session has this one."""

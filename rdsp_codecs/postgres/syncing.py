@@ -7,6 +7,7 @@ anybody else can have the backend. `relay` calls it, `replies` hands it the answ
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -18,7 +19,7 @@ from rdsp_codecs.postgres.dialogue import SWALLOWED_QUERY, SWALLOWED_SYNC, Dialo
 from rdsp_codecs.postgres.messages import SYNC, parameter_status
 from rdsp_codecs.postgres.naming import reconcile
 from rdsp_codecs.postgres.setting_text import EVERYTHING, Sole
-from rdsp_codecs.postgres.settings import Settings, sync_texts
+from rdsp_codecs.postgres.settings import ENCODING, Settings, sync_texts
 from rdsp_codecs.postgres.statements import describe_frame, frame
 from rdsp_codecs.postgres.texts import Texts
 from rdsp_codecs.postgres.unnamed import NOTHING
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from rdsp_codecs.postgres.state import PostgresState
 
 _FORGET_SEQUENCES: Final = frame(b"Q", b"DISCARD SEQUENCES\0")
+_IDLE_LIMIT: Final = b"idle_session_timeout"
+_NOT_ZERO: Final = re.compile(rb"[1-9]").search
 _UNDOING_TAGS: Final = {
     b"DROP ": (PinReason.TEMPORARY_TABLE,),
     b"DISCA": (PinReason.TEMPORARY_TABLE,),
@@ -114,7 +117,11 @@ class Syncer:
         if d.told is parameters:
             return
         for name, value in parameters.items():
-            if d.told.get(name, value) != value:
+            if d.told.get(name, value) == value:
+                continue
+            own = d.settings is not None and name.lower().encode() in d.settings.statements
+            # The client was told of its own value; in another encoding than now, if it is not ASCII.
+            if value.isascii() or not own:
                 self._to_client.append(parameter_status(name, value))
                 self._texts.parameter(name, value)
         d.told = parameters
@@ -153,8 +160,13 @@ class Syncer:
         assert state is not None
         assert d.settings is not None
         doubts = d.doubts
-        if doubts.settings and not doubts.suspects and not doubts.statements:
-            sole = doubts.sole(len(d.recent))
+        touched = doubts.touched()
+        if not touched and not doubts.suspects and not doubts.statements:
+            doubts.forget()
+            return False
+        recoded = ENCODING in touched and not d.settings.is_ascii()
+        if touched and not doubts.suspects and not doubts.statements and not recoded:
+            sole = doubts.sole(d.settings)
             if sole is not None and doubts.done <= 1 and not (sole.name == EVERYTHING and d.settings.custom):
                 done = doubts.done == 1
                 doubts.forget()
@@ -165,8 +177,9 @@ class Syncer:
         if not asks and doubts.only_resets():
             doubts.forget()
             return False
-        touched = doubts.touched() if doubts.settings else None
-        question = Question(touched, dict(doubts.suspects), d.settings, doubts.statements)
+        if recoded:
+            touched[EVERYTHING] = None  # what was not ASCII in the old encoding is something else in the new one
+        question = Question(touched or None, dict(doubts.suspects), d.settings, doubts.statements)
         d.dropping = doubts.statements  # what a name means is not known before the answer
         doubts.forget()
         d.ledger.owe(Owed(Kind.QUERY, swallow=True, note=question))
@@ -193,6 +206,8 @@ class Syncer:
         d, state = self._d, self._d.state
         assert state is not None
         d.settings = state.settings = d.shared.settings.of(statements)
+        if _NOT_ZERO(statements.get(_IDLE_LIMIT, b"")) is not None:
+            d.pin(PinReason.SESSION_SETTING, "idle_session_timeout ends the connection that has it")
         if b"pg_temp" in statements.get(b"search_path", b"").lower():
             d.pin(PinReason.UNRECOGNISED_STATE, "tables are created in pg_temp")
 
@@ -203,6 +218,8 @@ class Syncer:
             unsafe = self._texts.multibyte_unsafe and not question.is_ascii()
             if question.failed or unsafe:
                 d.pin(PinReason.SESSION_SETTING, "the server did not say what is set")
+            elif question.gained():
+                d.pin(PinReason.SESSION_SETTING, "set with the rights of another role")
             else:
                 self._now(question.statements(d.login))
         if question.naming:

@@ -13,8 +13,10 @@ import attrs
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres.digest import digest
 from rdsp_codecs.postgres.session_state import Verdict, inspect
+from rdsp_codecs.postgres.setting_text import EVERYTHING
 
 _UNSAFE_ENCODINGS: Final = frozenset({"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"})
+_READING: Final = frozenset({b"standard_conforming_strings", EVERYTHING})
 _REMEMBERED_TEXT: Final = 512
 _REMEMBERED_MAX: Final = 4096
 _MAY_USE_SEQUENCE: Final = re.compile(rb"insert|nextval|setval|copy|merge", re.IGNORECASE).search
@@ -25,14 +27,15 @@ _remembered: dict[bytes, Verdict] = {}
 class Texts:
     """Inspects texts.
 
-    Invariant: `escapes` and `multibyte_unsafe` follow what the server last reported to this session.
+    Invariant: `escapes` and `multibyte_unsafe` follow what the server last reported to this session; `_changing` is set
+    while the first may be different by the time the server reads a text.
 
     Args:
         debug_text: pins carry the text instead of its digest.
         pin_sequences: who may have used a sequence is pinned.
     """
 
-    __slots__ = ("_debug_text", "_pin_sequences", "_utf8", "escapes", "multibyte_unsafe")
+    __slots__ = ("_changing", "_debug_text", "_pin_sequences", "_utf8", "escapes", "multibyte_unsafe")
 
     def __init__(self, *, debug_text: bool, pin_sequences: bool = False) -> None:
         self._debug_text = debug_text
@@ -40,6 +43,7 @@ class Texts:
         self.escapes = False
         self.multibyte_unsafe = False
         self._utf8 = True
+        self._changing = False
 
     def can_be(self, name: bytes) -> bool:
         """Whether a name is text in the client's encoding, as far as that is known here."""
@@ -53,6 +57,8 @@ class Texts:
 
     def inspect(self, text: bytes) -> Verdict:
         """What the text does to the session."""
+        if self._changing:
+            return self._inspect_both(text)
         if self.escapes or self.multibyte_unsafe:
             verdict = inspect(text, escapes=self.escapes, multibyte_unsafe=self.multibyte_unsafe)
             return self._with_sequences(text, verdict) if self._pin_sequences else verdict
@@ -69,6 +75,28 @@ class Texts:
         if _MAY_USE_SEQUENCE(text) is None:
             return verdict
         return attrs.evolve(verdict, pins=(*verdict.pins, (PinReason.SEQUENCE_STATE, digest(text[:512]))))
+
+    def _inspect_both(self, text: bytes) -> Verdict:
+        one = inspect(text, multibyte_unsafe=self.multibyte_unsafe)
+        other = inspect(text, escapes=True, multibyte_unsafe=self.multibyte_unsafe)
+        if one == other:
+            return one
+        return attrs.evolve(
+            one,
+            pins=(*one.pins, (PinReason.UNRECOGNISED_STATE, "standard_conforming_strings may have changed")),
+            needs_native_names=one.needs_native_names or other.needs_native_names,
+            sole=None,
+        )
+
+    def goes(self, verdict: Verdict) -> None:
+        """A text goes out: what comes behind it may be read otherwise, before the server's report tells."""
+        if not _READING.isdisjoint(verdict.touches):
+            self._changing = True
+
+    def request_over(self, *, outside: bool) -> None:
+        """All was answered; `outside`: of a transaction, whose end could change it back."""
+        if outside:
+            self._changing = False
 
     def parameter(self, name: str, value: str) -> None:
         """The server reports a parameter: two of them change how texts are read."""

@@ -294,7 +294,7 @@ class Connection:
                 self.life.cancel()
                 await trio.sleep_forever()
             return [row(str(self.database.max_connections))], "SELECT 1"
-        if text.startswith("SELECT 's', name"):
+        if text.startswith("SELECT CASE WHEN context"):
             return [many_columns("s", "x", value, "string") for value in self.settings.values()], "SELECT"
         if found := SET_CONFIG(text):
             self.settings["x"] = found[1]

@@ -32,7 +32,10 @@ _UTILITY: Final = re.compile(
 ).fullmatch
 RESET: Final = re.compile(r"RESET (\w+)").fullmatch
 SET_CONFIG: Final = re.compile(r"SELECT pg_catalog\.set_config\(E'(\w+)', E'(\w+)', false\)").fullmatch
-QUESTIONS: Final = ("SELECT 's', name, setting, vartype FROM", "SELECT 'n', name, statement, from_sql")
+QUESTIONS: Final = (
+    "SELECT CASE WHEN context OPERATOR(pg_catalog.=) 'superuser'",
+    "SELECT 'n', name, statement, from_sql",
+)
 """How the proxy's questions begin: what is set, and what is prepared."""
 TAGS: Final = frozenset(b"QPBDECSHFXdcf")
 EXTENDED: Final = frozenset(b"PBDEC")

@@ -1,0 +1,109 @@
+"""Settings that a backend cannot take over, or that end its connection; and clients that leave at the worst moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.compare.runner import shown
+from tests.live.conftest import eventually
+from tests.servers.postgres import TestServer
+from tests.servers.proxy import ProxyProcess
+from tests.servers.rawclient import SYNC, RawClient, fields, parse, query
+
+pytestmark = pytest.mark.live
+
+Raw = Callable[..., RawClient]
+
+
+@pytest.fixture
+def proxy(postgres15: TestServer) -> Iterator[ProxyProcess]:
+    with ProxyProcess.for_target(postgres15.target(), "--max-backends", "1") as proxy:
+        yield proxy
+
+
+def test_a_role_that_is_gone_is_told_and_keeps_nobody_else(
+    postgres15: TestServer, proxy: ProxyProcess, raw: Raw
+) -> None:
+    with postgres15.admin() as admin:
+        admin.execute("CREATE ROLE passing; GRANT passing TO app")
+        one, other = raw(proxy.port), raw(proxy.port)
+        one.ask(query("SET ROLE passing"))
+        # What the other leaves to be closed on the backend is not waited for behind the role that cannot be set.
+        other.ask(parse("s", "SELECT 1"), SYNC)
+        other.ask(parse("s", "SELECT 1"), SYNC)
+        admin.execute("DROP ROLE passing")
+
+    answer = one.ask(query("SELECT current_user"))
+
+    assert [tag for tag, _ in answer] == ["E", "Z"]
+    assert fields(answer[0][1])["M"] == 'role "passing" does not exist'
+    assert other.value("SELECT current_user") == b"app"
+
+
+def test_what_another_role_s_rights_have_set_stays_with_its_session(
+    postgres15: TestServer, proxy: ProxyProcess, raw: Raw
+) -> None:
+    with postgres15.admin() as admin:
+        admin.execute("CREATE ROLE chief SUPERUSER; GRANT chief TO app")
+    one = raw(proxy.port)
+
+    for text in ("SET ROLE chief", "SET session_replication_role = replica", "RESET ROLE"):
+        assert one.ask(query(text))[0][0] == "C"
+
+    assert one.value("SHOW session_replication_role") == b"replica"
+    assert "set with the rights of another role" in proxy.log()
+    one.close()
+    assert raw(proxy.port).value("SHOW session_replication_role") == b"origin"
+    with postgres15.admin() as admin:
+        admin.execute("DROP ROLE chief")
+
+
+def test_a_limit_on_idleness_ends_its_own_session_and_no_other(proxy: ProxyProcess, raw: Raw) -> None:
+    one = raw(proxy.port)
+    one.ask(query("SET idle_session_timeout = '300ms'"))
+
+    assert [tag for tag, _ in one.until_quiet(2.0)] == ["E", ""]
+    assert raw(proxy.port).value("SHOW idle_session_timeout") == b"0"
+
+
+@pytest.mark.parametrize("text", ["SET app.left = '1'; SELECT 1", "SET app.left = '1'"])
+def test_who_vanishes_in_a_transaction_leaves_no_custom_variable(proxy: ProxyProcess, raw: Raw, text: str) -> None:
+    one = raw(proxy.port)
+    one.ask(query(text), query("BEGIN"), times=2)
+    one.value("SELECT 1")
+    one.close()
+
+    assert raw(proxy.port).value("SELECT current_setting('app.left', true) IS NULL") == b"t"
+
+
+def test_a_value_that_is_too_long_to_be_held_keeps_its_session_alive(proxy: ProxyProcess, raw: Raw) -> None:
+    one = raw(proxy.port)
+
+    one.ask(query("SELECT length(set_config('app.big', repeat('x', 20000000), false))"))
+
+    assert one.value("SELECT length(current_setting('app.big'))") == b"20000000"
+    one.close()
+    assert raw(proxy.port).value("SELECT current_setting('app.big', true) IS NULL") == b"t"
+
+
+def test_a_lock_that_is_given_up_at_once_frees_the_session(proxy: ProxyProcess, raw: Raw) -> None:
+    one, other = raw(proxy.port), raw(proxy.port)
+
+    for _ in range(20):
+        # The second query comes while the server is asked about the first.
+        one.ask(query("SELECT pg_advisory_lock(5)"))
+        one.ask(query("SELECT pg_advisory_unlock(5)"))
+        assert other.value("SELECT 1") == b"1"
+
+
+def test_a_text_that_a_pipelined_setting_turns_into_another_is_not_trusted(proxy: ProxyProcess, raw: Raw) -> None:
+    one = raw(proxy.port)
+
+    hidden = query(r"SELECT 'a\'; /* ' ; SET work_mem = '9MB'; -- */")
+    answer = one.ask(query("SET standard_conforming_strings = off"), hidden, times=2)
+
+    assert "C b'SET\\x00'" in shown(answer)[3:]
+    one.close()
+    eventually(lambda: raw(proxy.port).value("SHOW work_mem") == b"4MB")
