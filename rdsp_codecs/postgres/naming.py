@@ -68,6 +68,7 @@ def reconcile(
         if name not in listed and not statement.changed:
             book.forget(name)
     fresh: list[tuple[bytes, Statement]] = []
+    made: dict[bytes, Statement] = {}
     natives: dict[bytes, Statement] = {}
     for name, (text, from_sql) in listed.items():
         found = known.get(name)
@@ -77,11 +78,12 @@ def reconcile(
                 return None
             found = Statement(body, b"\0\0", inspect(body), context=d.context)
             found.source = text
-            book.named[name] = found
+            made[name] = found
             fresh.append((name, found))
         elif found.shape is None:
             fresh.append((name, found))
         natives[name] = found
+    book.named.update(made)
     for statement in book.named.values():
         statement.changed = False
     state.natives = natives
