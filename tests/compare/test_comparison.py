@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.compare.runner import Script, run
 from tests.compare.scripts import ALL
+from tests.compare.scripts.elsewhere import ELSEWHERE
 from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
 from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import RawClient
@@ -78,3 +80,12 @@ def test_the_runner_notices_a_leak(postgres15: TestServer) -> None:
     apart = run(leaking, connector(postgres15.port))
 
     assert one != apart
+
+
+def test_every_scenario_has_its_script_or_says_why_not() -> None:
+    compared = {number for script in ALL for number in script.numbers}
+
+    assert compared | set(ELSEWHERE) == set(range(1, 101))
+    for why, path, name in ELSEWHERE.values():
+        assert why
+        assert f"def {name}(" in Path(path).read_text()

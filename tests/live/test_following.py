@@ -157,6 +157,19 @@ def test_the_strict_mode_finds_what_functions_do(postgres: TestServer, tmp_path:
         assert [ask(one, "SELECT count(*) FROM hidden"), ask(two, "SELECT count(*) FROM hidden")] == ["42P01", 0]
 
 
+def test_currval_is_never_a_strangers(postgres: TestServer) -> None:
+    with postgres.admin(DATABASE) as admin:
+        admin.execute("CREATE SEQUENCE IF NOT EXISTS numbers; GRANT ALL ON numbers TO PUBLIC")
+    with ProxyProcess.for_target(postgres.target(), "--max-backends", "1") as proxy, pair(proxy) as (one, two):
+        ask(one, "SELECT nextval('numbers')")
+        ask(two, "SELECT 1")
+
+        assert ask(two, "SELECT currval('numbers')") == "55000"
+        ask(two, "BEGIN")
+        mine = ask(two, "SELECT nextval('numbers')")
+        assert ask(two, "SELECT currval('numbers')") == mine
+
+
 def test_sequences_can_be_made_to_pin(postgres: TestServer, tmp_path: Path) -> None:
     with postgres.admin(DATABASE) as admin:
         admin.execute("CREATE SEQUENCE IF NOT EXISTS numbers; GRANT ALL ON numbers TO PUBLIC")

@@ -152,6 +152,19 @@ def test_a_set_is_believed_that_comes_behind_one_without_effect() -> None:
     assert one.state.settings.statements == {b"work_mem": b"SET work_mem = '5MB'"}
 
 
+def test_a_client_is_told_when_its_next_backend_reports_something_else() -> None:
+    one, two = backends(world := World())
+    session = Session(world)
+    session.says(one, w.query("SELECT 1"))
+    two.state.server_parameters = {**two.state.server_parameters, "in_hot_standby": "on"}
+    one.state.server_parameters = {**one.state.server_parameters, "in_hot_standby": "off"}
+    session.says(one, w.query("SELECT 1"))
+
+    answers = [tags(session.says(backend, w.query("SELECT 1"))[0]) for backend in (two, two, one)]
+
+    assert answers == ["STDCZ", "TDCZ", "STDCZ"]
+
+
 def long_frames() -> dict[str, bytes]:
     """Messages that the relay replaces, longer than it holds, each with a message in its body."""
     inner = w.query("SET work_mem = '5MB'")
