@@ -409,6 +409,8 @@ class Look(Reading):
             argument = arguments[1]
             plain = len(argument) == 1 and argument[0][0] == Kind.LITERAL
             self._touch(name, literal_value(self._text, argument[0], escapes=self._escapes) if plain else None)
+        else:
+            self.heads.add(b"set")  # it does what SET LOCAL does
         if name == b"search_path":
             path = self._plain(arguments[1])
             if path is None or b"pg_temp" in path:

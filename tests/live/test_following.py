@@ -238,3 +238,22 @@ def test_a_huge_query_pins_only_for_what_is_in_it(postgres: TestServer) -> None:
 
         proxy.wait_for_log("something in a query over max_held_bytes")
         assert [ask(two, "SHOW work_mem"), ask(one, "SHOW work_mem")] == ["4MB", "7MB"]
+
+
+@pytest.mark.parametrize(
+    "local", ["SET LOCAL DateStyle = 'ISO, DMY'", "SELECT set_config('datestyle', 'ISO, DMY', true)"]
+)
+def test_a_statement_read_under_a_local_setting_is_nobody_elses(
+    postgres: TestServer, raw: Callable[..., RawClient], local: str
+) -> None:
+    text = "SELECT '01/02/2020'::date::text"
+    with ProxyProcess.for_target(postgres.target(), "--max-backends", "1") as proxy:
+        days = []
+        for before in (local, "SELECT 1", local):
+            client = raw(proxy.port)
+            client.ask(query(f"BEGIN; {before}"))
+            client.ask(parse("s", text), SYNC)
+            days.append(dict(client.ask(bind("", "s"), execute(), SYNC))["D"][6:])
+            client.ask(query("COMMIT"))
+
+        assert days == [b"2020-02-01", b"2020-01-02", b"2020-02-01"]
