@@ -70,14 +70,14 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         "SQL created or used temporary objects.",
         ("postgres",),
         PinUntil.GONE,
-        "Create the table with `ON COMMIT DROP` in a transaction of a session of its own, or use an ordinary "
+        "Drop them when they are done with, create tables with `ON COMMIT DROP` in a transaction, or use an ordinary "
         "(unlogged) table.",
     ),
     PinReason.ADVISORY_LOCK: PinFacts(
         "SQL took a session-level advisory lock.",
         ("postgres",),
         PinUntil.GONE,
-        "Use the transaction-level functions, `pg_advisory_xact_lock` and its kin.",
+        "Unlock it soon, or use the transaction-level functions, `pg_advisory_xact_lock` and its kin.",
     ),
     PinReason.LISTEN: PinFacts(
         "The session listens for notifications.",
@@ -89,13 +89,14 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         "SQL declared a cursor that outlives its transaction.",
         ("postgres",),
         PinUntil.GONE,
-        "Declare the cursor without `WITH HOLD` and read it inside the transaction.",
+        "Close it, or declare it without `WITH HOLD` and read it inside the transaction.",
     ),
     PinReason.SQL_PREPARED_STATEMENT: PinFacts(
-        "SQL prepared, executed or dropped a prepared statement by its name.",
+        "SQL named prepared statements in a way that the proxy can't follow.",
         ("postgres",),
         PinUntil.SESSION,
-        "Let the driver prepare statements by the protocol; those follow the session to any database connection.",
+        "`PREPARE`, `EXECUTE` and `DEALLOCATE` follow the session, and do not pin. Here a name began with `rdsp_`, or "
+        "what was prepared could not be told: one `PREPARE` of a name in one text.",
     ),
     PinReason.LOADED_LIBRARY: PinFacts(
         "SQL loaded a library into the database connection.",

@@ -33,8 +33,8 @@ def pin_reasons() -> str:
     parts = [
         _generated("rdsp_codecs/pins.py"),
         "# Pin reasons\n\n",
-        "A pinned session keeps its database connection until it ends. Each pin is logged once, with its reason and a "
-        "digest of the statement (never its literals, unless `debug_logging` is on).\n",
+        "A pinned session keeps its database connection, until what pins it is gone or until it ends. Each pin is "
+        "logged with its reason and a digest of the statement (never its literals, unless `debug_logging` is on).\n",
     ]
     for reason, facts in PIN_TABLE.items():
         parts.append(
