@@ -6,6 +6,7 @@ what a frame means.
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import attrs
@@ -62,13 +63,11 @@ class Framing:
     wrong_tags: bytes = b""
 
     def limits(self) -> list[int]:
-        """The most bytes that a frame of each kind may have, by tag; 0: there is no such kind."""
-        result = [self.max_frame] * 256
-        for tag in self.short_tags:
-            result[tag] = min(self.short_frame, self.max_frame)
-        for tag in self.wrong_tags:
-            result[tag] = 0
-        return result
+        """The most bytes that a frame of each kind may have, by tag; 0: there is no such kind.
+
+        One list for all equal tables, never to be changed: every session has filters, and 256 entries are 2 KiB.
+        """
+        return _limits(self)
 
     def wrong_length(self, total: int) -> WireError:
         """The error for a frame whose length is under `minimum` or over `max_frame`."""
@@ -80,6 +79,16 @@ class Framing:
     def minimum(self) -> int:
         """The smallest frame that the length field may declare, in bytes."""
         return max(self.length_at + self.length_size, self.length_adds)
+
+
+@functools.lru_cache(maxsize=64)
+def _limits(framing: Framing) -> list[int]:
+    result = [framing.max_frame] * 256
+    for tag in framing.short_tags:
+        result[tag] = min(framing.short_frame, framing.max_frame)
+    for tag in framing.wrong_tags:
+        result[tag] = 0
+    return result
 
 
 def interest(whole: bytes = b"", head: bytes = b"") -> bytes:

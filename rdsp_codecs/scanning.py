@@ -6,6 +6,7 @@ allocates nothing per frame, and is the one place that a compiled module may rep
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable
 
@@ -24,8 +25,9 @@ Raises `WireError` for a length that is too small or over `max_frame`.
 _FORMATS = {(2, False): ">H", (2, True): "<H", (4, False): ">I", (4, True): "<I", (3, True): "<I", (3, False): ">I"}
 
 
+@functools.lru_cache(maxsize=64)
 def compile_scanner(framing: Framing) -> Scanner:
-    """Make the scanner of one framing table. A 3-byte length is read as 4 bytes and masked."""
+    """The scanner of one framing table, which all its filters share. A 3-byte length is read as 4 bytes and masked."""
     at, mask, shift = framing.length_at, (1 << (8 * framing.length_size)) - 1, 0
     if framing.length_size == 3 and not framing.little:
         shift = 8

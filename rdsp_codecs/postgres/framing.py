@@ -5,6 +5,7 @@ The tags are the protocol's own (PostgreSQL documentation, 55.7 "Message Formats
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 from rdsp_codecs.framing import Framing, interest
@@ -14,6 +15,7 @@ _SHORT_FRAME: Final = 10001
 """The type byte and PQ_SMALL_MESSAGE_LIMIT (libpq.h)."""
 
 
+@functools.lru_cache(maxsize=64)
 def client_framing(max_frame: int) -> Framing:
     """After start-up: one type byte, then a length that counts itself but not the type byte.
 

@@ -14,6 +14,7 @@ from rdsp_codecs.errors import FrameTooBig, WireError
 from rdsp_codecs.filtering import HEAD_BYTES, ChunkFilter
 from rdsp_codecs.framing import Framing, interest
 from rdsp_codecs.postgres.framing import client_framing
+from rdsp_codecs.scanning import compile_scanner
 from rdsp_codecs.verdicts import DROP, KEEP, STOP
 
 
@@ -178,3 +179,12 @@ def test_a_legal_frame_over_the_limit_is_told_from_a_broken_length() -> None:
                     filtering.push(bytes([tag]) + length.to_bytes(4, "big"))
                 assert type(caught.value) is kind
                 assert getattr(caught.value, "limit", 100) == 100
+
+
+def test_equal_tables_share_what_is_made_of_them() -> None:
+    """Each session has filters of its own, and thousands of sessions may be idle."""
+    one, other = client_framing(1000), attrs.evolve(client_framing(1000))
+    assert one is not other
+    assert compile_scanner(one) is compile_scanner(other)
+    assert one.limits() is other.limits()
+    assert one.limits() != client_framing(1001).limits()
