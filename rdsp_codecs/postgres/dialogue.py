@@ -246,8 +246,10 @@ class Dialogue:
         self.reasons |= dict.fromkeys(reason for reason, _ in verdict.pins)
 
     def forget_texts(self) -> None:
-        """The request is over."""
+        """The request is over. What a portal was bound to may still be executed in its transaction."""
         self.recent.clear()
+        if self.transaction is not Transaction.NONE:
+            return
         if self.heads:
             self.heads.clear()
         if self.reasons:

@@ -210,8 +210,8 @@ class Shortcuts:
             if d.extended or len(ledger) != 1 or ledger.head is not owed.QUERY or not _is_result(data, end):
                 return False
             ledger.settle()
-        d.forget_texts()
         d.transaction = transaction
+        d.forget_texts()
         return True
 
     def _is_answer(self, data: bytes, end: int) -> bool:

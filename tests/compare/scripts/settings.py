@@ -239,6 +239,27 @@ SETTINGS = (
         ),
     ),
     Script(
+        "a SET that is bound in one request and executed in the next",
+        (8, 59),
+        (
+            says("A", "BEGIN"),
+            says("A", parse("s", "SET work_mem = '5MB'"), bind("p", "s"), SYNC),
+            says("A", execute("p"), SYNC),
+            *kept("COMMIT", "work_mem"),
+        ),
+    ),
+    Script(
+        "names and values of set_config that come as parameters",
+        (8, 17),
+        (
+            says("A", parse("", "SELECT set_config('app.t', $1, false)"), bind("", "", (b"five",)), execute(), SYNC),
+            B,
+            says("A", "SHOW app.t"),
+            says("A", parse("x", "SELECT set_config('app.t', $1, true)"), bind("", "x", (b"6",)), execute(), SYNC),
+            *kept("SELECT 1", "app.t"),
+        ),
+    ),
+    Script(
         "a lock that was not had, or not for long, keeps nobody",
         (21, 22),
         (
