@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.postgres.dialogue import SWALLOWED_CLOSE, Dialogue, Kind, Learn
+from rdsp_codecs.postgres.lexer import NAME_BYTES
 from rdsp_codecs.postgres.statements import (
     NOBODY,
     Statement,
@@ -113,13 +114,26 @@ class Resolver:
         if not name:
             return self._resolve_unnamed(state, statement)
         if statement is None:
-            return foreign_name(name), b""
+            return foreign_name(name), self._hide_native(state, name[:NAME_BYTES])
         server_name = self._book.name_on(state, statement)
         if server_name is None and statement.text is None:
             return foreign_name(name), b""  # it was too long to be parsed again
         if server_name is None:
             self._prologue(state, statement, new_name(state))
         return server_name, b""
+
+    def _hide_native(self, state: PostgresState, name: bytes) -> bytes:
+        """What SQL had named still stands there, although the client has closed it: it must not be found."""
+        left = state.natives.pop(name, None)
+        if left is None:
+            return b""
+
+        def skipped() -> None:
+            state.natives[name] = left
+
+        self._owe(Owed(Kind.CLOSE, swallow=True, undo=skipped))
+        self._d.extended = True
+        return close_frame(name)
 
     def _resolve_unnamed(self, state: PostgresState, statement: Statement | None) -> tuple[bytes | None, bytes]:
         if statement is state.unnamed:

@@ -14,7 +14,7 @@ from tests.live.conftest import connect
 from tests.live.test_faults import config
 from tests.servers.postgres import DATABASE, TestServer
 from tests.servers.proxy import ProxyProcess
-from tests.servers.rawclient import SYNC, RawClient, bind, execute, parse, query
+from tests.servers.rawclient import SYNC, RawClient, bind, close, execute, parse, query
 
 pytestmark = pytest.mark.live
 
@@ -257,3 +257,15 @@ def test_a_statement_read_under_a_local_setting_is_nobody_elses(
             client.ask(query("COMMIT"))
 
         assert days == [b"2020-02-01", b"2020-01-02", b"2020-02-01"]
+
+
+def test_a_statement_that_sql_has_named_is_gone_when_the_protocol_closes_it(
+    postgres: TestServer, raw: Callable[..., RawClient]
+) -> None:
+    with ProxyProcess.for_target(postgres.target(), "--max-backends", "1") as proxy:
+        client = raw(proxy.port)
+        client.ask(query("PREPARE p AS SELECT 1"))
+        client.ask(close("S", "p"), SYNC)
+
+        assert [tag for tag, _ in client.ask(bind("", "p"), execute(), SYNC)] == ["E", "Z"]
+        assert [tag for tag, _ in client.ask(parse("p", "SELECT 2"), bind("", "p"), execute(), SYNC)] == list("12DCZ")
