@@ -311,6 +311,9 @@ class Codec(Protocol):
     def reset(self, state: Any, transaction: Transaction) -> Conversation[None]:
         """End an open transaction that its client left. Raises `WireError` when the backend cannot be trusted."""
 
+    def probe(self, state: Any) -> Conversation[None]:
+        """Have an idle server give a sign of life. Raises `WireError`, `PeerClosed` when it cannot be trusted."""
+
     def prepare(self, state: Any, init_query: str) -> Conversation[None]:
         """Run `init_query` on a new backend. Raises `LoginRefused` when it fails."""
 

@@ -146,6 +146,13 @@ class TargetGroup:
     backend_lifetime: float = setting(
         Duration(1, YEAR), DAY, "A database connection of this age is closed as soon as nobody uses it.", Reload.LIVE
     )
+    backend_check_interval: float = setting(
+        Duration(0, YEAR),
+        30.0,
+        "An idle database connection that has said nothing for this long is asked for a sign of life, and closed when "
+        "it gives none within `abandoned_query_timeout`. 0: never.",
+        Reload.LIVE,
+    )
     max_waiters: int = setting(
         Whole(0, 1_000_000, "sessions"),
         10_000,

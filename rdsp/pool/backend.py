@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rdsp.net.transport import Transport
     from rdsp.pool.book import Member
     from rdsp.pool.servers import Way
+    from rdsp_codecs.problems import Problem
 
 
 class Borrower(Protocol):
@@ -95,3 +96,13 @@ class Backend:
 
 def _end_of_file(_limit: int, /) -> bytes:
     return b""
+
+
+class Waiter(Protocol):
+    """A session in the queue. Exactly one of the two is called, once, unless it left before."""
+
+    def granted(self, backend: Backend, /) -> None:
+        """It has a backend now."""
+
+    def failed(self, refusal: Problem | bytes, /) -> None:
+        """It will not get one: a problem, or the server's own refusal."""

@@ -7,7 +7,7 @@ The book never waits and never touches a socket.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
@@ -24,6 +24,7 @@ from rdsp.pool.member import (
     Open,
     OpenFailure,
     WaitFailure,
+    best_of,
 )
 from rdsp.pool.waiting import Queue, Waiting
 
@@ -44,20 +45,6 @@ __all__ = [
 ]
 
 _NOTHING: tuple[Decision, ...] = ()
-
-_LOOKS: Final = 64
-
-
-def _best(idle: list[Member], fit: object) -> Member:
-    """Take the member out of `idle` that fits best: the same fit, else a new one, else the one used last."""
-    best = -1
-    for at in range(len(idle) - 1, max(-1, len(idle) - 1 - _LOOKS), -1):
-        found = idle[at].fit
-        if found is fit:
-            return idle.pop(at)
-        if found is None and best < 0:
-            best = at
-    return idle.pop(best)
 
 
 class Book:
@@ -99,7 +86,7 @@ class Book:
         idle = self._idle.get(key)
         if not idle or (self._queue and self._must_queue(key, now)):
             return None
-        member = idle.pop() if idle[-1].fit is fit else _best(idle, fit)
+        member = idle.pop() if idle[-1].fit is fit else best_of(idle, fit)
         self._idle_count -= 1
         member.state = MemberState.BORROWED
         return member
@@ -229,6 +216,24 @@ class Book:
         """A member is being closed by the runtime's own will; it counts until `gone`."""
         self._start_closing(member)
         return _NOTHING
+
+    def due_for_check(self, now: float, every: float) -> Member | None:
+        """The idle member silent for longest, RESETTING now; None when all spoke in `every` seconds. Then `checked`."""
+        due = [each for idle in self._idle.values() for each in idle if now - each.heard_at >= every]
+        member = min(due, key=lambda each: each.heard_at, default=None)
+        if member is not None:
+            self._not_idle(member)
+            member.state = MemberState.RESETTING
+        return member
+
+    def checked(self, member: Member, now: float) -> Sequence[Decision]:
+        """It answers: idle where it was, or free for who waits."""
+        member.checked_at, since = now, member.idle_since
+        decisions = self.give_back(member, now)
+        if member.state is MemberState.IDLE:
+            member.idle_since = since
+            self._idle[member.key].sort(key=lambda each: each.idle_since)
+        return decisions
 
     def _start_closing(self, member: Member) -> None:
         if member.state is MemberState.IDLE:

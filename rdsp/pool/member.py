@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from enum import Enum, IntEnum, unique
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -66,8 +66,14 @@ class Member:
     opened_at: float = 0.0
     expires_at: float = 0.0
     idle_since: float = 0.0
+    checked_at: float = 0.0
     fit: object = None
     """What it has set, by identity; None: nothing yet."""
+
+    @property
+    def heard_at(self) -> float:
+        """When it last said something, as far as anybody listened."""
+        return max(self.idle_since, self.checked_at)
 
 
 @attrs.frozen
@@ -158,3 +164,18 @@ class BookStatistics:
     def __add__(self, other: BookStatistics) -> BookStatistics:
         mine, theirs = attrs.astuple(self), attrs.astuple(other)
         return BookStatistics(*(a + b for a, b in zip(mine, theirs, strict=True)))
+
+
+_LOOKS: Final = 64
+
+
+def best_of(idle: list[Member], fit: object) -> Member:
+    """Take the member out of `idle` that fits best: the same fit, else a new one, else the one used last."""
+    best = -1
+    for at in range(len(idle) - 1, max(-1, len(idle) - 1 - _LOOKS), -1):
+        found = idle[at].fit
+        if found is fit:
+            return idle.pop(at)
+        if found is None and best < 0:
+            best = at
+    return idle.pop(best)

@@ -12,7 +12,7 @@ import random
 import traceback
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
@@ -21,7 +21,7 @@ from rdsp.net.switchboard import WRITABLE, Board
 from rdsp.net.transport import Transport, is_resource_trouble
 from rdsp.observe.dispatch import Observers
 from rdsp.observe.statistics import Counters
-from rdsp.pool.backend import Backend
+from rdsp.pool.backend import Backend, Waiter
 from rdsp.pool.book import Book, Close, Decision, Fail, Grant, Member, Open, OpenFailure, WaitFailure
 from rdsp.pool.facts import KeyFacts, Variant, base_of
 from rdsp.pool.limits import UNTOLD, book_limits
@@ -31,17 +31,6 @@ from rdsp.pool.retiring import ask_limit, cancel_quietly, say_goodbye
 from rdsp_codecs.errors import CodecError, LoginRefused
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
-
-
-class Waiter(Protocol):
-    """A session in the queue. Exactly one of the two is called, once, unless it left before."""
-
-    def granted(self, backend: Backend, /) -> None:
-        """It has a backend now."""
-
-    def failed(self, refusal: Problem | bytes, /) -> None:
-        """It will not get one: a problem, or the server's own refusal."""
-
 
 _FAILURES = {
     WaitFailure.TIMED_OUT: ProblemCode.BORROW_TIMEOUT,
@@ -335,17 +324,29 @@ class Pool:
 
     async def _reset(self, backend: Backend, transaction: Transaction) -> None:
         """End the transaction that a client left open."""
+        if await self._converse(backend, self._opener.codec.reset(backend.state, transaction)):
+            self._carry_out(self.book.give_back(backend.member, self.board.refresh()))
+        else:
+            self._retire(backend, "it could not be reset")
+
+    async def _check(self, backend: Backend) -> None:
+        """See whether an idle backend still answers."""
+        if await self._converse(backend, self._opener.codec.probe(backend.state)):
+            self._carry_out(self.book.checked(backend.member, self.board.refresh()))
+        else:
+            self._close_now(backend, "it doesn't answer")
+
+    async def _converse(self, backend: Backend, conversation: Any) -> bool:
+        """A conversation with a backend that nobody has. Returns whether it came to its end in time."""
         self.board.forget(backend.transport)
         with trio.move_on_after(self._abandon_timeout):
             try:
-                await self._opener.run(self._opener.codec.reset(backend.state, transaction), backend.transport)
+                await self._opener.run(conversation, backend.transport)
             except (CodecError, OSError):
-                pass  # what could not be reset is retired below
-            else:
-                self.board.watch(backend.transport, backend.event)
-                self._carry_out(self.book.give_back(backend.member, self.board.refresh()))
-                return
-        self._retire(backend, "it could not be reset")
+                return False
+            self.board.watch(backend.transport, backend.event)
+            return True
+        return False
 
     async def _open(self, member: Member) -> None:
         facts = self._facts[base_of(member.key)]
@@ -462,6 +463,9 @@ class Pool:
         while True:
             self._changed = trio.Event()
             self._carry_out(self.book.tick(self.board.refresh()))
+            every = self._settings.backend_check_interval
+            while every and (member := self.book.due_for_check(self.board.now, every)) is not None:
+                self._start(self._check, member.payload)
             self._changed = trio.Event()
             now = trio.current_time()
             deadline = self.book.next_deadline(now)
@@ -493,5 +497,4 @@ _PROLOGUE_LOOK = 0.002
 _CANCELS_AT_ONCE = 4
 """Connections to the server that carry a cancel; who waits for one asks again whether it is still wanted."""
 _ASK_LIMIT_EVERY = 60.0
-_TICK_AT_MOST = 0.02
-_TICK_AT_LEAST = 5.0
+_TICK_AT_MOST, _TICK_AT_LEAST = 0.02, 5.0

@@ -15,7 +15,7 @@ from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.postgres.statements import SharedStatements
-from rdsp_codecs.postgres.upkeep import cancel, goodbye, is_writable, max_connections, prepare, reset
+from rdsp_codecs.postgres.upkeep import cancel, goodbye, is_writable, max_connections, prepare, probe, reset
 from rdsp_codecs.problems import Problem
 from rdsp_codecs.steps import Conversation
 from rdsp_codecs.transaction import Transaction
@@ -63,6 +63,10 @@ class PostgresCodec:
     def reset(self, state: Any, transaction: Transaction) -> Conversation[None]:
         """See `Codec`."""
         return reset(state, transaction)
+
+    def probe(self, state: Any) -> Conversation[None]:
+        """See `Codec`."""
+        return probe(state)
 
     def prepare(self, state: Any, init_query: str) -> Conversation[None]:
         """See `Codec`."""

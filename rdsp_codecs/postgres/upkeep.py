@@ -59,6 +59,29 @@ def reset(state: PostgresState, transaction: Transaction) -> Conversation[None]:
         raise WireError(msg)
 
 
+def probe(state: PostgresState) -> Conversation[None]:
+    """A Sync, which changes nothing. Raises `WireError` for any answer but ReadyForQuery outside a transaction.
+
+    What the server reports meanwhile (after a reload of its configuration) is noted.
+    """
+    inbox = Inbox()
+    yield Send(m.SYNC)
+    while True:
+        head = yield from inbox.take(5)
+        body = yield from inbox.take(bounded(m.integer(head, 1), 4, _MAX_MESSAGE) - 4)
+        match head[:1]:
+            case b"S":
+                name, value = (part.decode("utf-8", "surrogateescape") for part in body[:-1].partition(b"\0")[::2])
+                state.server_parameters = {**state.server_parameters, name: value}
+            case b"Z" if body == b"I":
+                return
+            case b"N":
+                pass
+            case _:
+                msg = "an idle server said something else than that it is ready"
+                raise WireError(msg)
+
+
 def prepare(state: PostgresState, init_query: str) -> Conversation[None]:
     """Run `init_query`. Raises `LoginRefused` with the server's error, or when it leaves a transaction open."""
     error, _, status = yield from _run(init_query)

@@ -25,7 +25,9 @@ class ToyEngine:
     def _cannot(self, *_: Any) -> Any:
         raise NotImplementedError
 
-    greet = login = startup = pool_key = shared = relay = reset = prepare = max_connections = is_writable = _cannot
+    greet = login = startup = pool_key = shared = relay = reset = probe = prepare = max_connections = is_writable = (
+        _cannot
+    )
     cancel = refuse = goodbye = _cannot
 
 

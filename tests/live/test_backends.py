@@ -199,3 +199,37 @@ def test_a_server_that_stops_answering_is_given_up_in_time_and_taken_again(
         finally:
             os.kill(fresh_postgres.pid, signal.SIGCONT)
         assert client.execute("SELECT 3").fetchone() == (3,)
+
+
+def test_an_idle_backend_that_gives_no_sign_of_life_is_replaced(postgres15: TestServer, tmp_path: Path) -> None:
+    file = tmp_path / "rdsp.toml"
+    file.write_text(
+        f'[[proxies]]\nlisten = "127.0.0.1:0"\ntarget = {{url = "{postgres15.target()}"}}\n'
+        "target_group.max_backends = 2\ntarget_group.backend_check_interval = 0.2\n"
+        "limits.abandoned_query_timeout = 1\n"
+    )
+    with ProxyProcess(str(file)) as proxy, connect(proxy.port) as client:
+        frozen = client.execute("SELECT pg_backend_pid()").fetchone()[0]
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            proxy.wait_for_log("it doesn't answer", 20)
+            assert client.execute("SELECT pg_backend_pid()").fetchone()[0] != frozen
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+
+
+def test_a_sign_of_life_changes_nothing(postgres15: TestServer, tmp_path: Path) -> None:
+    file = tmp_path / "rdsp.toml"
+    file.write_text(
+        f'[[proxies]]\nlisten = "127.0.0.1:0"\ntarget = {{url = "{postgres15.target()}"}}\n'
+        "target_group.max_backends = 1\ntarget_group.backend_check_interval = 0.1\n"
+    )
+    with ProxyProcess(str(file)) as proxy, connect(proxy.port) as client:
+        before = client.execute("SELECT pg_backend_pid()").fetchone()
+        client.execute("SET work_mem = '7MB'")
+        client.execute("SELECT 1", prepare=True)
+        time.sleep(11)
+
+        assert client.execute("SELECT pg_backend_pid()").fetchone() == before
+        assert client.execute("SHOW work_mem").fetchone() == ("7MB",)
+        assert client.execute("SELECT 1", prepare=True).fetchone() == (1,)

@@ -198,6 +198,22 @@ def test_drain_fails_who_waits_and_takes_what_comes_back() -> None:
 KEYS = st.sampled_from("abc")
 
 
+def test_a_member_that_was_checked_is_idle_where_it_was() -> None:
+    book = Book(BookLimits(limit=3, max_idle=3))
+    first, second, third = (open_one(book, "k") for _ in range(3))
+    for at, member in enumerate((first, second, third), start=1):
+        book.give_back(member, float(at))
+
+    checked = [book.due_for_check(12.0, 10.0), book.due_for_check(12.0, 10.0), book.due_for_check(12.0, 10.0)]
+    assert checked == [first, second, None]
+    assert [book.checked(member, 12.5) for member in (second, first)] == [(), ()]
+
+    assert book.due_for_check(13.5, 10.0) is third
+    assert book.checked(third, 13.5) == ()
+    assert book.due_for_check(20.0, 10.0) is None
+    assert [book.take("k", 14.0) for _ in range(3)] == [third, second, first]
+
+
 def test_a_member_handed_over_goes_where_it_would_have_gone() -> None:
     book = Book(attrs.evolve(LIMITS, limit=1))
     member = open_one(book, "a")
@@ -297,6 +313,18 @@ class BookMachine(RuleBasedStateMachine):
                 self.carry_out([Grant(waiter, member)])
                 return
         self.carry_out(self.book.give_back(member, self.now))
+
+    @rule(every=st.floats(0.0, 20.0), answers=st.booleans())
+    def check(self, every: float, answers: bool) -> None:
+        member = self.book.due_for_check(self.now, every)
+        if member is None:
+            return
+        assert member.state is MemberState.RESETTING
+        assert self.now - member.idle_since >= every
+        if answers:
+            self.carry_out(self.book.checked(member, self.now))
+        else:
+            self.carry_out(self.book.gone(member, self.now))
 
     @precondition(lambda self: self.borrowed)
     @rule(data=st.data(), gently=st.booleans())
