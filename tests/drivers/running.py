@@ -90,10 +90,10 @@ class Program:
         return cls("psql", ("sh", "-c", script), frozenset(may_pin), quick=True, needs=psql)
 
     @classmethod
-    def java(cls, source: str, backends: int, *may_pin: PinReason) -> Program:
+    def java(cls, source: str, *may_pin: PinReason) -> Program:
         """A single-file program of `tests/drivers/java`, with PostgreSQL's JDBC driver."""
         command = ("java", "-Dfile.encoding=UTF-8", "-cp", str(JDBC), f"tests/drivers/java/{source}.java")
-        return cls(source.lower(), command, frozenset(may_pin), pools=(backends,), needs=java)
+        return cls(source.lower(), command, frozenset(may_pin), needs=java)
 
     def crowds(self, backends: int, *may_pin: PinReason) -> Program:
         """The parts of the same program that can have several pinned sessions at once."""

@@ -34,11 +34,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def proxied(postgres: TestServer, certificate: Path, tmp_path: Path) -> Iterator[Callable[[int], ProxyProcess]]:
+def proxied(certificate: Path, tmp_path: Path) -> Iterator[Callable[[TestServer, int], ProxyProcess]]:
     """A proxy of the test's own, with a certificate, so that its log tells of this test's pins only."""
     started: list[ProxyProcess] = []
 
-    def start(backends: int) -> ProxyProcess:
+    def start(server: TestServer, backends: int) -> ProxyProcess:
         config = tmp_path / "proxy.toml"
         config.write_text(
             f"""
@@ -49,7 +49,7 @@ def proxied(postgres: TestServer, certificate: Path, tmp_path: Path) -> Iterator
             certificate = "{certificate / "tls.crt"}"
             private_key = "{certificate / "tls.key"}"
             [proxies.target]
-            url = "{postgres.target()}"
+            url = "{server.target()}"
             [proxies.target_group]
             max_backends = {backends}
             """
@@ -101,18 +101,22 @@ ALL = [
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("program", QUICK)
 def test_two_at_once_see_what_a_direct_connection_sees(
-    program: Program, postgres15: TestServer, proxied: Callable[[int], ProxyProcess], certificate: Path
+    program: Program, postgres15: TestServer, proxied: Callable[[TestServer, int], ProxyProcess], certificate: Path
 ) -> None:
-    check(program, postgres15, proxied(program.pools[0]), certificate, 2)
+    check(program, postgres15, proxied(postgres15, program.pools[0]), certificate, 2)
 
 
 @pytest.mark.matrix
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("program", "pool"), ALL)
 def test_three_at_once_see_what_a_direct_connection_sees(
-    program: Program, pool: int, postgres: TestServer, proxied: Callable[[int], ProxyProcess], certificate: Path
+    program: Program,
+    pool: int,
+    postgres: TestServer,
+    proxied: Callable[[TestServer, int], ProxyProcess],
+    certificate: Path,
 ) -> None:
-    check(program, postgres, proxied(pool), certificate, 3)
+    check(program, postgres, proxied(postgres, pool), certificate, 3)
 
 
 def test_the_matrix_notices_a_difference(postgres15: TestServer) -> None:

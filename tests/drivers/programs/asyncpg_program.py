@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from tests.drivers.programs.transcript import CA, SCHEMA, crowd, described, main, part, say
+from tests.drivers.programs.transcript import CA, SCHEMA, described, main, part, say
 
 
 async def connect(**more: Any) -> asyncpg.Connection:
@@ -207,7 +207,7 @@ async def errors_and_timeouts() -> None:
     say(client.is_closed())
 
 
-@crowd
+@part
 async def settings_and_notices() -> None:
     options = {"application_name": "by asyncpg", "work_mem": "3MB", "search_path": f"{SCHEMA},pg_catalog"}
     client, other = await connect(server_settings=options), await connect()

@@ -10,7 +10,7 @@ from typing import Any
 import django
 from django.conf import settings
 
-from tests.drivers.programs.transcript import DATABASE, HOST, PASSWORD, PORT, SCHEMA, USER, crowd, main, part, say
+from tests.drivers.programs.transcript import DATABASE, HOST, PASSWORD, PORT, SCHEMA, USER, main, part, say
 
 
 def database(**more: Any) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def objects(using: str) -> None:
     connections[using].close()
 
 
-@crowd  # for psycopg itself sends DEALLOCATE ALL after ROLLBACK, which pins, when it has prepared anything
+@part
 def querying() -> None:
     with connections["default"].schema_editor() as editor:
         if "shop_item" not in connections["default"].introspection.table_names():

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from tests.drivers.programs.transcript import CA, SCHEMA, crowd, described, main, part, say
+from tests.drivers.programs.transcript import CA, SCHEMA, described, main, part, say
 
 
 async def connect(**more: Any) -> psycopg.AsyncConnection[Any]:
@@ -24,7 +24,7 @@ async def fails(what: str, made: Any) -> None:
         say(what, "did not fail")
 
 
-@crowd  # for psycopg itself sends DEALLOCATE ALL after ROLLBACK TO SAVEPOINT, which pins
+@part
 async def statements_and_transactions() -> None:
     clients = [await connect(prepare_threshold=0) for _ in range(4)]
     for turn in range(8):
@@ -133,7 +133,7 @@ async def cancels() -> None:
     await other.close()
 
 
-@crowd
+@part
 async def pools() -> None:
     async with AsyncConnectionPool(
         min_size=1, max_size=4, open=False, check=AsyncConnectionPool.check_connection

@@ -44,7 +44,7 @@ def large() -> None:
         fails("too many", client.execute, f"SELECT {','.join(str(n) for n in range(1700))}")
 
 
-@crowd
+@part
 def settings() -> None:
     first = connect(options="-c work_mem=1234kB -c search_path=pg_catalog", application_name="first app")
     second = connect(client_encoding="latin1")
@@ -169,7 +169,7 @@ def ended_by_an_administrator() -> None:
         say(client.execute("SELECT 'alive'").fetchone())
 
 
-@crowd
+@part
 def pools() -> None:
     """Reset of a connection that comes back, checks before it goes out, more threads than connections."""
     resets = []

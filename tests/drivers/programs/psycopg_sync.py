@@ -18,7 +18,7 @@ from psycopg.types.multirange import Multirange
 from psycopg.types.range import Range
 
 from tests.drivers.programs.psycopg_help import connect, fails
-from tests.drivers.programs.transcript import SCHEMA, crowd, described, main, part, say
+from tests.drivers.programs.transcript import SCHEMA, described, main, part, say
 
 
 @part
@@ -61,7 +61,7 @@ def composites_and_enums() -> None:
         client.execute(f"DROP TYPE {SCHEMA}.pair, {SCHEMA}.mood")
 
 
-@crowd  # for psycopg itself sends DEALLOCATE ALL after DDL and ROLLBACK, which pins
+@part
 def prepared() -> None:
     first, second = connect(prepare_threshold=0), connect(prepare_threshold=2)
     second.prepared_max = 3

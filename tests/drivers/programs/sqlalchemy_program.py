@@ -16,7 +16,7 @@ from sqlalchemy import orm
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from tests.drivers.programs.transcript import DATABASE, HOST, PASSWORD, PORT, SCHEMA, USER, crowd, main, part, say
+from tests.drivers.programs.transcript import DATABASE, HOST, PASSWORD, PORT, SCHEMA, USER, main, part, say
 
 
 class Base(orm.DeclarativeBase):
@@ -205,7 +205,7 @@ def both(driver: str) -> None:
     migrations(driver)
 
 
-@crowd  # for psycopg itself sends DEALLOCATE ALL after DDL and ROLLBACK, which pins
+@part
 def by_psycopg() -> None:
     both("psycopg")
 
@@ -215,12 +215,12 @@ def by_pg8000() -> None:
     both("pg8000")
 
 
-@crowd  # asyncpg turns the JIT compiler off (set_config) while it looks types up, which pins
+@part
 async def by_asyncpg() -> None:
     await over_asyncpg()
 
 
-@crowd
+@part
 async def by_asyncpg_without_a_cache() -> None:
     await over_asyncpg(connect_args={"prepared_statement_cache_size": 0})
 
