@@ -7,6 +7,7 @@ follow the session like any other. `syncing` calls it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,30 @@ if TYPE_CHECKING:
 
 _SKIPPED: Final = (Kind.BLANK, Kind.COMMENT)
 _OPENING, _CLOSING, _END = b"(", b")", b";"
+
+_B: Final = rb"[ \t\r\n\f]"
+drops_one: Final = re.compile(
+    rb'%b*deallocate%b+(?:prepare%b+)?(?:[a-z_]\w*[0-9]\w*|"[ !#-~]+")%b*;?%b*' % ((_B,) * 5), re.IGNORECASE
+).fullmatch
+"""Whether a text is nothing but the DEALLOCATE of one plain name: quoted, or with a digit, which no keyword has."""
+
+
+class Dropped:
+    """Note of an owed query: the session's `name` was dropped by SQL, and means nothing from its CommandComplete on.
+
+    What it stands for may not be on the backend, and may be impossible by now (its table is gone): in its place a
+    statement under a name of ours is made and dropped, by one query.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: bytes) -> None:
+        self.name: Final = name
+
+
+def drop_query(spare: bytes) -> bytes:
+    """The text that is sent instead; the answer to its PREPARE is not for the client."""
+    return b"PREPARE %b AS SELECT; DEALLOCATE %b" % (spare, spare)
 
 
 def prepared_body(source: bytes, name: bytes, *, escapes: bool) -> bytes | None:

@@ -17,6 +17,7 @@ from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.asking import Question
 from rdsp_codecs.postgres.dialogue import KIND_NAMES, Dialogue, Kind, Learn, Named, Replace
 from rdsp_codecs.postgres.messages import TRANSACTIONS
+from rdsp_codecs.postgres.naming import Dropped
 from rdsp_codecs.postgres.refuse import shape_changed
 from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.resolving import FLUSH
@@ -39,6 +40,7 @@ from rdsp_codecs.verdicts import DROP, KEEP
 _MAY_BE_LONG: Final = b"EDN"
 _ALL: Final = b" ALL\0"
 _DATA_ROW: Final = ord("D")
+_DEALLOCATED: Final = b"DEALLOCATE"
 _FATAL: Final = re.compile(rb"S[^\0]*\0V(?:FATAL|PANIC)\0").match
 """The first two fields of an ErrorResponse: severity as shown, and as it is."""
 _GONE: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C26000\0M[^\0]*" + PREFIX + rb"[0-9]+(?![0-9?])").match
@@ -170,6 +172,11 @@ class Replies:
         head = self._ledger.head
         if _is_own(head):
             return DROP
+        if head is not None and isinstance(head.note, Dropped):
+            if not buffer.startswith(_DEALLOCATED, start):
+                return DROP
+            d.statements.forget(head.note.name)
+            return KEEP
         if buffer[start : start + 6] not in HARMLESS_TAG_HEADS:
             self._syncer.see_tag(buffer[start : end - 1])
             reason = tag_pins(buffer[start : end - 1], d.heads, d.reasons)

@@ -129,9 +129,12 @@ class Requests:
             text = buffer[start + 5 : start + total - 1]
             verdict = self.texts.inspect(text)
             if verdict is not HARMLESS:
-                if self._heed(verdict):
+                dropped = self._resolver.drops_by_book(text, verdict)
+                if self._settles_first() if dropped else self._heed(verdict):
                     d.query_waits = True
                     return STOP
+                if dropped:
+                    return self._resolver.drop(dropped)
                 if self._reads_lost_memory(verdict):
                     self._owe(Owed(Kind.QUERY, note=Replace(sequence_memory_lost()), undo=d.put(None).skip))
                     return _FAILING_QUERY

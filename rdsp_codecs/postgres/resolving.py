@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.postgres.dialogue import SWALLOWED_CLOSE, Dialogue, Kind, Learn
 from rdsp_codecs.postgres.lexer import NAME_BYTES
+from rdsp_codecs.postgres.naming import Dropped, drop_query, drops_one
 from rdsp_codecs.postgres.statements import (
     NOBODY,
     Statement,
@@ -23,8 +24,10 @@ from rdsp_codecs.postgres.statements import (
     new_name,
     parse_frame,
 )
+from rdsp_codecs.postgres.unnamed import NOTHING
 
 if TYPE_CHECKING:
+    from rdsp_codecs.postgres.session_state import Verdict
     from rdsp_codecs.postgres.state import PostgresState
 
 FLUSH: Final = frame(b"H")
@@ -84,6 +87,23 @@ class Resolver:
                 gone.append(statement.home_name)
                 statement.home, statement.home_name = None, b""
         return gone
+
+    def drops_by_book(self, text: bytes, verdict: Verdict) -> bytes:
+        """The name, if a text only drops a statement that does not stand under it on the backend; else b""."""
+        d, names = self._d, verdict.names
+        if not verdict.needs_native_names or names is None or len(names) != 1 or d.copying or not drops_one(text):
+            return b""
+        (name,) = names
+        native = (d.native and d.is_native(name)) or name in self._backend().natives
+        return name if name in self._book.named and not native else b""
+
+    def drop(self, name: bytes) -> bytes:
+        """What goes out in place of such a text (see `naming.Dropped`)."""
+        state = self._backend()
+        self._d.dropping = True
+        self._owe(Owed(Kind.QUERY, note=Dropped(name)))
+        self._book.last = state.last = NOTHING
+        return frame(b"Q", drop_query(new_name(state)), b"\0")
 
     def has_native(self, name: bytes) -> bool:
         """Whether what the client's `name` means, if it means anything, stands under it on this backend."""

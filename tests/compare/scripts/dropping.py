@@ -25,19 +25,19 @@ def extended(text: str) -> bytes:
 def preparing(who: str) -> tuple[Step, ...]:
     """Two statements of the protocol and one of SQL, each on a table of its own or on none."""
     return (
-        says(who, parse("a", "SELECT * FROM dropping_a"), runs("a")),
-        says(who, parse("b", "SELECT * FROM dropping_b"), runs("b")),
-        says(who, "PREPARE q AS SELECT * FROM dropping_a"),
+        says(who, parse("a1", "SELECT * FROM dropping_a"), runs("a1")),
+        says(who, parse("b1", "SELECT * FROM dropping_b"), runs("b1")),
+        says(who, "PREPARE q1 AS SELECT * FROM dropping_a"),
     )
 
 
 def afterwards(who: str) -> tuple[Step, ...]:
     """Which of the names are still known."""
     return (
-        *(says(who, runs(name)) for name in "abq"),
-        *(says(who, f"EXECUTE {name}") for name in "abq"),
-        says(who, parse("a", "SELECT 'anew'"), runs("a")),
-        says(who, "EXECUTE a"),
+        *(says(who, runs(name)) for name in ("a1", "b1", "q1")),
+        *(says(who, f"EXECUTE {name}") for name in ("a1", "b1", "q1")),
+        says(who, parse("a1", "SELECT 'anew'"), runs("a1")),
+        says(who, "EXECUTE a1"),
     )
 
 
@@ -60,81 +60,105 @@ DROPPING = (
         says("A", extended("DEALLOCATE ALL")),
     ),
     dropping("DEALLOCATE ALL after another has dropped the table", says("B", DROP), says("A", "DEALLOCATE ALL")),
-    dropping("DEALLOCATE of a statement whose table is gone", says("B", DROP), says("A", "DEALLOCATE a")),
-    dropping(
-        "DEALLOCATE of another statement than that whose table is gone", says("B", DROP), says("A", "DEALLOCATE b")
+    *(
+        dropping(f"{text}, when the first table is gone", says("B", DROP), says("A", text), says("A", text))
+        for text in (
+            "DEALLOCATE a1",
+            'DEALLOCATE "a1"',
+            " deallocate Prepare A1 ; ",
+            "DEALLOCATE b1",
+            "DEALLOCATE q1",
+            "EXECUTE a1",
+            "EXECUTE b1",
+            "DISCARD ALL",
+            "DISCARD PLANS",
+        )
     ),
-    dropping("EXECUTE of a statement whose table is gone", says("B", DROP), says("A", "EXECUTE a")),
-    dropping("EXECUTE of another statement than that whose table is gone", says("B", DROP), says("A", "EXECUTE b")),
-    dropping("DISCARD ALL after the table is gone", says("B", DROP), says("A", "DISCARD ALL")),
-    dropping("DISCARD PLANS after the table is gone", says("B", DROP), says("A", "DISCARD PLANS")),
-    dropping("PREPARE of a name whose table is gone", says("B", DROP), says("A", "PREPARE a AS SELECT 1")),
-    dropping(
-        "DROP and DEALLOCATE ALL in one text",
-        says("A", f"{DROP}; DEALLOCATE ALL; SELECT 'behind'"),
-    ),
+    dropping("DROP and DEALLOCATE ALL in one text", says("A", f"{DROP}; DEALLOCATE ALL; SELECT 'behind'")),
     dropping(
         "DROP and DEALLOCATE ALL in one pipeline",
         says("A", extended(DROP), extended("DEALLOCATE ALL"), extended("SELECT 'behind'"), ready=3),
     ),
     dropping(
         "DEALLOCATE ALL and a Bind of what it drops in one batch",
-        says("A", parse("", "DEALLOCATE ALL") + bind() + execute() + runs("b")),
+        says("A", parse("", "DEALLOCATE ALL") + bind() + execute() + runs("b1")),
     ),
     dropping(
         "DEALLOCATE ALL and a Parse of a name that it frees in one batch",
-        says("A", parse("", "DEALLOCATE ALL") + bind() + execute() + parse("b", "SELECT 'newer'") + runs("b")),
-        says("A", runs("b")),
+        says("A", parse("", "DEALLOCATE ALL") + bind() + execute() + parse("b1", "SELECT 'newer'") + runs("b1")),
+        says("A", runs("b1")),
     ),
     dropping(
         "DEALLOCATE ALL in a transaction that is rolled back",
         says("A", "BEGIN"),
         says("A", DROP),
         says("A", "DEALLOCATE ALL"),
-        says("A", parse("c", "SELECT 'kept'"), runs("c")),
+        says("A", parse("c1", "SELECT 'kept'"), runs("c1")),
         says("A", "ROLLBACK"),
-        says("A", runs("c")),
+        says("A", runs("c1")),
     ),
     dropping(
         "DEALLOCATE ALL in a transaction that has failed",
         says("A", "BEGIN"),
         says("A", "SELECT 1/0"),
         says("A", "DEALLOCATE ALL"),
-        says("A", extended("DEALLOCATE a")),
+        says("A", extended("DEALLOCATE a1")),
         says("A", "ROLLBACK"),
     ),
     dropping(
         "DEALLOCATE ALL after ROLLBACK TO",
         says("A", "BEGIN"),
         says("A", "SAVEPOINT s"),
-        says("A", runs("a")),
+        says("A", runs("a1")),
         says("A", "SELECT 1/0"),
         says("A", "ROLLBACK TO s"),
         says("A", extended("DEALLOCATE ALL")),
-        says("A", runs("b")),
+        says("A", runs("b1")),
         says("A", "COMMIT"),
     ),
-    dropping(
-        "DEALLOCATE ALL behind an error in one text",
-        says("A", "SELECT 1/0; DEALLOCATE ALL"),
-    ),
-    dropping(
-        "an error behind DEALLOCATE ALL in one text",
-        says("A", "DEALLOCATE ALL; SELECT 1/0"),
-    ),
-    dropping(
-        "a table that changes, and DEALLOCATE ALL",
-        says("B", "ALTER TABLE dropping_a ADD c int DEFAULT 7"),
-        says("A", "EXECUTE a"),
-        says("A", "EXECUTE q"),
-        says("A", runs("a")),
-        says("A", extended("DEALLOCATE ALL")),
-    ),
+    dropping("DEALLOCATE ALL behind an error in one text", says("A", "SELECT 1/0; DEALLOCATE ALL")),
+    dropping("an error behind DEALLOCATE ALL in one text", says("A", "DEALLOCATE ALL; SELECT 1/0")),
     dropping(
         "a prepared DEALLOCATE ALL",
-        says("A", parse("d", "DEALLOCATE ALL"), SYNC),
+        says("A", parse("d1", "DEALLOCATE ALL"), SYNC),
         says("B", DROP),
-        says("A", runs("d")),
-        says("A", runs("d")),
+        says("A", runs("d1")),
+        says("A", runs("d1")),
+    ),
+    dropping(
+        "DEALLOCATE of a statement in a transaction that is rolled back",
+        says("A", "BEGIN"),
+        says("A", DROP),
+        says("A", "DEALLOCATE a1"),
+        says("A", runs("a1")),
+        says("A", "ROLLBACK"),
+    ),
+    dropping(
+        "DEALLOCATE of a statement in a transaction that has failed",
+        says("A", "BEGIN"),
+        says("A", "SELECT 1/0"),
+        says("A", "DEALLOCATE b1"),
+        says("A", "ROLLBACK"),
+    ),
+    dropping(
+        "DEALLOCATE of a statement before the first query of a transaction",
+        says("A", "BEGIN"),
+        says("A", "DEALLOCATE b1"),
+        says("A", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"),
+        says("A", "ROLLBACK"),
+    ),
+    dropping(
+        "DEALLOCATE of several statements in one write",
+        says("A", "DEALLOCATE a1", "DEALLOCATE b1", "EXECUTE b1", parse("b1", "SELECT 'newer'"), runs("b1"), ready=4),
+    ),
+    dropping(
+        "DEALLOCATE behind unsynced messages",
+        says("A", parse("c1", "SELECT 'unsynced'") + bind("", "b1") + execute(), "DEALLOCATE b1", runs("c1"), ready=2),
+    ),
+    dropping(
+        "DEALLOCATE of a statement that SQL has executed",
+        says("A", "EXECUTE a1"),
+        says("B", "SELECT 1"),
+        says("A", "DEALLOCATE a1"),
     ),
 )
