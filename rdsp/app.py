@@ -243,6 +243,7 @@ async def open_app(config: Config, observers: Sequence[object] = ()) -> AsyncIte
             for proxy in app.proxies.values():
                 await nursery.start(proxy.pool.run)
                 context = proxy.context
+                nursery.start_soon(context.ears.run)
                 nursery.start_soon(context.credentials.work_ahead, context.derive, context.mock_salt_key)
                 nursery.start_soon(_follow, context.certificates)
                 nursery.start_soon(proxy.endpoint.run)

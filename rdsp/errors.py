@@ -141,6 +141,14 @@ class TlsRequired(ClientError):
     told_as = ProblemCode.TLS_REQUIRED
 
 
+class NotificationsUnread(ClientError):
+    """A client does not read, and more than `max_held_bytes` of notifications wait for it."""
+
+    code = "client.notifications_unread"
+    public_text = "The client does not read its notifications."
+    told_as = ProblemCode.NOTIFICATIONS_UNREAD
+
+
 class ClientProtocolError(ClientError):
     """The client sent bytes that break its protocol."""
 
@@ -358,6 +366,14 @@ class ServerGone(ServerError):
     code = "server.gone"
     public_text = "The connection to the database server was lost."
     told_as = ProblemCode.SERVER_GONE
+
+
+class ListenerLost(ServerError):
+    """The shared listener that heard for a session was lost: what was said meanwhile is unknown."""
+
+    code = "server.listener_lost"
+    public_text = "The database connection that listened for the session was lost."
+    told_as = ProblemCode.LISTENER_LOST
 
 
 class ServerProtocolError(ServerError):

@@ -6,7 +6,7 @@ nothing from `rdsp`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -266,6 +266,31 @@ class Relay(Protocol):
         """Whether what the backend runs now is the client's own request, and not a sync of ours."""
 
     @property
+    def ear_key(self) -> Hashable:
+        """Which ear would hear for this session what alone keeps its backend now; None: there is nothing. See `Ear`.
+
+        Sessions with equal keys can have the same.
+        """
+
+    @property
+    def needs_ear(self) -> bool:
+        """Whether something would be missed if the session's ear were lost now."""
+
+    @property
+    def mark(self) -> object:
+        """What the ear is waited for to show, by identity; None: nothing. It comes at once, or never."""
+
+    @property
+    def kept(self) -> int:
+        """Bytes that the ear has heard for the client, and that are not in `to_client` yet: something comes before."""
+
+    def lost_ear(self) -> None:
+        """The session's ear is no more, and it did not need it."""
+
+    def nudged(self) -> int:
+        """Its ear has something for the session: words in `to_client`, or a change. Returns flags."""
+
+    @property
     def holds_too_much(self) -> bool:
         """More than `RelayPolicy.max_held` bytes are held back: the client must not be read now."""
 
@@ -278,6 +303,38 @@ class Relay(Protocol):
         Puts the refusal into `to_client` and drops the request, up to the point where client and proxy agree again
         (PostgreSQL: its Sync). Returns flags: `WANT_BACKEND` when another request was held behind it.
         """
+
+
+class Ear(Protocol):
+    """One backend that hears for many sessions what a server says unasked (PostgreSQL: notifications).
+
+    A session with such an ear gives its backend back, and is told by the ear what it would have been told there.
+    Invariant: nothing is told twice or left out, as long as every byte of the backend's gets to `from_server`.
+    """
+
+    to_server: list[bytes]
+
+    def adopt(self, relay: Any) -> None:
+        """The ear's backend was this session's, up to now: hear for it first of all. Once, at the beginning.
+
+        The session is outside of a request and has an `ear_key`; the caller then calls `detached`.
+        """
+
+    def subscribe(self, relay: Any) -> bool:
+        """Hear for the session. Returns whether that is so already; else `from_server` will return the relay."""
+
+    def leave(self, relay: Any) -> None:
+        """The session is gone. Any number of times."""
+
+    def ping(self) -> None:
+        """Have the server answer something."""
+
+    @property
+    def owes(self) -> bool:
+        """Whether the server has not answered everything."""
+
+    def from_server(self, data: bytes) -> Collection[Any]:
+        """Take a chunk of the backend's. Returns the relays to be `nudged`. Raises `WireError`: the ear is lost."""
 
 
 class Codec(Protocol):
@@ -307,6 +364,9 @@ class Codec(Protocol):
 
     def relay(self, who: ClientLogin, policy: RelayPolicy, shared: Any) -> Relay:
         """A new session's relay. `shared` is the pool's."""
+
+    def ear(self, state: Any, entropy: Entropy) -> Ear:
+        """Make the backend of a session, which is then `Ear.adopt`ed, a shared listener. It is never given back."""
 
     def reset(self, state: Any, transaction: Transaction) -> Conversation[None]:
         """End an open transaction that its client left. Raises `WireError` when the backend cannot be trusted."""

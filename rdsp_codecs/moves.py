@@ -22,5 +22,7 @@ BYE: Final = 16
 """The client said good-bye; whatever it sent afterwards is ignored. Again when nothing is owed to it any more."""
 FATAL: Final = 32
 """The server ended the connection in its own words, which are in `to_client`: hand them over, then close both."""
+AGAIN: Final = 128
+"""With `OVER`: the client has said more meanwhile. When the backend is given back, call `from_client(b"")`."""
 UNFIT: Final = 64
 """The backend cannot be brought into the session's state; nothing of the request has reached it. Borrow another one."""

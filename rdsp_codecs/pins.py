@@ -82,8 +82,9 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     PinReason.LISTEN: PinFacts(
         "The session listens for notifications.",
         ("postgres",),
-        PinUntil.SESSION,
-        "Keep one connection for listening and use others for work.",
+        PinUntil.GONE,
+        "It lasts until the shared listener hears for the session. Where the quota has no place for one, give it more, "
+        "or keep one connection for listening and use others for work.",
     ),
     PinReason.HOLD_CURSOR: PinFacts(
         "SQL declared a cursor that outlives its transaction.",

@@ -33,6 +33,8 @@ class ProblemCode(Enum):
     SERVER_UNREACHABLE = "server.unreachable"
     SERVER_LOGIN_FAILED = "server.login_failed"
     SERVER_GONE = "server.gone"
+    LISTENER_LOST = "server.listener_lost"
+    NOTIFICATIONS_UNREAD = "client.notifications_unread"
     SERVER_PROTOCOL_VIOLATION = "server.protocol_violation"
     SYNC_FAILED = "server.sync_failed"
     CANCELLED_WHILE_WAITING = "pool.cancelled_while_waiting"

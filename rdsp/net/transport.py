@@ -192,6 +192,21 @@ def received(recv: Callable[[int], bytes], limit: int) -> bytes:
         return b""
 
 
+def pushed(send: Callable[[bytes], int], data: bytes) -> tuple[bytes, bool]:
+    """Hand over as much as goes now. Returns what is left, and whether the peer is lost (then nothing is left)."""
+    while data:
+        try:
+            sent = send(data)
+        except WOULD_BLOCK:
+            break
+        except OSError as error:
+            if not is_peer_loss(error):
+                raise
+            return b"", True
+        data = data[sent:]
+    return data, False
+
+
 _RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 

@@ -15,5 +15,11 @@ FREE: Final = 512
 """Nothing holds the session back any longer, and it is to stop."""
 CANCEL: Final = 1024
 """A cancel came while the session waits for a backend."""
+LISTENS: Final = 4096
+"""A shared listener would free the session's backend."""
+DEAF: Final = 8192
+"""The shared listener that heard for the session is lost."""
+OVERHEARD: Final = 16384
+"""The client does not read what the shared listener hears for it."""
 ENDING: Final = 2048
 """The task is ending the session: steps that still come find nothing to do."""

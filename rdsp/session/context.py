@@ -13,6 +13,7 @@ from rdsp.net.tls import Certificates
 from rdsp.observe.dispatch import Observers
 from rdsp.observe.statistics import Counters
 from rdsp.pool.pool import Pool
+from rdsp.session.ears import MOST_UNREAD, Ears
 from rdsp.session.registry import Registry
 from rdsp_codecs.api import Codec, RelayPolicy
 
@@ -31,6 +32,7 @@ class SessionContext:
         certificates: what clients are shown in TLS handshakes; another one when the files change.
         mock_salt_key: 32 random bytes of this process.
         policy: for every new relay.
+        ears: the shared listeners.
     """
 
     settings: Proxy
@@ -45,3 +47,8 @@ class SessionContext:
     certificates: Certificates
     mock_salt_key: bytes = attrs.field(repr=False)
     policy: RelayPolicy = RelayPolicy()
+    ears: Ears = attrs.field(init=False)
+
+    @ears.default
+    def _ears(self) -> Ears:
+        return Ears(self.codec, self.pool, self.board, self.observers, lambda: min(self.policy.max_held, MOST_UNREAD))

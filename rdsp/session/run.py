@@ -228,6 +228,7 @@ class Session:
         self._cancels_done.set()
         self._context.board.forget(self._transport)
         splice.leave_queue()
+        self._context.ears.leave(splice)
         if self._pinned:
             self._pinned = False
             self._context.counters.pinned_sessions -= 1
@@ -284,6 +285,12 @@ class Session:
             self._report_pins()
         if call & calls.FAULT:
             return await self._fault()
+        if call & calls.DEAF:
+            return await self._part(Problem(ProblemCode.LISTENER_LOST), "server")
+        if call & calls.OVERHEARD:
+            return await self._part(Problem(ProblemCode.NOTIFICATIONS_UNREAD), "client")
+        if call & calls.LISTENS:
+            self._context.ears.subscribe(splice)
         if call & calls.CLIENT_GONE:
             return SessionEnd("the TCP channel was closed by the client", "client", "")
         if call & calls.BYE or splice.leaving:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from typing import Final
 
 from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE, Board
-from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss, received
+from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss, pushed, received
 from rdsp.observe.statistics import Counters
 from rdsp.pool.backend import Backend
 from rdsp.pool.pool import Pool
@@ -110,7 +110,8 @@ class Splice:
         self._board.leave = True
         self.wake()
 
-    def _failed(self, error: Exception, *, server: bool) -> None:
+    def failed_by(self, error: Exception, *, server: bool) -> None:
+        """A step failed; `server`: by the server's doing."""
         self.fault, self.fault_of_server = error, server
         self.summon(calls.FAULT)
 
@@ -124,7 +125,7 @@ class Splice:
             if mask & _INPUT:
                 self._read_client(mask)
         except Exception as error:  # noqa: BLE001 - raised again in the session's task
-            self._failed(error, server=False)
+            self.failed_by(error, server=False)
 
     def _read_client(self, mask: int) -> None:
         if self._deaf():
@@ -178,10 +179,10 @@ class Splice:
         self.last_active = self._board.now
         signals = self._from_client(data)
         if self._to_client:
-            self._send_client()
+            self.send_client()
         if self._to_server:
             # First of all: what ends a request may go out together with the end.
-            self._send_server()
+            self.send_server()
         if signals:
             self._heed_client(signals)
         elif self.backend is not None:
@@ -193,16 +194,18 @@ class Splice:
             return
         if self.backend is not None:
             self.state = _BUSY
-        self._report(signals)
+        self.report(signals)
         if signals & moves.OVER and not signals & moves.BYE:
             self._request_over()
 
-    def _report(self, signals: int) -> None:
+    def report(self, signals: int) -> None:
         """Tell the task of pins and good-byes."""
         if signals & (moves.PINNED | moves.UNPINNED):
             self.summon(calls.PINNED)
         if signals & moves.BYE:
             self.summon(calls.BYE)
+        if signals & moves.AGAIN and self.backend is None:
+            self._heed_client(self.relay.from_client(b""))
 
     def borrow(self) -> None:
         """The relay holds a request: get a backend now, or stand in the pool's queue for one."""
@@ -211,7 +214,7 @@ class Splice:
             self.attach(backend)
         elif self.relay.answer_alone():
             self._counters.requests += 1
-            self._send_client()
+            self.send_client()
         else:
             self.state = _WAITING
             self.queued = True
@@ -227,9 +230,9 @@ class Splice:
         self._counters.borrows += 1
         signals = self.relay.attached(backend.state)
         if self._to_server:
-            self._send_server()
+            self.send_server()
         if signals:
-            self._report(signals)
+            self.report(signals)
 
     def granted(self, backend: Backend) -> None:
         """See `rdsp.pool.pool.Waiter`. The request goes out at once, without a task switch."""
@@ -240,7 +243,7 @@ class Splice:
             self.attach(backend)
             self.read_on()
         except Exception as error:  # noqa: BLE001 - raised again in the session's task
-            self._failed(error, server=False)
+            self.failed_by(error, server=False)
 
     def failed(self, refusal: Problem | bytes) -> None:
         """See `rdsp.pool.pool.Waiter`."""
@@ -261,12 +264,12 @@ class Splice:
         try:
             self._take(data)
         except Exception as error:  # noqa: BLE001 - raised again in the session's task
-            self._failed(error, server=False)
+            self.failed_by(error, server=False)
 
     def resume_after_abort(self, signals: int) -> None:
         """The held request was refused: say so, and go on with what the client sent behind it."""
         if self._to_client:
-            self._send_client()
+            self.send_client()
         if signals:
             self._heed_client(signals)
 
@@ -282,7 +285,12 @@ class Splice:
             mask, self._client_again = self._client_again, 0
             self._board.again(self.client_event, mask)
 
-    def _send_client(self) -> None:
+    def touch(self) -> None:
+        """The client is told something: it is not idle."""
+        self.last_active = self._board.now
+
+    def send_client(self) -> None:
+        """Hand over what the relay has for the client."""
         out = self._to_client
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
@@ -302,21 +310,10 @@ class Splice:
             self.client_rest = data[sent:]
 
     def _flush_client(self) -> None:
-        rest = self.client_rest
-        while rest:
-            try:
-                sent = self._client_send(rest)
-            except WOULD_BLOCK:
-                break
-            except OSError as error:
-                if not is_peer_loss(error):
-                    raise
-                self.client_rest = b""
-                self.summon(calls.CLIENT_GONE)
-                return
-            rest = rest[sent:]
-        self.client_rest = rest
-        if not rest and self._server_again:
+        self.client_rest, lost = pushed(self._client_send, self.client_rest)
+        if lost:
+            self.summon(calls.CLIENT_GONE)
+        elif not self.client_rest and self._server_again:
             mask, self._server_again = self._server_again, 0
             self._board.again(self._server_again_event, mask)
 
@@ -330,7 +327,7 @@ class Splice:
             if mask & _INPUT:
                 self._read_server(mask)
         except Exception as error:  # noqa: BLE001 - raised again in the session's task
-            self._failed(error, server=True)
+            self.failed_by(error, server=True)
 
     def _server_again_event(self, mask: int) -> None:
         if self.backend is not None:
@@ -356,9 +353,9 @@ class Splice:
             if self._client_again:
                 self.read_on()
             if self._to_client:
-                self._send_client()
+                self.send_client()
             if self._to_server:
-                self._send_server()
+                self.send_server()
             if signals:
                 if signals & moves.FATAL:
                     # Even behind the end of a request: the client has been told, so its session ends too.
@@ -370,7 +367,8 @@ class Splice:
                     return
                 if signals & moves.OVER:
                     self._request_over(mask & LEAVING)
-                self._report(signals)
+                if signals != moves.OVER:
+                    self.report(signals)
             if len(data) < backend.full and not mask & LEAVING:
                 return
         if self.backend is not None:
@@ -385,7 +383,7 @@ class Splice:
         transaction = relay.transaction
         if may_release(transaction, relay.pins, owed=bool(self.server_rest)):
             self._counters.transactions += 1
-            self._let_go(backend)
+            self.let_go(backend)
             if leaving:
                 self._pool.lost(backend, "the server closed it at the end of a request")  # only we had that edge
             else:
@@ -393,16 +391,18 @@ class Splice:
             if self.stopping or self.leaving:
                 self.summon(calls.FREE)
         else:
+            self.state = _HOLDING
             if transaction is _NO_TRANSACTION:
                 self._counters.transactions += 1
-            self.state = _HOLDING
+                if relay.ear_key is not None:
+                    self.summon(calls.LISTENS)
             if backend.cancelling:
                 self.settling = True
                 backend.on_settled = self._settled
             if self.leaving or (self.stopping and transaction is _NO_TRANSACTION):
                 self.summon(calls.FREE)
 
-    def _let_go(self, backend: Backend) -> None:
+    def let_go(self, backend: Backend) -> None:
         """The session has no backend any more."""
         self.refit(backend)
         self.state = _QUIET
@@ -422,7 +422,7 @@ class Splice:
         backend, relay = self.backend, self.relay
         assert backend is not None
         words = relay.refused
-        self._let_go(backend)
+        self.let_go(backend)
         self.settling = False
         self._pool.lost(backend, "it could not be brought into its session's state")
         if words:
@@ -430,7 +430,8 @@ class Splice:
         else:
             self.borrow()
 
-    def _send_server(self) -> None:
+    def send_server(self) -> None:
+        """Hand over what the relay has for the server."""
         out = self._to_server
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
@@ -453,21 +454,11 @@ class Splice:
             self.server_rest = data[sent:]
 
     def _flush_server(self) -> None:
-        rest, backend = self.server_rest, self.backend
-        while rest and backend is not None:
-            try:
-                sent = backend.send(rest)
-            except WOULD_BLOCK:
-                break
-            except OSError as error:
-                if not is_peer_loss(error):
-                    raise
-                rest = b""
+        if self.backend is not None:
+            self.server_rest, lost = pushed(self.backend.send, self.server_rest)
+            if lost:
                 self._board.again(self._server_again_event, READABLE | LEAVING)
-                break
-            rest = rest[sent:]
-        self.server_rest = rest
-        if not rest:
+        if not self.server_rest:
             if self.state is _HOLDING and not self.relay.in_request():
                 self._release_late()
             self.read_on()
@@ -476,7 +467,7 @@ class Splice:
         """The request was over before the server had taken all of it (what is left of a COPY that failed)."""
         backend, relay = self.backend, self.relay
         if backend is not None and may_release(relay.transaction, relay.pins, owed=False):
-            self._let_go(backend)
+            self.let_go(backend)
             self.settling = False  # the pool waits for the cancel now
             self._pool.give_back(backend)
             if self.stopping or self.leaving:

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from rdsp_codecs.api import API_VERSION, BackendLogin, ClientLogin, Features, Greeting, Offer, Relay, RelayPolicy
+from rdsp_codecs.api import (
+    API_VERSION,
+    BackendLogin,
+    ClientLogin,
+    Entropy,
+    Features,
+    Greeting,
+    Offer,
+    Relay,
+    RelayPolicy,
+)
 from rdsp_codecs.postgres import messages
 from rdsp_codecs.postgres.greet import greet
+from rdsp_codecs.postgres.hearing import Ear
 from rdsp_codecs.postgres.login import login
 from rdsp_codecs.postgres.passing import PassingRelay
 from rdsp_codecs.postgres.prove import METHODS
@@ -59,6 +70,10 @@ class PostgresCodec:
     def relay(self, who: ClientLogin, policy: RelayPolicy, shared: SharedStatements) -> Relay:
         """See `Codec`. A replication connection's lets everything pass."""
         return PassingRelay(policy) if who.own_backend else PostgresRelay(who, policy, shared)
+
+    def ear(self, state: PostgresState, entropy: Entropy) -> Ear:
+        """See `Codec`."""
+        return Ear(state, entropy)
 
     def reset(self, state: Any, transaction: Transaction) -> Conversation[None]:
         """See `Codec`."""

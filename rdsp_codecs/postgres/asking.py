@@ -21,7 +21,9 @@ from rdsp_codecs.postgres.settings import AUTHORIZATION, ROLE, Settings, config_
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.session_state import Verdict
 
-ASKABLE: Final = frozenset({PinReason.ADVISORY_LOCK, PinReason.TEMPORARY_TABLE, PinReason.HOLD_CURSOR})
+ASKABLE: Final = frozenset(
+    {PinReason.ADVISORY_LOCK, PinReason.TEMPORARY_TABLE, PinReason.HOLD_CURSOR, PinReason.LISTEN}
+)
 """Reasons that the server can be asked about: they pin only when it says so, and no longer than it says so."""
 
 _IDENTITY_QUESTION: Final = (
@@ -47,6 +49,7 @@ _QUESTIONS: Final = {
         b" refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass"
         b" AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())"
     ),
+    PinReason.LISTEN: b"SELECT 'l', channel, '', '' FROM pg_catalog.pg_listening_channels() AS channel",
     PinReason.HOLD_CURSOR: (
         b"SELECT 'p', 'hold_cursor', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"
     ),
@@ -72,7 +75,8 @@ class Doubts:
         suspects: reasons to pin, if the server says so, with what to say then.
         statements: SQL has named prepared statements.
         local: something is set up to the end of the transaction.
-        any: there is any of these.
+        always: something is to be done at every boundary, even without a doubt.
+        any: there are doubts, or `always`.
     """
 
     changes: list[Verdict] = attrs.field(factory=list)
@@ -82,6 +86,7 @@ class Doubts:
     suspects: dict[PinReason, str] = attrs.field(factory=dict)
     statements: bool = False
     local: bool = False
+    always: bool = False
     any: bool = False
 
     def name_statements(self) -> None:
@@ -114,7 +119,7 @@ class Doubts:
     @property
     def lasting(self) -> bool:
         """Whether anything is in doubt that would outlive its transaction."""
-        return self.settings or self.statements or bool(self.suspects)
+        return self.settings or self.statements or self.always or bool(self.suspects)
 
     def only_resets(self) -> bool:
         """Whether all changes put settings back to their values at login."""
@@ -150,7 +155,7 @@ class Doubts:
         self.reported.clear()
         self.suspects.clear()
         self.alone, self.done, self.local = False, 0, False
-        self.statements = self.any = False
+        self.statements, self.any = False, self.always
 
 
 @attrs.define(eq=False)
@@ -166,6 +171,7 @@ class Question:
         custom: custom variables that exist, with their values.
         identity: role and session authorization.
         true: the reasons that the server confirmed.
+        channels: what the session listens to.
         naming: whether prepared statements are asked for; `names` has them: text, and whether SQL made it.
         failed: it did not answer.
     """
@@ -180,6 +186,7 @@ class Question:
     custom: dict[bytes, bytes] = attrs.field(factory=dict)
     identity: dict[bytes, bytes] = attrs.field(factory=dict)
     true: set[PinReason] = attrs.field(factory=set)
+    channels: set[bytes] = attrs.field(factory=set)
     failed: bool = False
 
     def text(self) -> bytes:
@@ -216,6 +223,8 @@ class Question:
             self.identity[name or b""] = value or b""
         elif kind == b"n":
             self.names[name or b""] = value or b"", more == b"true"
+        elif kind == b"l":
+            self.channels.add(name or b"")
         elif kind == b"p":
             self.true.add(_REASONS[name or b""])
 

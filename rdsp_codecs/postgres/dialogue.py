@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from rdsp_codecs.ledger import Ledger, Owed
 from rdsp_codecs.pins import PinBoard, PinReason
 from rdsp_codecs.postgres.asking import ASKABLE, Doubts, Question
+from rdsp_codecs.postgres.listening import Listening
 from rdsp_codecs.postgres.notable import Passing
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict
 from rdsp_codecs.postgres.setting_text import EVERYTHING
@@ -156,6 +157,8 @@ class Dialogue:
         lifted: a pin was lifted.
         asking: queries of the proxy's own that are owed.
         passing: looks at a query that is too long to be held, while the rest of it passes.
+        listening: what the session listens to.
+        away: it listens, and no backend does it for the session.
         unfit: the error with which the backend refused to be brought into the session's state; b"" when it did not.
     """
 
@@ -198,6 +201,8 @@ class Dialogue:
         self.lifted = False
         self.asking = 0
         self.passing: Passing | None = None
+        self.listening = Listening(0, [])
+        self.away = False
         self.unfit = b""
 
     def begin(self) -> bool:
@@ -283,6 +288,8 @@ class Dialogue:
         """Pin the session, or ask at the boundary whether to; `PINNED` tells the relay's caller of a pin."""
         if reason in ASKABLE:
             self.doubts.suspect(reason, detail)
+            if reason is PinReason.LISTEN:
+                self.listening.passing = True
         else:
             self.pins.add(reason, detail)
 

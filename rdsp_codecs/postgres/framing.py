@@ -41,11 +41,11 @@ SERVER_FRAMING: Final = Framing(header=5, length_at=1, length_size=4, little=Fal
 CLIENT_INTEREST: Final = interest(whole=bytes(tag for tag in range(256) if tag != ord("d")))
 """From the client every message owes something or is an error; only CopyData streams through."""
 
-SERVER_SIMPLE: Final = interest(whole=b"CEZGS")
+SERVER_SIMPLE: Final = interest(whole=b"CEZGSA")
 """From the server while only simple queries and function calls are owed."""
 
-SERVER_EXTENDED: Final = interest(whole=b"CEZGS123IsntT")
+SERVER_EXTENDED: Final = interest(whole=b"CEZGSA123IsntT")
 """From the server while messages of the extended protocol are owed: every reply is matched one by one."""
 
-SERVER_ASKING: Final = interest(whole=b"CEZGS123IsntTDN")
+SERVER_ASKING: Final = interest(whole=b"CEZGSA123IsntTDN")
 """From the server while it owes answers to the proxy's own queries: rows and notices may not be the client's."""

@@ -154,6 +154,33 @@ class PassingRelay:
         return
 
     @property
+    def ear_key(self) -> None:
+        """See `Relay`."""
+        return
+
+    @property
+    def needs_ear(self) -> bool:
+        """See `Relay`."""
+        return False
+
+    @property
+    def mark(self) -> None:
+        """See `Relay`."""
+        return
+
+    @property
+    def kept(self) -> int:
+        """See `Relay`."""
+        return 0
+
+    def lost_ear(self) -> None:
+        """See `Relay`."""
+
+    def nudged(self) -> int:
+        """See `Relay`."""
+        return moves.NOTHING
+
+    @property
     def holds_too_much(self) -> bool:
         """See `Relay`."""
         return self._held_size > self._max_held

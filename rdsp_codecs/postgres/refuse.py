@@ -35,6 +35,8 @@ TEXTS: Final[dict[ProblemCode, tuple[str, str]]] = {
     _P.SERVER_UNREACHABLE: ("08001", "The database could not be reached."),
     _P.SERVER_LOGIN_FAILED: ("08004", "The proxy could not log in to the database: {}"),
     _P.SERVER_GONE: ("08006", "The database connection was lost."),
+    _P.LISTENER_LOST: ("08006", "The database connection that listened for this session was lost."),
+    _P.NOTIFICATIONS_UNREAD: ("57P05", "terminating connection because it does not read its notifications"),
     _P.SERVER_PROTOCOL_VIOLATION: ("08P01", "The database broke its protocol."),
     _P.SYNC_FAILED: ("08000", "The session's state could not be set on a database connection."),
     _P.CANCELLED_WHILE_WAITING: ("57014", "canceling statement due to user request"),

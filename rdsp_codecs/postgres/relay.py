@@ -22,7 +22,9 @@ from rdsp_codecs.postgres.framing import (
     SERVER_SIMPLE,
     client_framing,
 )
+from rdsp_codecs.postgres.handing import Handing, Hearing
 from rdsp_codecs.postgres.lexer import NAME_BYTES
+from rdsp_codecs.postgres.listening import Listening
 from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.replies import Replies
 from rdsp_codecs.postgres.requests import Requests
@@ -50,7 +52,7 @@ _ANSWERED_ALONE: Final = b"QF"
 """Messages that end with a ReadyForQuery of their own; all others belong to a group that a Sync ends."""
 
 
-class PostgresRelay:
+class PostgresRelay(Hearing):
     """See `rdsp_codecs.api.Relay`.
 
     Invariant: `_held` is empty unless no backend is attached or a prologue runs; what it holds comes behind what the
@@ -59,7 +61,6 @@ class PostgresRelay:
 
     __slots__ = (
         "_client",
-        "_d",
         "_held",
         "_held_needed",
         "_held_size",
@@ -69,11 +70,9 @@ class PostgresRelay:
         "_owe",
         "_replies",
         "_requests",
-        "_server",
         "_shortcuts",
         "_skip_to_sync",
         "_syncer",
-        "pins",
         "refused",
         "to_client",
         "to_server",
@@ -89,8 +88,11 @@ class PostgresRelay:
         self._owe = dialogue.ledger.owe
         self._requests = Requests(dialogue)
         self._inspect = self._requests.texts.inspect
-        self._syncer = Syncer(dialogue, self._requests.texts, self.to_client)
-        self._replies = Replies(dialogue, self._requests, self._syncer)
+        self._who = who
+        dialogue.listening = Listening(who.welcome.connection_id if who.welcome else 0, self.to_client)
+        self._handing = handing = Handing(dialogue, self._requests.texts)
+        self._syncer = Syncer(dialogue, self._requests.texts, handing, self.to_client)
+        self._replies = Replies(dialogue, self._requests, self._syncer, handing)
         self._shortcuts = Shortcuts(dialogue, self._requests, policy)
         wire = client_framing(policy.max_frame)
         self._client = ChunkFilter(wire, CLIENT_INTEREST, self._requests.judge, self.to_server, policy.max_held)
@@ -175,9 +177,34 @@ class PostgresRelay:
             d.injected.clear()
             self._server.interest = self._interest()
             return moves.NOTHING
+        if d.listening.channels:
+            return self._over_listening()
         self._server.interest = SERVER_SIMPLE
         self.transaction = d.transaction
         return moves.OVER
+
+    def _over_listening(self) -> int:
+        """The same for a session that listens: first its backend stops to do so, if it can be given back at all."""
+        d = self._d
+        signals = moves.NOTHING
+        if d.listening.parted:
+            d.paused, d.away = False, True
+            signals |= moves.AGAIN if self._held else moves.NOTHING
+        elif d.paused:
+            return moves.NOTHING  # the mark is not to be seen everywhere yet
+        elif self._handing.part():
+            self.to_server += d.injected
+            d.injected.clear()
+            self._server.interest = self._interest()
+            return self._news()
+        self._server.interest = SERVER_SIMPLE
+        self.transaction = d.transaction
+        return signals | moves.OVER | self._news()
+
+    def _news(self) -> int:
+        """What there is to tell about pins."""
+        lifted, self._d.lifted = self._d.lifted, False
+        return (moves.UNPINNED if lifted else moves.NOTHING) | (moves.PINNED if self.pins.has_fresh else moves.NOTHING)
 
     def _interest(self) -> bytes:
         d = self._d
@@ -250,6 +277,7 @@ class PostgresRelay:
             or d.told is not state.server_parameters
             or state.last_user is not d.token
             or (state.sequences_mixed and d.shared.sequence_minded)
+            or d.away
         ):
             self._syncer.begin(state)
             self.to_server += d.injected
@@ -292,8 +320,7 @@ class PostgresRelay:
         self._server.push(data)
         signals = moves.PINNED if self.pins.has_fresh else moves.NOTHING
         if d.lifted:
-            d.lifted = False
-            signals |= moves.UNPINNED
+            signals |= self._news()
         if d.unfit and not d.paused:
             return self._unfit(signals)
         if asking and not d.asking:
@@ -411,6 +438,21 @@ class PostgresRelay:
         if settings is None or not settings.custom:
             return None
         return settings.custom - self._d.baseline.custom or None
+
+    def nudged(self) -> int:
+        """See `Relay`."""
+        d = self._d
+        if d.state is None:
+            return moves.NOTHING
+        if d.listening.goes_on():
+            d.paused = False
+            return self._resume()
+        if d.listening.due and d.listening.ear_is_ready:
+            self._handing.come_back(d.state)
+            return self._after_client()
+        if not self.in_request() and not d.paused and d.transaction is Transaction.NONE and self.pins:
+            return self._over_listening() & ~moves.OVER
+        return moves.NOTHING
 
     def in_doubt(self) -> bool:
         """See `Relay`."""

@@ -16,6 +16,8 @@ from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.asking import Question
 from rdsp_codecs.postgres.dialogue import KIND_NAMES, Dialogue, Kind, Learn, Named, Replace
+from rdsp_codecs.postgres.handing import CleanUp, Handing
+from rdsp_codecs.postgres.listening import Mark
 from rdsp_codecs.postgres.messages import TRANSACTIONS
 from rdsp_codecs.postgres.naming import Dropped
 from rdsp_codecs.postgres.refuse import shape_changed
@@ -74,8 +76,9 @@ class Replies:
     is a `WireError`.
     """
 
-    def __init__(self, dialogue: Dialogue, requests: Requests, syncer: Syncer) -> None:
+    def __init__(self, dialogue: Dialogue, requests: Requests, syncer: Syncer, handing: Handing) -> None:
         self._d = dialogue
+        self._handing = handing
         self._ledger = dialogue.ledger
         self._requests = requests
         self._syncer = syncer
@@ -95,6 +98,7 @@ class Replies:
             ord("S"): self._parameter,
             ord("D"): self._row,
             ord("N"): self._notice,
+            ord("A"): self._notified,
         }
 
     def judge(self, tag: int, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
@@ -166,6 +170,8 @@ class Replies:
             self._syncer.answered(note)
         elif isinstance(note, Sync) and (note.last or note.error):
             self._syncer.synced(note)
+        elif isinstance(note, (Mark, CleanUp)):
+            self._handing.done(note)
 
     def _complete(self, buffer: bytes, start: int, end: int) -> bytes | None:
         d = self._d
@@ -236,6 +242,8 @@ class Replies:
             note.failed = True
         elif isinstance(note, Sync):
             note.error = payload
+        elif isinstance(note, (Mark, CleanUp)):
+            self._handing.failed(note, payload)
         else:
             msg = "a query of the proxy's own failed"
             raise WireError(msg)
@@ -257,6 +265,15 @@ class Replies:
         else:
             msg = "more requests behind a failed COPY than can be told apart"
             raise WireError(msg)
+
+    def _notified(self, buffer: bytes, start: int, end: int) -> bytes | None:
+        listening, state = self._d.listening, self._d.state
+        assert state is not None
+        shown = listening.notified(buffer[start:end], state.process_id)
+        if listening.strays:
+            listening.strays = False
+            self._d.pin(PinReason.UNRECOGNISED_STATE, "a notification that no text of the session's asked for")
+        return shown
 
     # -- extended protocol ----------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres.asking import ASKABLE, Question
 from rdsp_codecs.postgres.dialogue import SWALLOWED_QUERY, SWALLOWED_SYNC, Dialogue, Kind, Learn
+from rdsp_codecs.postgres.handing import Handing
 from rdsp_codecs.postgres.messages import SYNC, parameter_status
 from rdsp_codecs.postgres.naming import reconcile
 from rdsp_codecs.postgres.setting_text import EVERYTHING, Sole
@@ -58,8 +59,9 @@ class Syncer:
     texts and the server's reports tell; between transactions it is also `Dialogue.settings`.
     """
 
-    def __init__(self, dialogue: Dialogue, texts: Texts, to_client: list[bytes]) -> None:
+    def __init__(self, dialogue: Dialogue, texts: Texts, handing: Handing, to_client: list[bytes]) -> None:
         self._d = dialogue
+        self._handing = handing
         self._texts = texts
         self._to_client = to_client
         self.fresh = False
@@ -79,6 +81,8 @@ class Syncer:
             self._sync(state, d.settings)
         if d.told is not state.server_parameters and not d.paused:
             self.tell_parameters(state)
+        if d.away and not d.paused:
+            self._handing.come_back(state)
         if state.last_user is not d.token or (state.sequences_mixed and d.shared.sequence_minded):
             self._take_over(state)
 
@@ -109,6 +113,8 @@ class Syncer:
             assert d.settings is not None
             state.settings = d.settings
             self.tell_parameters(state)
+            if d.away:
+                self._handing.come_back(state)
 
     def tell_parameters(self, state: PostgresState) -> None:
         """What this backend reports otherwise than the client was told, of another one or at login: say so now."""
@@ -150,6 +156,8 @@ class Syncer:
             d.doubts.done += 1
         elif tag in (b"DEALLOCATE ALL", b"DISCARD ALL"):
             self._forget_statements()
+        if d.listening.channels and tag != b"NOTIFY":
+            d.doubts.suspect(PinReason.LISTEN, "the session listens")
         if d.pins:
             for reason in ASKABLE if tag == b"DISCARD ALL" else _UNDOING_TAGS.get(tag[:5], ()):
                 d.doubt_pin(reason)
@@ -225,7 +233,9 @@ class Syncer:
         if question.naming:
             self._learn_names(question)
         for reason, detail in question.suspects.items():
-            if question.failed or reason in question.true:
+            if reason is PinReason.LISTEN:
+                self._handing.answered(question, detail)
+            elif question.failed or reason in question.true:
                 d.pin_surely(reason, detail)
             elif d.pins.lift(reason):
                 d.lifted = True

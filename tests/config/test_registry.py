@@ -37,7 +37,11 @@ def test_what_is_not_installed_is_refused_with_what_is(engines: Registry) -> Non
     ("name", "where", "text"),
     [
         ("another", "OF_ANOTHER_API", "is for API 2, this is API 1"),
-        ("unfinished", "UNFINISHED", "lacks or has of a wrong type: cancel, default_port, engine_family, features"),
+        (
+            "unfinished",
+            "UNFINISHED",
+            "lacks or has of a wrong type: cancel, default_port, ear, engine_family, features",
+        ),
         ("misnamed", "MISNAMED", 'calls itself "other-name"'),
         ("absent", "NO_SUCH_NAME", "cannot be loaded: AttributeError"),
     ],

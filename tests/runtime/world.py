@@ -356,6 +356,7 @@ async def world(
         )
         nursery.start_soon(board.run)
         await nursery.start(pool.run)
+        nursery.start_soon(context.ears.run)
         yield World(nursery, context, database, board, witness)
         nursery.cancel_scope.cancel()
 
