@@ -16,7 +16,7 @@ import attrs
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres.setting_text import EVERYTHING, Sole
-from rdsp_codecs.postgres.settings import AUTHORIZATION, ROLE, Settings, config_statement, quote
+from rdsp_codecs.postgres.settings import AUTHORIZATION, READ_BY, ROLE, Settings, config_statement, quote
 
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.session_state import Verdict
@@ -74,7 +74,7 @@ class Doubts:
         reported: settings that the server reported as changed.
         suspects: reasons to pin, if the server says so, with what to say then.
         statements: SQL has named prepared statements.
-        local: something is set up to the end of the transaction.
+        local: something that a text is read by is set up to the end of the transaction.
         always: something is to be done at every boundary, even without a doubt.
         any: there are doubts, or `always`.
     """
@@ -120,6 +120,10 @@ class Doubts:
     def lasting(self) -> bool:
         """Whether anything is in doubt that would outlive its transaction."""
         return self.settings or self.statements or self.always or bool(self.suspects)
+
+    def read_otherwise(self) -> bool:
+        """Whether something has changed, or may have, that a text is read by."""
+        return any(name in READ_BY or name == EVERYTHING for name in self.touched())
 
     def only_resets(self) -> bool:
         """Whether all changes put settings back to their values at login."""

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -171,7 +170,7 @@ class Dialogue:
         self.transaction = Transaction.NONE
         self.state: PostgresState | None = None
         self.token = object()
-        self.recent: deque[bytes] = deque(maxlen=RECENT)
+        self.recent: list[bytes] = []
         self.heads: set[bytes] = set()
         self.reasons: dict[PinReason, None] = {}
         self.kept = 0
@@ -225,7 +224,7 @@ class Dialogue:
     def context(self) -> Context:
         """The settings that a text of the session is read by; one of its own where they are in doubt."""
         doubts = self.doubts
-        if doubts.settings or doubts.local or self._questions():
+        if doubts.local or (doubts.settings and doubts.read_otherwise()) or self._questions():
             return ((b"in doubt", b"%d" % next(_numbers)),)
         return self.settings.context if self.settings is not None else ()
 
@@ -237,13 +236,15 @@ class Dialogue:
         """A statement goes out for execution."""
         if verdict is not HARMLESS:
             self._heed(verdict)
+        if len(self.recent) == RECENT:
+            del self.recent[0]
         self.recent.append(text[:SHOWN])
 
     def _heed(self, verdict: Verdict) -> None:
         if verdict.touches:
             self.shared.custom |= {name for name in verdict.touches if b"." in name}
             self.doubts.change(verdict, alone=not self.recent and self.transaction is Transaction.NONE)
-        elif b"set" in verdict.heads:
+        elif verdict.local:
             self.doubts.local = self.doubts.any = True
         if verdict.unlocks:
             self.doubt_pin(PinReason.ADVISORY_LOCK)

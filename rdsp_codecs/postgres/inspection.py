@@ -25,7 +25,7 @@ from rdsp_codecs.postgres.notable import (
 )
 from rdsp_codecs.postgres.reading import BUDGET, IS_LOCAL, SEMICOLON, SKIPPED, Reading, SpentError
 from rdsp_codecs.postgres.setting_text import EVERYTHING
-from rdsp_codecs.postgres.settings import AUTHORIZATION, ROLE
+from rdsp_codecs.postgres.settings import AUTHORIZATION, READ_BY, ROLE
 
 _TEMPORARY_SCHEMA: Final = re.compile(rb"pg_temp(?:_[0-9]+)?").fullmatch
 _NATIVE: Final = (b"prepare", b"execute", b"deallocate", b"discard")
@@ -63,6 +63,7 @@ class Look(Reading):
         memory: currval or lastval is called.
         touches: settings that it may change beyond its transaction (lower case, `EVERYTHING` for any), with the new
             value where it is one plain literal or number.
+        local: something that a text is read by is set for the rest of the transaction.
         sets: some of them to values of its own, and not only back to those at login.
         discards: DISCARD ALL.
         doubtful: not all of it could be read surely.
@@ -76,7 +77,7 @@ class Look(Reading):
         self.touches: dict[bytes, bytes | None] = {}
         self.names: set[bytes] = set()
         self.nameless = self.drops = False
-        self.native = self.memory = self.unlocks = self.sets = self.discards = self.doubtful = False
+        self.native = self.memory = self.unlocks = self.local = self.sets = self.discards = self.doubtful = False
         self._runs_text = False
         self._blocks = blocks
         self._statement = 0
@@ -219,6 +220,7 @@ class Look(Reading):
         if local or (words[0] == b"session" and not names_setting):
             del following[:1], words[:1]
         name, behind = self._setting_name(following)
+        self.local = self.local or (local and (name in READ_BY or name in (b"", EVERYTHING)))
         if name == b"seed":
             self._pin(PinReason.RANDOM_SEED)  # which no rollback takes back
         elif local and following and self._name(following[0][0]) in _PATHS and (name in _PATHS or name == EVERYTHING):
@@ -317,6 +319,7 @@ class Look(Reading):
         self.unlocks = self.unlocks or block.unlocks
         self.discards = self.discards or block.discards
         self.sets = self.sets or block.sets
+        self.local = self.local or block.local
         for name, value in block.touches.items():
             self._touch_only(name, value)
 
@@ -410,7 +413,7 @@ class Look(Reading):
             plain = len(argument) == 1 and argument[0][0] == Kind.LITERAL
             self._touch(name, literal_value(self._text, argument[0], escapes=self._escapes) if plain else None)
         else:
-            self.heads.add(b"set")  # it does what SET LOCAL does
+            self.local = self.local or name in READ_BY  # it does what SET LOCAL does
         if name == b"search_path":
             path = self._plain(arguments[1])
             if path is None or b"pg_temp" in path:

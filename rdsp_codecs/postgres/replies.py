@@ -82,34 +82,18 @@ class Replies:
         self._ledger = dialogue.ledger
         self._requests = requests
         self._syncer = syncer
-        self._by_tag: dict[int, Callable[[bytes, int, int], bytes | None]] = {
-            ord("Z"): self._ready,
-            ord("C"): self._complete,
-            ord("E"): self._error,
-            ord("1"): self._parsed,
-            ord("2"): self._bound,
-            ord("3"): self._closed,
-            ord("t"): self._types,
-            ord("T"): self._rows,
-            ord("n"): self._no_rows,
-            ord("s"): self._executed,
-            ord("I"): self._executed,
-            ord("G"): self._copy_in,
-            ord("S"): self._parameter,
-            ord("D"): self._row,
-            ord("N"): self._notice,
-            ord("A"): self._notified,
-        }
 
     def judge(self, tag: int, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         """See `rdsp_codecs.filtering.Judge`."""
-        method = self._by_tag.get(tag)
+        method = _BY_TAG.get(tag)
         if method is None:
             return KEEP
         if shown < total and tag not in _MAY_BE_LONG:
             msg = f"a server message of {total} bytes that should be short"
             raise WireError(msg)
-        verdict = DROP if shown < total and self._is_long_answer(tag) else method(buffer, start + 5, start + shown)
+        verdict = (
+            DROP if shown < total and self._is_long_answer(tag) else method(self, buffer, start + 5, start + shown)
+        )
         if self._d.settling and self._ledger.empty:
             self._d.paused = self._d.settling = False
         return verdict
@@ -418,3 +402,24 @@ class Replies:
 def _is_own(head: Owed | None) -> bool:
     """Whether what comes answers a query of the proxy's own."""
     return head is not None and head.swallow and head.kind == Kind.QUERY
+
+
+_BY_TAG: Final[dict[int, Callable[[Replies, bytes, int, int], bytes | None]]] = {
+    ord("Z"): Replies._ready,
+    ord("C"): Replies._complete,
+    ord("E"): Replies._error,
+    ord("1"): Replies._parsed,
+    ord("2"): Replies._bound,
+    ord("3"): Replies._closed,
+    ord("t"): Replies._types,
+    ord("T"): Replies._rows,
+    ord("n"): Replies._no_rows,
+    ord("s"): Replies._executed,
+    ord("I"): Replies._executed,
+    ord("G"): Replies._copy_in,
+    ord("S"): Replies._parameter,
+    ord("D"): Replies._row,
+    ord("N"): Replies._notice,
+    ord("A"): Replies._notified,
+}
+"""What judges a message, by its tag; one table for all sessions."""

@@ -63,24 +63,10 @@ class Requests:
         self.bye = False
         self.texts = Texts(debug_text=dialogue.policy.debug_text, pin_sequences=dialogue.policy.pin_sequences)
         self._resolver = Resolver(dialogue)
-        self.by_tag: dict[int, Callable[[bytes, int, int, int], bytes | None]] = {
-            ord("Q"): self._query,
-            ord("P"): self._parse,
-            ord("B"): self._bind,
-            ord("D"): self._describe,
-            ord("E"): self._execute,
-            ord("C"): self._close,
-            ord("S"): self._sync,
-            ord("H"): self._flush,
-            ord("F"): self._function,
-            ord("c"): self._copy_end,
-            ord("f"): self._copy_end,
-            ord("X"): self._terminate,
-        }
 
     def judge(self, tag: int, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         """See `rdsp_codecs.filtering.Judge`."""
-        method = self.by_tag[tag]  # others the filter refuses: see `framing`
+        method = _BY_TAG[tag]  # others the filter refuses: see `framing`
         if self.bye:
             return DROP
         if (self._d.uncertain or self._d.dropping) and tag in _NAMING and self._settles_first():
@@ -88,9 +74,9 @@ class Requests:
         if self._d.kept > self._most_kept and self._settles_first():
             return STOP
         if self._undescribed is None:
-            return method(buffer, start, shown, total)
+            return method(self, buffer, start, shown, total)
         prefix = self._describe_parsed(tag, buffer, start, total)
-        verdict = method(buffer, start, shown, total)
+        verdict = method(self, buffer, start, shown, total)
         if not prefix or verdict is STOP:
             self._d.injected.insert(0, prefix) if prefix else None
             return verdict
@@ -482,3 +468,20 @@ def _names_statement(buffer: bytes, start: int, total: int) -> bool:
     """Whether a Describe or Close is well-formed and about a statement."""
     end = start + total - 1
     return total >= _SHORTEST_NAMING and buffer[start + 5] == _STATEMENT and buffer.find(b"\0", start + 6) == end
+
+
+_BY_TAG: Final[dict[int, Callable[[Requests, bytes, int, int, int], bytes | None]]] = {
+    ord("Q"): Requests._query,
+    ord("P"): Requests._parse,
+    ord("B"): Requests._bind,
+    ord("D"): Requests._describe,
+    ord("E"): Requests._execute,
+    ord("C"): Requests._close,
+    ord("S"): Requests._sync,
+    ord("H"): Requests._flush,
+    ord("F"): Requests._function,
+    ord("c"): Requests._copy_end,
+    ord("f"): Requests._copy_end,
+    ord("X"): Requests._terminate,
+}
+"""What judges a message, by its tag. One table for all sessions: of their own it would cost each a kilobyte."""

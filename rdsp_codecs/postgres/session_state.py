@@ -39,6 +39,7 @@ class Verdict:
         unlocks: it may give up advisory locks of the session.
         discards: DISCARD ALL.
         touches: settings that it may change (see `inspection.Look`).
+        local: something that a text is read by is set for the rest of the transaction.
         sets: some of them to values of its own, and not only back to those at login.
         sole: what it does when it is one plain SET or RESET (see `setting_text`).
         heads: which of b"set", b"declare" and b"do" statements begin with: for `tag_pins`.
@@ -52,6 +53,7 @@ class Verdict:
     unlocks: bool = False
     discards: bool = False
     touches: Mapping[bytes, bytes | None] = attrs.field(factory=dict)
+    local: bool = False
     sets: bool = False
     sole: Sole | None = None
     heads: frozenset[bytes] = frozenset()
@@ -81,7 +83,8 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
     look.run()
     if multibyte_unsafe and not text.isascii():
         look.distrust(0)
-    if not (look.reasons or look.native or look.drops or look.memory or look.unlocks or look.touches or look.heads):
+    nothing = not (look.reasons or look.native or look.drops or look.memory or look.unlocks or look.touches)
+    if nothing and not (look.local or look.heads):
         return HARMLESS
     known = None if look.doubtful else escapes
     pins = tuple(
@@ -97,6 +100,7 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
         unlocks=look.unlocks,
         discards=look.discards,
         touches=look.touches,
+        local=look.local,
         sets=look.sets,
         sole=sole,
         heads=frozenset(look.heads),

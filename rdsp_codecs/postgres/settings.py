@@ -20,7 +20,7 @@ _PLAIN_NAME: Final = re.compile(rb"[a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)*").f
 
 
 Context = tuple[tuple[bytes, bytes], ...]
-_READ_BY: Final = frozenset(
+READ_BY: Final = frozenset(
     b"search_path role session_authorization row_security client_encoding standard_conforming_strings backslash_quote"
     b" datestyle intervalstyle timezone timezone_abbreviations lc_monetary lc_numeric lc_time array_nulls"
     b" transform_null_equals xmloption default_text_search_config".split()
@@ -44,7 +44,7 @@ class Settings:
     def __init__(self, statements: Mapping[bytes, bytes]) -> None:
         self.statements = dict(statements)
         self.custom = frozenset(name for name in self.statements if b"." in name)
-        self.context: Context = tuple(sorted(item for item in self.statements.items() if item[0] in _READ_BY))
+        self.context: Context = tuple(sorted(item for item in self.statements.items() if item[0] in READ_BY))
 
     def is_ascii(self) -> bool:
         """Whether all statements are."""
