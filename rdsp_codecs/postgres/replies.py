@@ -335,7 +335,8 @@ class Replies:
                 self._ledger.owe(owed.SWALLOWED_CLOSE)
                 d.injected += [close_frame(learn.name), FLUSH]
             return
-        if statement.shape is None or statement.assumed:
+        if statement.shape is None or statement.assumed or statement.verdict.needs_native_names:
+            # What an EXECUTE returns is for the statement to say that it names now: the server keeps no plan of it.
             statement.described(learn.types, shape)
             statement.assumed = False
             if statement.source is None:

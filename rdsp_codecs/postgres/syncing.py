@@ -188,7 +188,10 @@ class Syncer:
         if recoded:
             touched[EVERYTHING] = None  # what was not ASCII in the old encoding is something else in the new one
         question = Question(touched or None, dict(doubts.suspects), d.settings, doubts.statements)
-        d.dropping = doubts.statements  # what a name means is not known before the answer
+        if doubts.statements:
+            # What a name means is not known before the answer, and behind it a Sync of ours may follow: it must not
+            # stand behind messages of the client's, which it would commit, or whose error it would end.
+            d.paused = d.settling = True
         doubts.forget()
         d.ledger.owe(Owed(Kind.QUERY, swallow=True, note=question))
         d.injected.append(frame(b"Q", question.text(), b"\0"))

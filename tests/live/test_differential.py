@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.compare.runner import Script, Step, run
 from tests.compare.test_comparison import connector
 from tests.live.conftest import eventually
+from tests.live.naming_scripts import naming_scripts
 from tests.servers.postgres import TestServer
 from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import (
@@ -165,6 +166,24 @@ def test_two_clients_see_what_two_direct_connections_see(
 @LONG
 @given(script=scripts())
 def test_two_clients_see_what_two_direct_connections_see_for_long(
+    postgres15: TestServer, two_backends: ProxyProcess, script: Script
+) -> None:
+    compare(script, postgres15, two_backends.port)
+
+
+@QUICK
+@given(script=naming_scripts())
+def test_names_in_sql_and_in_the_protocol_mean_what_they_mean_directly(
+    postgres15: TestServer, two_backends: ProxyProcess, script: Script
+) -> None:
+    compare(script, postgres15, two_backends.port)
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(900)
+@LONG
+@given(script=naming_scripts())
+def test_names_in_sql_and_in_the_protocol_mean_what_they_mean_directly_for_long(
     postgres15: TestServer, two_backends: ProxyProcess, script: Script
 ) -> None:
     compare(script, postgres15, two_backends.port)

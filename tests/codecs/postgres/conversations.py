@@ -54,6 +54,9 @@ PLAIN = [
 SETTING = ["SET work_mem = '5MB'", "SET TimeZone = 'Japan'", "RESET work_mem"]
 NAMING = [
     "PREPARE s1 AS SELECT 1",
+    "PREPARE s1 AS SELECT 'two'::text, 2",
+    "PREPARE s2 AS SELECT generate_series(1, 3)",
+    "DEALLOCATE s2",
     "EXECUTE s1",
     "EXECUTE s2",
     "DEALLOCATE s1",
@@ -118,8 +121,17 @@ USED = st.builds(
     st.sampled_from([b"", w.bind("", "s2"), w.describe("S", "s1"), w.parse("s1", "SELECT 1")]),
     st.just(w.SYNC),
 )
+NAMED = st.sampled_from(NAMING)
+NAMED_FIRST = st.one_of(
+    NAMED.map(w.query), NAMED.map(lambda text: parse_and_run("", text, 0) + w.SYNC)
+)  # fmt: skip
+"""A text that names statements in SQL; what comes next may come before the proxy has asked what there is now."""
+NAMED_LAST = st.one_of(
+    COPIES, BATCHES.map(lambda data: data + w.SYNC), st.builds(lambda text: w.execute() + w.query(text) + w.SYNC, NAMED)
+)
 STEPS = st.one_of(
     st.tuples(ONE),
+    st.tuples(st.builds(lambda first, last: first + last, NAMED_FIRST, NAMED_LAST)),
     st.tuples(ONE),
     st.tuples(PREPARED),
     st.tuples(USED),

@@ -211,6 +211,8 @@ class ModelServer(Statements):
         if portal and portal in self._portals:
             raise Failure("42P03", f'cursor "{portal}" already exists')
         self._plan(plan)
+        if plan.text.startswith("EXECUTE "):
+            plan = self._analyse(plan.text)  # what it returns is for the statement to say that it names now
         self._portals[portal] = Portal(plan, values)
         self._say(message(b"2"))
 

@@ -15,7 +15,7 @@ from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.statements import SharedStatements
 from rdsp_codecs.problems import Problem, ProblemCode
 from tests.codecs.postgres.conversations import frames, parse_and_run
-from tests.codecs.postgres.model_proxy import WHO, Backend
+from tests.codecs.postgres.model_proxy import WHO, Backend, Proxy
 from tests.codecs.postgres.model_server import ModelServer
 from tests.codecs.postgres.model_words import World
 from tests.servers import rawclient as w
@@ -367,3 +367,46 @@ def test_a_refused_parse_does_not_change_what_a_name_is_judged_by() -> None:
     assert tags(received) == tags(expected) == "EZ"
     assert relay._d.statements.named[b"s1"].verdict is judged
     assert relay._d.statements.named[b"s1"].text == b"SELECT 'two'::text, 2"
+
+
+BEHIND_A_NAME = {
+    "an error, and a query that it keeps from being run": (w.execute() + w.query("PREPARE s2 AS SELECT 1"), w.SYNC),
+    "COPY data": (w.query("COPY t FROM STDIN"), w.copy_data(b"1\n") + w.COPY_DONE),
+    "half a batch": (w.FLUSH + w.execute(), w.query("SELECT 2 AS b") + w.SYNC),
+    "a query": (w.query("EXECUTE s1"), w.parse("s2", "SELECT 1") + w.SYNC),
+}
+
+
+@pytest.mark.parametrize("first, second", BEHIND_A_NAME.values(), ids=BEHIND_A_NAME)
+def test_what_is_asked_about_names_stands_behind_nothing_of_the_clients(first: bytes, second: bytes) -> None:
+    proxy = Proxy(1, "whole")
+    client = proxy.client("A")
+    client.says(w.query("PREPARE s1 AS SELECT 1"))
+    while not client.received.endswith(b"Z\0\0\0\5I"):
+        client.happens(client.events()[0])
+    assert client.backend is not None
+    assert b"pg_prepared_statements" in client.backend.coming
+
+    client.says(first)
+    client.happens("read client")
+    proxy.happens()
+    client.says(second)
+    proxy.happens()
+
+    client.check()
+    assert not client.relay.pins
+
+
+def test_an_execute_that_was_parsed_runs_what_its_name_means_now() -> None:
+    world = World()
+    session, one, two = Session(world), Backend(ModelServer(world)), Backend(ModelServer(world))
+    for text in ("PREPARE s1 AS SELECT 1", "SELECT 1"):
+        session.says(one, w.query(text))
+    session.says(one, w.parse("x", "EXECUTE s1") + w.SYNC)
+    for text in ("DEALLOCATE s1", "PREPARE s1 AS SELECT 'two'::text, 2"):
+        session.says(one, w.query(text))
+
+    received, direct = session.says(two, w.bind("", "x") + w.execute() + w.SYNC)
+
+    assert received == direct
+    assert b"two" in received
