@@ -146,6 +146,7 @@ class Dialogue:
             (`native_all`): those that SQL has named (`mentioned`).
         ensured: names that stand there so.
         dropping: SQL that names or drops statements is not answered yet.
+        bound_naming: such SQL may be bound to a portal, and not executed yet.
         extended: messages of the extended protocol are owed.
         over: a ReadyForQuery came with nothing else owed.
         fatal: the server said that it ends the connection.
@@ -190,6 +191,7 @@ class Dialogue:
         self.mentioned: set[bytes] = set()
         self.ensured: set[bytes] = set()
         self.dropping = False
+        self.bound_naming = False
         self.extended = False
         self.over = False
         self.fatal = False
@@ -280,6 +282,8 @@ class Dialogue:
         """A request is over and nothing is owed."""
         self.kept = 0
         self.dropping = False
+        if self.transaction is Transaction.NONE:
+            self.bound_naming = False
         book, state = self.statements, self.state
         if state is not None and (book.last.in_session is not None or state.last.on_backend is not None):
             trim(book)

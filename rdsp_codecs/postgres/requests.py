@@ -166,7 +166,7 @@ class Requests:
         d, names = self._d, verdict.names
         if not d.copying and self._settles_first():
             return True
-        d.dropping = True
+        d.dropping = d.bound_naming = True
         if not verdict.needs_native_names:
             return False
         d.doubts.name_statements()
@@ -387,6 +387,8 @@ class Requests:
     def _execute(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         if not self._d.skipping:
             self._d.extended = True
+            if self._d.bound_naming:
+                self._d.dropping = True  # again, should a Describe have waited in between
             self._owe(owed.EXECUTE)
         return KEEP
 

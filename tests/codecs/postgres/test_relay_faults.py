@@ -410,3 +410,15 @@ def test_an_execute_that_was_parsed_runs_what_its_name_means_now() -> None:
 
     assert received == direct
     assert b"two" in received
+
+
+def test_a_name_given_behind_a_deallocate_all_that_was_described_stays() -> None:
+    proxy = Proxy(0)
+    client = proxy.client("A")
+    client.says(parse_and_run("", "DEALLOCATE ALL", 0) + w.SYNC + w.parse("s1", "SELECT 1") + w.SYNC)
+    proxy.happens()
+
+    client.says(w.bind("", "s1") + w.execute() + w.SYNC)
+    proxy.happens()
+
+    client.check()
