@@ -196,7 +196,7 @@ class Shortcuts:
         To be asked while nothing of the server's is held. True: the request is over.
         """
         d, end = self._d, len(data) - 6
-        if end < 0 or data[end:-1] != _READY or self._strict or d.doubts.any or self._requests.bye:
+        if end < 0 or data[end:-1] != _READY or self._strict or d.dropping or d.doubts.any or self._requests.bye:
             return False
         transaction = TRANSACTIONS.get(data[-1])
         if transaction is None:
