@@ -95,13 +95,15 @@ def _alive(admin: psycopg.Connection, pid: int) -> bool:
 def test_a_query_whose_backend_is_killed_is_not_repeated(postgres15: TestServer) -> None:
     with ProxyProcess.for_target(postgres15.target(), "--max-backends", "2") as proxy, ExitStack() as stack:
         victim, other = (stack.enter_context(connect(proxy.port)) for _ in range(2))
-        other.execute("DROP TABLE IF EXISTS counted; CREATE TABLE counted (a int); CREATE SEQUENCE IF NOT EXISTS tries")
-        victim.pgconn.send_query(b"INSERT INTO counted SELECT nextval('tries') FROM pg_sleep(5)")
+        other.execute(
+            "DROP TABLE IF EXISTS counted_once; CREATE TABLE counted_once (a int); CREATE SEQUENCE IF NOT EXISTS tries"
+        )
+        victim.pgconn.send_query(b"INSERT INTO counted_once SELECT nextval('tries') FROM pg_sleep(5)")
         with postgres15.admin() as admin:
 
             def running() -> int:
                 row = admin.execute(
-                    "SELECT pid FROM pg_stat_activity WHERE query LIKE 'INSERT INTO counted%' AND state = 'active'"
+                    "SELECT pid FROM pg_stat_activity WHERE query LIKE 'INSERT INTO counted_once%' AND state = 'active'"
                 ).fetchone()
                 return int(row[0]) if row else 0
 
@@ -113,8 +115,8 @@ def test_a_query_whose_backend_is_killed_is_not_repeated(postgres15: TestServer)
         while victim.pgconn.get_result() is not None:
             pass
         time.sleep(0.3)
-        assert other.execute("SELECT count(*) FROM counted").fetchone() == (0,)
-        other.execute("DROP TABLE counted; DROP SEQUENCE tries")
+        assert other.execute("SELECT count(*) FROM counted_once").fetchone() == (0,)
+        other.execute("DROP TABLE counted_once; DROP SEQUENCE tries")
 
 
 LEFT = {
