@@ -56,7 +56,6 @@ OTHERS = st.sampled_from(
         "RESET DateStyle",
         "SET work_mem = '5MB'",
         "SET standard_conforming_strings = off",
-        "DO $$ BEGIN EXECUTE 'PREPARE s1 AS SELECT ''in do'''; END $$",
         "DO $$ BEGIN EXECUTE 'DEALLOCATE s1'; END $$",
     ]
 )
