@@ -32,7 +32,7 @@ class Dropped:
     """Note of an owed query: the session's `name` was dropped by SQL, and means nothing from its CommandComplete on.
 
     What it stands for may not be on the backend, and may be impossible by now (its table is gone): in its place a
-    statement under a name of ours is made and dropped, by one query.
+    statement under a name of ours is made and dropped.
     """
 
     __slots__ = ("name",)
@@ -41,9 +41,9 @@ class Dropped:
         self.name: Final = name
 
 
-def drop_query(spare: bytes) -> bytes:
-    """The text that is sent instead; the answer to its PREPARE is not for the client."""
-    return b"PREPARE %b AS SELECT; DEALLOCATE %b" % (spare, spare)
+def drop_query(spare: bytes, *, made: bool) -> bytes:
+    """The text that is sent instead, unless it is `made` already with a PREPARE, whose answer is not for the client."""
+    return b"DEALLOCATE %b" % spare if made else b"PREPARE %b AS SELECT; DEALLOCATE %b" % (spare, spare)
 
 
 def prepared_body(source: bytes, name: bytes, *, escapes: bool) -> bytes | None:

@@ -98,12 +98,19 @@ class Resolver:
         return name if name in self._book.named and not native else b""
 
     def drop(self, name: bytes) -> bytes:
-        """What goes out in place of such a text (see `naming.Dropped`)."""
-        state = self._backend()
-        self._d.dropping = True
+        """What goes out in place of such a text (see `naming.Dropped`).
+
+        Behind unsynced messages it has to be a query of one statement: one of two would end their transaction.
+        """
+        d, state = self._d, self._backend()
+        d.dropping = True
+        spare, made = new_name(state), b""
+        if d.extended:
+            self._owe(Owed(Kind.PARSE, swallow=True))
+            made = frame(b"P", spare, b"\0\0\0\0")
         self._owe(Owed(Kind.QUERY, note=Dropped(name)))
         self._book.last = state.last = NOTHING
-        return frame(b"Q", drop_query(new_name(state)), b"\0")
+        return made + frame(b"Q", drop_query(spare, made=bool(made)), b"\0")
 
     def has_native(self, name: bytes) -> bool:
         """Whether what the client's `name` means, if it means anything, stands under it on this backend."""
