@@ -25,9 +25,10 @@ from rdsp.endpoint.listener import Endpoint, open_listeners
 from rdsp.errors import ConfigError
 from rdsp.net.switchboard import Switchboard
 from rdsp.net.tls import LOOK_EVERY, Certificates
+from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
 from rdsp.observe.logs import LogObserver
-from rdsp.observe.statistics import Counters, Statistics
+from rdsp.observe.statistics import Statistics
 from rdsp.pool.book import Book
 from rdsp.pool.limits import book_limits
 from rdsp.pool.opening import Opener, client_context

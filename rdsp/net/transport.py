@@ -10,7 +10,6 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Final, Protocol
 
 import trio
@@ -178,33 +177,6 @@ _DEAD: Final = {errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREA
 def is_peer_loss(error: OSError) -> bool:
     """Whether an `OSError` of `recv` or `send` means that the peer is lost (rather than a fault on our side)."""
     return isinstance(error, GONE) or error.errno in _DEAD
-
-
-def received(recv: Callable[[int], bytes], limit: int) -> bytes:
-    """What a peer sent; b"": it is gone, by an end of file or worse. Raises one of WOULD_BLOCK."""
-    try:
-        return recv(limit)
-    except WOULD_BLOCK:
-        raise
-    except OSError as error:
-        if not is_peer_loss(error):
-            raise
-        return b""
-
-
-def pushed(send: Callable[[bytes], int], data: bytes) -> tuple[bytes, bool]:
-    """Hand over as much as goes now. Returns what is left, and whether the peer is lost (then nothing is left)."""
-    while data:
-        try:
-            sent = send(data)
-        except WOULD_BLOCK:
-            break
-        except OSError as error:
-            if not is_peer_loss(error):
-                raise
-            return b"", True
-        data = data[sent:]
-    return data, False
 
 
 _RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}

@@ -1,17 +1,13 @@
-"""Numbers: counters that steps increment, and plain snapshots of them that can be added up over workers."""
+"""Numbers: plain snapshots of the counters, that can be added up over workers."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
-
-from rdsp_codecs.pins import PinReason
-from rdsp_codecs.problems import ProblemCode
 
 WAIT_BUCKETS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
 """Upper edges in seconds of the histogram of waits for a database connection; one more bucket takes the rest."""
@@ -114,61 +110,3 @@ def _difference(name: str, now: Statistics, earlier: Statistics) -> Any:
     if isinstance(a, Mapping):
         return dict(Counter(a) - Counter(b))
     return a - b
-
-
-@attrs.define(eq=False)
-class Counters:
-    """What steps increment. One per proxy."""
-
-    logins: int = 0
-    waiting: int = 0
-    pinned_sessions: int = 0
-    requests: int = 0
-    transactions: int = 0
-    borrows: int = 0
-    waits: int = 0
-    wait_seconds: float = 0.0
-    wait_histogram: list[int] = attrs.field(factory=lambda: [0] * (len(WAIT_BUCKETS) + 1))
-    pins: Counter[str] = attrs.field(factory=Counter)
-    errors: Counter[str] = attrs.field(factory=Counter)
-
-    def waited(self, seconds: float) -> None:
-        """A session waited for a database connection and got one."""
-        self.waits += 1
-        self.wait_seconds += seconds
-        self.wait_histogram[bisect_left(WAIT_BUCKETS, seconds)] += 1
-
-    def pinned(self, reason: PinReason) -> None:
-        """A session was pinned for one more reason."""
-        self.pins[reason.value] += 1
-
-    def failed(self, code: ProblemCode) -> None:
-        """A client was told a problem."""
-        self.errors[code.value] += 1
-
-    def snapshot(self, *, clients: int, book: Any) -> Statistics:
-        """Together with the number of sessions and the book's own statistics."""
-        return Statistics(
-            clients=clients,
-            logins=self.logins,
-            waiting=book.waiting,
-            backends=book.opening + book.idle + book.borrowed + book.resetting + book.closing,
-            opening=book.opening,
-            idle=book.idle,
-            borrowed=book.borrowed,
-            resetting=book.resetting,
-            closing=book.closing,
-            limit=book.limit,
-            pinned=self.pinned_sessions,
-            requests=self.requests,
-            transactions=self.transactions,
-            borrows=self.borrows,
-            waits=self.waits,
-            wait_seconds=self.wait_seconds,
-            opened=book.opened,
-            open_failures=book.open_failures,
-            closed=book.closed,
-            wait_histogram=tuple(self.wait_histogram),
-            pins=dict(self.pins),
-            errors=dict(self.errors),
-        )

@@ -55,20 +55,25 @@ class CloseReason(Enum):
     DRAINING = "the proxy stops"
 
 
-@attrs.define(eq=False)
 class Member:
     """One database connection as the book sees it."""
 
-    key: Hashable
-    number: int
-    state: MemberState = MemberState.OPENING
-    payload: Any = attrs.field(default=None, repr=False)
-    opened_at: float = 0.0
-    expires_at: float = 0.0
-    idle_since: float = 0.0
-    checked_at: float = 0.0
-    fit: object = None
-    """What it has set, by identity; None: nothing yet."""
+    __slots__ = ("checked_at", "expires_at", "fit", "idle_since", "key", "number", "opened_at", "payload", "state")
+
+    def __init__(self, key: Hashable, number: int) -> None:
+        self.key = key
+        self.number = number
+        self.state = MemberState.OPENING
+        self.payload: Any = None
+        self.opened_at = 0.0
+        self.expires_at = 0.0
+        self.idle_since = 0.0
+        self.checked_at = 0.0
+        self.fit: object = None
+        """What it has set, by identity; None: nothing yet."""
+
+    def __repr__(self) -> str:
+        return f"<Member {self.number} {self.state.name.lower()} {self.key!r}>"
 
     @property
     def heard_at(self) -> float:

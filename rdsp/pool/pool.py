@@ -19,11 +19,12 @@ import trio
 from rdsp.config.model import TargetGroup
 from rdsp.net.switchboard import WRITABLE, Board
 from rdsp.net.transport import Transport, is_resource_trouble
+from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
-from rdsp.observe.statistics import Counters
 from rdsp.pool.backend import Backend, Waiter
 from rdsp.pool.book import Book, Close, Decision, Fail, Grant, Member, Open, OpenFailure, WaitFailure
 from rdsp.pool.facts import KeyFacts, Variant, base_of
+from rdsp.pool.lending import Lending
 from rdsp.pool.limits import UNTOLD, book_limits
 from rdsp.pool.member import MemberState
 from rdsp.pool.opening import Opener
@@ -79,7 +80,18 @@ class Pool:
         """How many connections the server allows, when it was last asked."""
         self._cancels_at_once = trio.CapacityLimiter(_CANCELS_AT_ONCE)
         self._closed = False
-        self._timing = False
+        self._lending = lending = Lending(
+            book,
+            board,
+            gone=self._found_gone,
+            held_up=self._held_up,
+            carry_out=self._carry_out,
+            stir=self._stir,
+        )
+        # Bound methods of a compiled class: the steady state pays for no wrapper.
+        self.take = lending.take
+        self.give_back = lending.give_back
+        self.wait = lending.wait
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; then every backend is closed at once."""
@@ -146,35 +158,16 @@ class Pool:
         self._forget_unused(before)
         return key
 
-    def take(self, key: Hashable, fit: object = None) -> Backend | None:
-        """An idle backend, or None: then `wait`. `fit`: see `Relay.fit`. Hot path."""
-        while True:
-            member = self.book.take(key, self.board.now, fit)
-            if member is None:
-                return None
-            backend: Backend = member.payload
-            if self.board.now - member.idle_since <= _LOOK_AFTER or not backend.transport.has_unread():
-                return backend
-            # It was closed, or spoke unasked, and the switchboard has not told yet.
-            self.idle_event(backend, 0)
+    def _held_up(self, backend: Backend) -> None:
+        """A backend was given back that a cancel may still hit."""
+        self.book.resetting(backend.member, self.board.now)
+        if backend.suspect:
+            self._returned(backend)
+        else:
+            backend.on_settled = partial(self._returned, backend)
 
-    def give_back(self, backend: Backend) -> None:
-        """The borrower is through with it, at a boundary. Hot path."""
-        backend.borrower = None
-        if backend.cancelling or backend.suspect:
-            self.book.resetting(backend.member, self.board.now)
-            if backend.suspect:
-                self._returned(backend)
-            else:
-                backend.on_settled = partial(self._returned, backend)
-            return
-        waiter = self.book.hand_over(backend.member, self.board.now)
-        if waiter is not None:
-            waiter.granted(backend)
-            return
-        decisions = self.book.give_back(backend.member, self.board.now)
-        if decisions:
-            self._carry_out(decisions)
+    def _found_gone(self, backend: Backend) -> None:
+        self.idle_event(backend, 0)
 
     def give_back_unused(self, backend: Backend) -> None:
         """The borrower never took its events: the server may have closed it meanwhile, and then it is gone already."""
@@ -188,18 +181,9 @@ class Pool:
             return
         self._carry_out(self.book.give_back(backend.member, self.board.refresh()))
 
-    def wait(self, key: Hashable, waiter: Waiter, at_least: float = 0.0) -> None:
-        """Queue for a backend of the pool `key`. The waiter may be answered before this returns. Hot path when full.
-
-        `board.now` must be of this moment: outside of steps `board.refresh` comes first. For `at_least` see
-        `Book.wait`.
-        """
-        decisions = self.book.wait(key, waiter, self.board.now, at_least)
-        if decisions:
-            self._carry_out(decisions)
-        if not self._timing:
-            # The keeper sleeps as if nobody waited.
-            self._changed.set()
+    def _stir(self) -> None:
+        """The keeper looks again when its help is needed."""
+        self._changed.set()
 
     def left(self, waiter: Waiter) -> None:
         """The waiter does not wait any longer (it was not answered yet)."""
@@ -469,7 +453,7 @@ class Pool:
             self._changed = trio.Event()
             now = trio.current_time()
             deadline = self.book.next_deadline(now)
-            self._timing = self.book.waiting > 0
+            self._lending.timing = self.book.waiting > 0
             with trio.move_on_at(min(deadline if deadline is not None else math.inf, now + _TICK_AT_LEAST)):
                 await self._changed.wait()
             await trio.sleep(_TICK_AT_MOST + random.random() * _TICK_AT_MOST)  # noqa: S311 - spreads work, no secret
@@ -491,8 +475,6 @@ def _kind(refused: LoginRefused) -> OpenFailure:
     return OpenFailure.REFUSED_KEY if refused.own_limit else OpenFailure.REFUSED_BUSY
 
 
-_LOOK_AFTER = 0.05
-"""Seconds idle after which a backend is looked at before it is lent (its end may not have been noticed yet)."""
 _PROLOGUE_LOOK = 0.002
 _CANCELS_AT_ONCE = 4
 """Connections to the server that carry a cancel; who waits for one asks again whether it is still wanted."""

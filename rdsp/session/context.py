@@ -10,8 +10,8 @@ from rdsp.auth.credentials import Credentials
 from rdsp.config.model import Proxy
 from rdsp.net.switchboard import Board
 from rdsp.net.tls import Certificates
+from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
-from rdsp.observe.statistics import Counters
 from rdsp.pool.pool import Pool
 from rdsp.session.ears import MOST_UNREAD, Ears
 from rdsp.session.registry import Registry

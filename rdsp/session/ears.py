@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import trio
 
+from rdsp.net.moving import pushed, received
 from rdsp.net.switchboard import READABLE, WRITABLE, Board
-from rdsp.net.transport import WOULD_BLOCK, pushed, received
+from rdsp.net.transport import WOULD_BLOCK
 from rdsp.observe.dispatch import Observers
 from rdsp.pool.backend import Backend
 from rdsp.pool.pool import Pool

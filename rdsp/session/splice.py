@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Final
 
+from rdsp.net.moving import pushed, received
 from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE, Board
-from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss, pushed, received
-from rdsp.observe.statistics import Counters
+from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss
+from rdsp.observe.counters import Counters
 from rdsp.pool.backend import Backend
 from rdsp.pool.pool import Pool
 from rdsp.session import calls
@@ -235,7 +236,7 @@ class Splice:
             self.report(signals)
 
     def granted(self, backend: Backend) -> None:
-        """See `rdsp.pool.pool.Waiter`. The request goes out at once, without a task switch."""
+        """See `rdsp.pool.backend.Waiter`. The request goes out at once, without a task switch."""
         self.queued = False
         self._counters.waiting -= 1
         self._counters.waited(self._board.now - self.waiting_since)
@@ -246,7 +247,7 @@ class Splice:
             self.failed_by(error, server=False)
 
     def failed(self, refusal: Problem | bytes) -> None:
-        """See `rdsp.pool.pool.Waiter`."""
+        """See `rdsp.pool.backend.Waiter`."""
         self.queued = False
         self._counters.waiting -= 1
         self.refusal = refusal

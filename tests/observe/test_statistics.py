@@ -7,7 +7,8 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsp.observe.statistics import GAUGES, WAIT_BUCKETS, Counters, Statistics
+from rdsp.observe.counters import Counters
+from rdsp.observe.statistics import GAUGES, WAIT_BUCKETS, Statistics
 from rdsp.pool.member import BookStatistics
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.problems import ProblemCode
@@ -50,7 +51,9 @@ def test_every_gauge_is_a_field() -> None:
 
 
 def test_a_snapshot_holds_what_the_counters_and_the_book_say() -> None:
-    counters = Counters(logins=2, pinned_sessions=1, requests=9, transactions=8, borrows=7)
+    counters = Counters()
+    counters.logins, counters.pinned_sessions = 2, 1
+    counters.requests, counters.transactions, counters.borrows = 9, 8, 7
     counters.waited(0.003)
     counters.waited(90.0)
     counters.pinned(PinReason.LISTEN)
@@ -105,7 +108,8 @@ def test_a_snapshot_does_not_follow_its_counters() -> None:
 
 @given(st.lists(st.floats(0, 200), max_size=40), _WHOLE)
 def test_the_share_of_borrows_within_a_time_is_an_upper_bound(waits: list[float], without: int) -> None:
-    counters = Counters(borrows=len(waits) + without)
+    counters = Counters()
+    counters.borrows = len(waits) + without
     for seconds in waits:
         counters.waited(seconds)
     statistics = counters.snapshot(clients=0, book=BookStatistics())

@@ -10,8 +10,8 @@ from trio.testing import MockClock
 
 from rdsp.config.model import TargetGroup
 from rdsp.endpoint import listener
+from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
-from rdsp.observe.statistics import Counters
 from rdsp.pool.backend import Backend
 from rdsp.pool.book import Book, BookLimits, Open
 from rdsp.pool.facts import KeyFacts

@@ -21,9 +21,9 @@ from rdsp.net.memory import MemoryTransport, Script, memory_pair
 from rdsp.net.memory_board import MemoryBoard
 from rdsp.net.tls import Certificates
 from rdsp.net.transport import Transport
+from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
 from rdsp.observe.events import Observer, SessionEnd
-from rdsp.observe.statistics import Counters
 from rdsp.pool.book import Book, BookLimits
 from rdsp.pool.opening import Opener
 from rdsp.pool.pool import Pool

@@ -1,0 +1,34 @@
+"""One read and one write of the steady state, apart from the transports, so that they can be compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rdsp.net.transport import WOULD_BLOCK, is_peer_loss
+
+
+def received(recv: Callable[[int], bytes], limit: int) -> bytes:
+    """What a peer sent; b"": it is gone, by an end of file or worse. Raises one of WOULD_BLOCK."""
+    try:
+        return recv(limit)
+    except WOULD_BLOCK:
+        raise
+    except OSError as error:
+        if not is_peer_loss(error):
+            raise
+        return b""
+
+
+def pushed(send: Callable[[bytes], int], data: bytes) -> tuple[bytes, bool]:
+    """Hand over as much as goes now. Returns what is left, and whether the peer is lost (then nothing is left)."""
+    while data:
+        try:
+            sent = send(data)
+        except WOULD_BLOCK:
+            break
+        except OSError as error:
+            if not is_peer_loss(error):
+                raise
+            return b"", True
+        data = data[sent:]
+    return data, False

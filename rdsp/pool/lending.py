@@ -1,0 +1,88 @@
+"""Lending: what of the pool every request passes, apart from the tasks around it, so that it can be compiled.
+
+`rdsp.pool.pool` makes one and hands out its methods as its own; which backend goes to whom the book decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final
+
+from rdsp.net.switchboard import Board
+from rdsp.pool.backend import Backend, Waiter
+from rdsp.pool.book import Book
+from rdsp.pool.member import Decision
+
+LOOK_AFTER: Final = 0.05
+"""Seconds idle after which a backend is looked at before it is lent (its end may not have been noticed yet)."""
+
+
+class Lending:
+    """Takes backends out of the book, and gives them back.
+
+    Args:
+        gone: called with a backend that was lent no more because it closed, or spoke unasked.
+        held_up: called with a backend that is given back while a cancel may still hit it.
+        carry_out: called with what the book decides.
+        stir: called when somebody waits while the keeper of time limits sleeps as if nobody did (`timing` False).
+    """
+
+    __slots__ = ("_board", "_book", "_carry_out", "_gone", "_held_up", "_stir", "timing")
+
+    def __init__(
+        self,
+        book: Book,
+        board: Board,
+        *,
+        gone: Callable[[Backend], None],
+        held_up: Callable[[Backend], None],
+        carry_out: Callable[[Sequence[Decision]], None],
+        stir: Callable[[], None],
+    ) -> None:
+        self._book = book
+        self._board = board
+        self._gone = gone
+        self._held_up = held_up
+        self._carry_out = carry_out
+        self._stir = stir
+        self.timing = False
+
+    def take(self, key: Hashable, fit: object = None) -> Backend | None:
+        """An idle backend, or None: then `wait`. `fit`: see `Relay.fit`. Hot path."""
+        while True:
+            now = self._board.now
+            member = self._book.take(key, now, fit)
+            if member is None:
+                return None
+            backend: Backend = member.payload
+            if now - member.idle_since <= LOOK_AFTER or not backend.transport.has_unread():
+                return backend
+            # It was closed, or spoke unasked, and the switchboard has not told yet.
+            self._gone(backend)
+
+    def wait(self, key: Hashable, waiter: Waiter, at_least: float = 0.0) -> None:
+        """Queue for a backend of the pool `key`. The waiter may be answered before this returns. Hot path when full.
+
+        `board.now` must be of this moment: outside of steps `board.refresh` comes first. For `at_least` see
+        `Book.wait`.
+        """
+        decisions = self._book.wait(key, waiter, self._board.now, at_least)
+        if decisions:
+            self._carry_out(decisions)
+        if not self.timing:
+            self._stir()
+
+    def give_back(self, backend: Backend) -> None:
+        """The borrower is through with it, at a boundary. Hot path."""
+        backend.borrower = None
+        if backend.cancelling or backend.suspect:
+            self._held_up(backend)
+            return
+        member, now = backend.member, self._board.now
+        waiter = self._book.hand_over(member, now)
+        if waiter is not None:
+            waiter.granted(backend)
+            return
+        decisions = self._book.give_back(member, now)
+        if decisions:
+            self._carry_out(decisions)
