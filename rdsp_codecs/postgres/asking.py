@@ -27,13 +27,20 @@ ASKABLE: Final = frozenset(
 """Reasons that the server can be asked about: they pin only when it says so, and no longer than it says so."""
 
 _IDENTITY_QUESTION: Final = (
-    b"SELECT 'i', 'role', pg_catalog.current_setting('role'), '' UNION ALL"
+    # The role is set once more to what it is: servers before 16.5 (15.9...) keep one that a SET SESSION AUTHORIZATION
+    # has ended, and would put it back at the end of the SET LOCAL.
+    b"SELECT 'i', 'role', pg_catalog.set_config('role', pg_catalog.current_setting('role'), false), '' UNION ALL"
     b" SELECT 'i', 'session_authorization', pg_catalog.current_setting('session_authorization'), '';"
-    # Who logged in sees settings that others may not see. It ends with this query.
-    b" SET LOCAL SESSION AUTHORIZATION DEFAULT; "
+    # Who logged in sees settings that others may not see. It ends with this query. Not SET LOCAL SESSION AUTHORIZATION:
+    # at the end of that the same servers take the role away, and what follows would run as who logged in.
+    b" SET LOCAL ROLE NONE; "
 )
+_HIDDEN: Final = frozenset(
+    b"dynamic_library_path extension_control_path output_plugin_libraries session_preload_libraries".split()
+)
+"""Settings that superusers alone see, of those that can be set in a session."""
 _SETTINGS_QUESTION: Final = (
-    # 'u' are those that who logged in may not set: a role that it had did.
+    # 'u' are those that the session's user may not set: a role that it had did.
     b"SELECT CASE WHEN context OPERATOR(pg_catalog.=) 'superuser' AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles"
     b" WHERE rolname OPERATOR(pg_catalog.=) SESSION_USER) THEN 'u' ELSE 's' END, name, setting, vartype"
     b" FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'"
@@ -171,7 +178,7 @@ class Question:
         suspects: reasons asked about.
         old: the settings as they were known.
         found: the settings that the server named, by name: value and type.
-        beyond: those of them that who logged in may not set.
+        beyond: those of them that the session's user (who logged in, as a rule) may not set.
         custom: custom variables that exist, with their values.
         identity: role and session authorization.
         true: the reasons that the server confirmed.
@@ -251,8 +258,21 @@ class Question:
                 result[name] = config_statement(name, value)
         return result
 
-    def gained(self) -> bool:
+    def another_user(self, login: bytes) -> bool:
+        """Whether the session's user is not who logged in, who is then a superuser."""
+        return self.identity.get(AUTHORIZATION, login) != login
+
+    def hides(self, login: bytes) -> bool:
+        """Whether the session's user may not see all that may be set."""
+        touched, known = self.touched or {}, self.old.statements
+        return self.another_user(login) and any(
+            (name in known or name in touched) and name not in self.found for name in _HIDDEN
+        )
+
+    def gained(self, login: bytes) -> bool:
         """Whether something was set that can be set again only with another role's rights."""
+        if self.another_user(login):
+            return False
         touched = self.touched or {}
         return any(name not in self.old.statements or name in touched or EVERYTHING in touched for name in self.beyond)
 

@@ -227,9 +227,9 @@ class Syncer:
         d = self._d
         if question.touched is not None:
             unsafe = self._texts.multibyte_unsafe and not question.is_ascii()
-            if question.failed or unsafe:
+            if question.failed or unsafe or question.hides(d.login):
                 d.pin(PinReason.SESSION_SETTING, "the server did not say what is set")
-            elif question.gained():
+            elif question.gained(d.login):
                 d.pin(PinReason.SESSION_SETTING, "set with the rights of another role")
             else:
                 self._now(question.statements(d.login))

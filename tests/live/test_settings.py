@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from psycopg import sql
 
 from tests.compare.runner import shown
 from tests.live.conftest import eventually
-from tests.servers.postgres import TestServer
+from tests.servers.postgres import PASSWORD, TestServer
 from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import SYNC, RawClient, fields, parse, query
 
@@ -107,3 +108,34 @@ def test_a_text_that_a_pipelined_setting_turns_into_another_is_not_trusted(proxy
     assert "C b'SET\\x00'" in shown(answer)[3:]
     one.close()
     eventually(lambda: raw(proxy.port).value("SHOW work_mem") == b"4MB")
+
+
+def test_a_superuser_that_becomes_another_user_and_takes_a_role_stays_that(postgres15: TestServer, raw: Raw) -> None:
+    where = "SELECT session_user || ' ' || current_user || ' ' || current_setting('role')"
+    with postgres15.admin() as admin:
+        admin.execute(sql.SQL("CREATE ROLE boss SUPERUSER LOGIN PASSWORD {}").format(PASSWORD))
+    with ProxyProcess.for_target(postgres15.target("boss"), "--max-backends", "1") as proxy:
+        one, other = raw(proxy.port, user="boss"), raw(proxy.port, user="boss")
+        one.ask(query("SET log_statement = 'none'"))
+        for text, now in (
+            ("SET SESSION AUTHORIZATION app", "app app none"),
+            ("SET ROLE bob", "app bob bob"),
+            ("SET work_mem = '7MB'", "app bob bob"),
+            ("SET SESSION AUTHORIZATION bob", "bob bob none"),
+            ("RESET SESSION AUTHORIZATION", "boss boss none"),
+        ):
+            assert one.ask(query(text))[0][0] == "C"
+            assert other.value("SELECT current_user") == b"boss"
+            assert one.value(where) == now.encode()
+        assert one.value("SHOW log_statement") == b"none"
+        assert "was pinned" not in proxy.log()
+        # What only a superuser sees cannot be asked for by who is none any longer.
+        one.ask(query("SET dynamic_library_path = '/nowhere'"))
+        one.ask(query("SET SESSION AUTHORIZATION app"))
+        proxy.wait_for_log("the server did not say what is set")
+        one.ask(query("RESET SESSION AUTHORIZATION"))
+        assert one.value("SHOW dynamic_library_path") == b"/nowhere"
+        one.close()
+        other.close()
+    with postgres15.admin() as admin:
+        admin.execute("DROP ROLE boss")
