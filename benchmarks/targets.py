@@ -78,11 +78,16 @@ def _debian(place: Place, name: str, port: int) -> Started:
 
 def _newest(place: Place, name: str, port: int) -> Started:
     """Of Debian unstable, with that one's own C library and all other libraries, copied to where its user can read."""
+    folder = place.sub(name, port)
+    return _pgbouncer(place, folder, port, unstable_pgbouncer(folder))
+
+
+def unstable_pgbouncer(folder: Path) -> list[str]:
+    """The command that runs Debian unstable's, copied to `folder` with all that it needs. Raises `NotInstalled`."""
     program = UNSTABLE / "usr/sbin/pgbouncer"
     loader = next(iter((UNSTABLE / "usr/lib").glob("*/ld-linux-*.so.*")), None)
     if loader is None or not program.exists():
         raise NotInstalled("it could not be had from Debian unstable (scripts/unstable says why)")
-    folder = place.sub(name, port)
     listed = subprocess.run(
         [loader, "--library-path", loader.parent, "--list", program], capture_output=True, text=True, check=True
     )
@@ -90,8 +95,7 @@ def _newest(place: Place, name: str, port: int) -> Started:
     for path in {loader, program, *needed}:
         shutil.copy(path, folder / path.name)
         (folder / path.name).chmod(0o755)
-    command = [str(folder / loader.name), "--library-path", str(folder), str(folder / program.name)]
-    return _pgbouncer(place, folder, port, command)
+    return [str(folder / loader.name), "--library-path", str(folder), str(folder / program.name)]
 
 
 def _pgbouncer(place: Place, folder: Path, port: int, command: list[str]) -> Started:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.regress.page import reasons
 from tests.regress.results import Results, Run
-from tests.regress.stage import NotThere, Target, Tree, staged
+from tests.regress.stage import POOLERS, NotThere, Target, Tree, staged
 from tests.regress.suites import PARALLEL, SERIAL, SHUFFLED, compared, isolation, pipeline, regress
 
 MODES = (SERIAL, PARALLEL, SHUFFLED)
@@ -29,7 +29,7 @@ SUITES: dict[str, tuple[Callable[[Target, Tree, str, Path, float], Run], tuple[s
 """By name: how it is run, in which modes, and after how many seconds it (or each test) is ended."""
 PGBOUNCER = {("regress", SERIAL), ("regress", PARALLEL)}
 """What PgBouncer is tried with: the others stop at its first mistake, or wait for their time to be up."""
-TARGETS = ("direct", "rdsp", "pgbouncer")
+TARGETS = ("direct", "rdsp", *POOLERS)
 
 
 def arguments() -> argparse.Namespace:
@@ -79,7 +79,7 @@ def run_all(options: argparse.Namespace, tree: Tree, results: Results) -> None:
         method, modes, seconds = SUITES[suite]
         for name in options.targets:
             for mode in (mode for mode in modes if mode in options.modes or len(modes) == 1):
-                if name == "pgbouncer" and (suite, mode) not in PGBOUNCER:
+                if name in POOLERS and (suite, mode) not in PGBOUNCER:
                     continue
                 keep = (options.keep / f"{suite}-{name}-{mode}").resolve()
                 keep.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def main() -> int:
     print(results.summary())
     if "rdsp" in options.targets:
         print(results.pins())
-    for name in options.targets:
+    for name in dict.fromkeys(run.target for run in results.runs):
         print(f"## Not passed: {name}\n\n{results.table(name, reasons())}")
     if options.json:
         options.json.write_text(json.dumps(results.document(), indent=1, ensure_ascii=False) + "\n")

@@ -13,12 +13,13 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
 
+from benchmarks.targets import NotInstalled, first_line, unstable_pgbouncer
 from rdsp.demo.postgres import Postgres, free_port
 from tests.servers.proxy import ProxyProcess
 
@@ -138,7 +139,7 @@ def staged(name: str, tree: Tree, backends: int, keep: Path, settings: dict[str,
     """A target on a fresh server with an empty database `regression`.
 
     Args:
-        name: "direct", "rdsp" or "pgbouncer".
+        name: "direct", "rdsp" or one of `POOLERS`.
         backends: how many database connections it may have.
         keep: a folder for what should outlive the run, such as the proxy's log.
         settings: of the server, over `SETTINGS`.
@@ -154,8 +155,8 @@ def staged(name: str, tree: Tree, backends: int, keep: Path, settings: dict[str,
         if name == "rdsp":
             with _rdsp(target, backends, keep) as proxied:
                 yield proxied
-        elif name == "pgbouncer":
-            with _pgbouncer(target, backends, keep) as proxied:
+        elif name in POOLERS:
+            with _pgbouncer(target, POOLERS[name](folder), backends, keep) as proxied:
                 yield proxied
         else:
             yield target
@@ -206,11 +207,12 @@ def _rdsp(direct: Target, backends: int, keep: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def _pgbouncer(direct: Target, backends: int, keep: Path) -> Iterator[Target]:
-    """PgBouncer in transaction mode, as Debian's package has it."""
-    program = shutil.which("pgbouncer", path="/usr/sbin:" + os.environ.get("PATH", ""))
-    if program is None:
-        raise NotThere("PgBouncer is not installed")
+def _pgbouncer(direct: Target, command: list[str], backends: int, keep: Path) -> Iterator[Target]:
+    """PgBouncer in transaction mode. Versions before 1.20 cannot take `options`, and are told to ignore it."""
+    version = first_line([*command, "--version"]).removeprefix("PgBouncer ")
+    ignored = "extra_float_digits"
+    if [int(part) for part in version.split(".")[:2]] < [1, 20]:
+        ignored += ",options"
     port = free_port()
     users, config = direct.folder / "users.txt", direct.folder / "pgbouncer.ini"
     users.write_text(f'"{USER}" "{PASSWORD}"\n')
@@ -218,26 +220,44 @@ def _pgbouncer(direct: Target, backends: int, keep: Path) -> Iterator[Target]:
         f"[databases]\n* = host=127.0.0.1 port={direct.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
         f"listen_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {users}\n"
         f"pool_mode = transaction\ndefault_pool_size = {backends}\nmax_client_conn = 500\n"
-        "ignore_startup_parameters = extra_float_digits,options\n"
+        f"ignore_startup_parameters = {ignored}\n"
     )
     for path in (users, config):
         _give(path, direct.server)
     with (keep / "proxy.log").open("wb") as log:
         process = subprocess.Popen(
-            [program, str(config)],
+            [*command, str(config)],
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
             cwd=direct.folder,
             **direct.server.identity(),
         )
-        target = Target("pgbouncer", port, direct.server, direct.folder, direct.binaries)
+        target = Target(f"PgBouncer {version}", port, direct.server, direct.folder, direct.binaries)
         try:
             _await(target)
             yield target
         finally:
             process.kill()
             process.wait()
+
+
+def _installed(_: Path) -> list[str]:
+    program = shutil.which("pgbouncer", path="/usr/sbin:" + os.environ.get("PATH", ""))
+    if program is None:
+        raise NotThere("PgBouncer is not installed")
+    return [program]
+
+
+def _unstable(folder: Path) -> list[str]:
+    try:
+        return unstable_pgbouncer(folder)
+    except NotInstalled as missing:
+        raise NotThere(f"the newest PgBouncer: {missing}") from missing
+
+
+POOLERS: dict[str, Callable[[Path], list[str]]] = {"pgbouncer": _installed, "pgbouncer-unstable": _unstable}
+"""The machine's own and Debian unstable's: what makes the command, in a folder of the run's."""
 
 
 def _await(target: Target) -> None:

@@ -15,7 +15,7 @@ from rdsp.config.units import BadValue
 from rdsp.pool.opening import Opener
 from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.postgres import messages as m
-from tests.runtime.fake_database import Connection
+from tests.runtime.fake_connection import Connection
 from tests.runtime.world import World, proxy, world
 
 

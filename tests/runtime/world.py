@@ -50,6 +50,10 @@ class Reply:
     """"I", "T", "E", or "" when the stream ended first."""
     kinds: str = ""
     """The messages' types, in order."""
+    heard: list[str] = attrs.field(factory=list)
+    """Notifications: channel and payload with a blank between them."""
+    own: int = 0
+    """How many of them the client itself has said."""
 
 
 class Client:
@@ -110,6 +114,9 @@ class Client:
                         fields = m.read_fields(body)
                         reply.errors.append(fields["C"])
                         reply.texts.append(fields["M"])
+                    case "A":
+                        reply.heard.append(body[4:-1].decode().replace("\0", " "))
+                        reply.own += m.integer(body) == self.number
                     case "K":
                         self.number, self.secret = m.integer(body), body[4:]
                     case "Z":
@@ -117,6 +124,22 @@ class Client:
                         return reply
         except PeerClosed:
             return reply
+
+    async def hear(self, count: int) -> list[str]:
+        """The next so many notifications (see `Reply.heard`), which nothing else may come between."""
+        heard = []
+        while len(heard) < count:
+            head = await self._take(5)
+            assert head[:1] == b"A", head
+            body = await self._take(m.integer(head, 1) - 4)
+            heard.append(body[4:-1].decode().replace("\0", " "))
+        return heard
+
+    async def nothing_more(self, seconds: float = 1.0) -> None:
+        """Assert that the client is told nothing for so long."""
+        with trio.move_on_after(seconds):
+            head = await self._take(1)
+            raise AssertionError(head)
 
     async def prepare_and_run(self, name: str, text: str, value: str) -> Reply:
         """Parse, Bind, Describe, Execute, Sync in one write."""

@@ -1,12 +1,10 @@
 """Servers with notifications, sessions that share few of their backends, and one ear: every byte under a test's control.
 
-The model of the server does what PostgreSQL does (async.c): notifications of a commit go to the end of one queue; every
-listening backend reads it in order, at the end of its own transactions and when it is told to while it is idle.
+What the model of the server does with notifications stands in `model_queue`.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from collections import deque
 
@@ -19,11 +17,8 @@ from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.questions import Welcome
 from rdsp_codecs.transaction import Transaction
+from tests.codecs.postgres.model_queue import Heard, Mailbox
 
-Heard = tuple[int, str, str]
-"""Who said it (a process id, as the hearer sees it), channel, payload."""
-
-_NAME = r'"((?:[^"]|"")*)"'
 PARAMETERS = {"client_encoding": "UTF8", "server_version": "16.0"}
 
 
@@ -41,15 +36,12 @@ class Backend:
     def __init__(self, server: Server, process_id: int) -> None:
         self.server = server
         self.process_id = process_id
-        self.listening: set[str] = set()
-        self.position = 0
+        self.mail = Mailbox(server.queue, process_id)
         self.status = b"I"
         self.site: Site | None = None
         self.out = b""
         self._in: deque[str] = deque()
         self._buffer = b""
-        self._actions: list[tuple[str, str]] = []
-        self._notifies: list[tuple[str, str]] = []
         self._of_client = False
 
     def feed(self, data: bytes) -> None:
@@ -67,13 +59,17 @@ class Backend:
         return bool(self._in)
 
     @property
+    def listening(self) -> set[str]:
+        return self.mail.listening
+
+    @property
     def due(self) -> bool:
         """Whether it would say something if it were told that the queue has grown."""
-        return self.status == b"I" and bool(self.listening) and self.position < len(self.server.queue)
+        return self.status == b"I" and self.mail.due
 
     def signal(self) -> None:
         if self.status == b"I":
-            self._read()
+            self.out += self.mail.read()
 
     def step(self) -> None:
         """Carry out one query."""
@@ -86,7 +82,7 @@ class Backend:
         if implicit and self.status == b"I":
             self._commit()
         if self.status == b"I":
-            self._read()
+            self.out += self.mail.read()
         self.out += m.ready_for_query(self.status)
 
     def _run(self, statement: str) -> None:
@@ -98,61 +94,36 @@ class Backend:
             self._commit()
         elif verb == "ROLLBACK":
             self.status = b"I"
-            self._actions.clear()
-            self._notifies.clear()
-        elif verb == "LISTEN" or statement == "UNLISTEN *" or verb == "UNLISTEN":
-            name = "*" if statement == "UNLISTEN *" else re.fullmatch(rf"\w+ {_NAME}", statement)
-            self._actions.append((verb, name if isinstance(name, str) else name[1].replace('""', '"')))  # type: ignore[index]
-        elif verb == "NOTIFY":
-            found = re.fullmatch(rf"NOTIFY {_NAME}, ?'([^']*)'", statement)
-            assert found is not None, statement
-            said = found[1].replace('""', '"'), found[2]
-            if said not in self._notifies:
-                self._notifies.append(said)
+            self.mail.rollback()
+        elif self.mail.act(statement):
+            pass
         elif "pg_listening_channels" in statement:
-            for channel in sorted(self.listening):
-                values = [b"l", channel.encode(), b"", b""]
-                row = b"".join(struct.pack(">i", len(value)) + value for value in values)
-                self.out += m.message(b"D", b"\0\4" + row)
+            for row in self.mail.rows():
+                body = b"".join(struct.pack(">i", len(value.encode())) + value.encode() for value in row)
+                self.out += m.message(b"D", b"\0\4" + body)
             verb = "SELECT"
         else:
             assert statement == "SELECT 1" or verb in ("SET", ""), statement
         self.out += m.message(b"C", {"SELECT": "SELECT 1"}.get(verb, verb).encode() + b"\0")
 
     def _commit(self) -> None:
-        server, site = self.server, self.site if self._of_client else None
-        before = set(self.listening)
-        if self._actions and not self.listening:
-            self.position = len(server.queue)
-        for verb, name in self._actions:
-            if name == "*":
-                self.listening.clear()
-            elif verb == "LISTEN":
-                self.listening.add(name)
-            else:
-                self.listening.discard(name)
+        mail, queue, site = self.mail, self.server.queue, self.site if self._of_client else None
+        before = set(mail.listening)
+        mail.apply()
         if site is not None:
-            site.unheard(before - self.listening, self.position)
-            for index in range(self.position, len(server.queue)):
+            site.unheard(before - mail.listening, mail.position)
+            for index in range(mail.position, len(queue)):
                 # Who listens already, and has not read it, is told of it if it listens to that, too, by the time it reads.
-                process_id, channel, payload = server.queue[index]
-                if channel in self.listening - before:
+                process_id, channel, payload = queue[index]
+                if channel in mail.listening - before:
                     site.tell(index, process_id, channel, payload)
             site.expected.sort()
-            site.channels = set(self.listening)
-        for channel, payload in self._notifies:
-            for other in server.sites.values():
-                other.said(len(server.queue), self, channel, payload)
-            server.queue.append((self.process_id, channel, payload))
-        self._actions.clear()
-        self._notifies.clear()
+            site.channels = set(mail.listening)
+        mail.publish(self._said)
 
-    def _read(self) -> None:
-        for process_id, channel, payload in self.server.queue[self.position :]:
-            if channel in self.listening:
-                body = struct.pack(">I", process_id) + channel.encode() + b"\0" + payload.encode() + b"\0"
-                self.out += m.message(b"A", body)
-        self.position = len(self.server.queue)
+    def _said(self, index: int, channel: str, payload: str) -> None:
+        for other in self.server.sites.values():
+            other.said(index, self, channel, payload)
 
 
 class Site:
