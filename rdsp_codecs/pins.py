@@ -64,7 +64,7 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         PinUntil.SESSION,
         "Settings follow the session, and do not pin. This one was made by `set_config` with a computed name, by an "
         "extension's function or with another role's rights, or the server would not tell: name the setting in the "
-        "text.",
+        "text, or by a parameter of its own (`set_config($1, $2, false)`).",
     ),
     PinReason.TEMPORARY_TABLE: PinFacts(
         "SQL created or used temporary objects.",

@@ -148,6 +148,8 @@ class Doubts:
         identity = known.statements.keys() & {ROLE, AUTHORIZATION}
         if sole is not None and identity and (sole.name != ROLE or AUTHORIZATION in identity):
             return None  # whether who logged in may do that, too, is not known
+        if sole is not None and sole.name in known.spelled:
+            return None  # it would be made anew in another spelling
         if sole is None or not (self.reported <= {sole.name} or sole.name == EVERYTHING):
             return None
         return sole
@@ -159,6 +161,14 @@ class Doubts:
             for name, value in verdict.touches.items():
                 names[name] = None if name in names else value
         return names
+
+    def spelled(self) -> dict[bytes, bytes]:
+        """How texts spell names that are not in lower case: a custom variable stays as it was spelled first."""
+        spelled: dict[bytes, bytes] = {}
+        for verdict in self.changes:
+            for name in verdict.touches:
+                spelled.setdefault(name, verdict.spelled.get(name, name))
+        return {name: as_ for name, as_ in spelled.items() if as_ != name}
 
     def forget(self) -> None:
         """They are settled."""
@@ -183,6 +193,7 @@ class Question:
         identity: role and session authorization.
         true: the reasons that the server confirmed.
         channels: what the session listens to.
+        spelling: how names in doubt are spelled that are not in lower case.
         naming: whether prepared statements are asked for; `names` has them: text, and whether SQL made it.
         failed: it did not answer.
     """
@@ -191,6 +202,7 @@ class Question:
     suspects: Mapping[PinReason, str]
     old: Settings
     naming: bool = False
+    spelling: Mapping[bytes, bytes] = attrs.field(factory=dict)
     names: dict[bytes, tuple[bytes, bool]] = attrs.field(factory=dict)
     found: dict[bytes, tuple[bytes, bytes]] = attrs.field(factory=dict)
     beyond: set[bytes] = attrs.field(factory=set)
@@ -243,6 +255,7 @@ class Question:
         """All settings as the server has them now; `login` is the user that logged in."""
         old, touched = self.old.statements, self.touched or {}
         result: dict[bytes, bytes] = {}
+        spelled = self.spelled()
         for name, (value, kind) in self.found.items():
             if name in touched or EVERYTHING in touched or name not in old:
                 result[name] = _exactly(name, value, kind, touched.get(name))
@@ -252,11 +265,17 @@ class Question:
             if name in result:
                 continue  # an extension's own setting, with its type
             same = name in old and name not in touched and EVERYTHING not in touched
-            result[name] = old[name] if same else config_statement(name, value)
+            result[name] = old[name] if same else config_statement(spelled.get(name, name), value)
         for name, value in self.identity.items():
             if name != AUTHORIZATION or value != login:
                 result[name] = config_statement(name, value)
         return result
+
+    def spelled(self) -> dict[bytes, bytes]:
+        """How names are spelled that are not in lower case."""
+        known = self.old.custom
+        spelled = {name: as_ for name, as_ in self.spelling.items() if name in self.custom and name not in known}
+        return {**self.old.spelled, **spelled}
 
     def another_user(self, login: bytes) -> bool:
         """Whether the session's user is not who logged in, who is then a superuser."""

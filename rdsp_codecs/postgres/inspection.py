@@ -48,7 +48,9 @@ _BLOCK: Final = 40
 
 
 _EXECUTING: Final = frozenset({b"explain", b"create"})
-"""First words of statements in which EXECUTE may stand: their ends are not skipped."""
+"""First words of statements in which EXECUTE may stand."""
+_WITH_ENDS: Final = frozenset({b"explain", b"create", b"alter"})
+"""First words of statements whose ends are not skipped: what stands in them means something else."""
 
 
 class Look(Reading):
@@ -63,8 +65,10 @@ class Look(Reading):
         memory: currval or lastval is called.
         touches: settings that it may change beyond its transaction (lower case, `EVERYTHING` for any), with the new
             value where it is one plain literal or number.
+        spelled: how custom variables among them are spelled, where that is not in lower case.
         local: something that a text is read by is set for the rest of the transaction.
         sets: some of them to values of its own, and not only back to those at login.
+        named_by: parameters ($1 is 1) that name settings which it may change: a Bind tells which.
         discards: DISCARD ALL.
         doubtful: not all of it could be read surely.
     """
@@ -75,13 +79,16 @@ class Look(Reading):
         self.heads: set[bytes] = set()
         self.reasons: dict[PinReason, int] = {}
         self.touches: dict[bytes, bytes | None] = {}
+        self.spelled: dict[bytes, bytes] = {}
         self.names: set[bytes] = set()
+        self.named_by: set[int] = set()
         self.nameless = self.drops = False
         self.native = self.memory = self.unlocks = self.local = self.sets = self.discards = self.doubtful = False
         self._runs_text = False
         self._blocks = blocks
         self._statement = 0
         self._head = b""
+        self._ends_may_pass = True
 
     def run(self) -> None:
         """Walk over the whole text, or as far as the budget goes."""
@@ -117,12 +124,12 @@ class Look(Reading):
     def _walk(self) -> None:
         at, at_head = 0, True
         while True:
-            token = self._next(self._skip(at, at_head=at_head, ends=self._head not in _EXECUTING))
+            token = self._next(self._skip(at, at_head=at_head, ends=self._ends_may_pass))
             if token is None:
                 return
             kind, start, at = token
             if at_head:
-                self._statement, self._head = start, b""
+                self._statement, self._head, self._ends_may_pass = start, b"", True
                 if kind == Kind.WORD:
                     self._begin(self._low[start:at], at)
             self._see(kind, start, at)
@@ -170,6 +177,7 @@ class Look(Reading):
 
     def _begin(self, head: bytes, at: int) -> None:
         self._head = b"" if head == b"create" and CREATES_NO_TABLE(self._low, at) is not None else head
+        self._ends_may_pass = head not in _WITH_ENDS
         if head == b"set":
             self.heads.add(head)
             self._set(at)
@@ -244,11 +252,15 @@ class Look(Reading):
         name, at = self._name(following[0][0]) if following else b"", 1
         if not name:
             return b"", at
+        spelled = self._spelling(following[0][0])
         while len(following) > at + 1 and following[at][1] == b".":
             part = self._name(following[at + 1][0])
             if not part:
                 return b"", at
+            spelled += b"." + self._spelling(following[at + 1][0])
             name, at = name + b"." + part, at + 2
+        if spelled != name and b"." in name:
+            self.spelled.setdefault(name, spelled)
         if len(following) > at and following[at][1] in (b"=", b"to"):
             return name, at + 1
         if name in (ROLE, AUTHORIZATION, b"authorization", b"session"):
@@ -322,6 +334,7 @@ class Look(Reading):
         self.local = self.local or block.local
         for name, value in block.touches.items():
             self._touch_only(name, value)
+        self.spelled = {**block.spelled, **self.spelled}
 
     # -- words and names anywhere
 
@@ -402,8 +415,11 @@ class Look(Reading):
         return not words[-1] and _QUERYING.isdisjoint(words)
 
     def _see_set_config(self, arguments: list[list[Token]]) -> None:
-        name = self._plain(arguments[0]) if len(arguments) == IS_LOCAL else None
-        if name is None:
+        named = self._as_text(arguments[0]) if len(arguments) == IS_LOCAL else []
+        name = self._plain(named)
+        if name is None and len(named) == 1 and named[0][0] == Kind.PARAMETER and not self._blocks:
+            self.named_by.add(int(self._text[named[0][1] + 1 : named[0][2]]))
+        elif name is None:
             self._pin(PinReason.SESSION_SETTING)  # it may be a custom variable, of which no list can be had
         elif name == b"seed":
             self._pin(PinReason.RANDOM_SEED)
@@ -411,6 +427,9 @@ class Look(Reading):
             # A local custom variable stays behind, empty: see `_set`.
             argument = arguments[1]
             plain = len(argument) == 1 and argument[0][0] == Kind.LITERAL
+            spelled = literal_value(self._text, named[0], escapes=self._escapes)
+            if spelled is not None and spelled != name and b"." in name:
+                self.spelled.setdefault(name, spelled)
             self._touch(name, literal_value(self._text, argument[0], escapes=self._escapes) if plain else None)
         else:
             self.local = self.local or name in READ_BY  # it does what SET LOCAL does

@@ -111,11 +111,21 @@ class Reading:
             return self._low[start + 1 : end - 1]
         return self._low[start:end] if kind == Kind.WORD else b""
 
+    def _spelling(self, token: Token) -> bytes:
+        """What such a token names, as the server spells it."""
+        kind, start, end = token
+        return self._text[start + 1 : end - 1] if kind == Kind.QUOTED else self._name(token)
+
     def _plain(self, argument: list[Token]) -> bytes | None:
         """What an argument says that is nothing but one literal, in lower case."""
         if len(argument) != 1 or argument[0][0] != Kind.LITERAL:
             return None
         return literal_value(self._low, argument[0], escapes=self._escapes)
+
+    def _as_text(self, argument: list[Token]) -> list[Token]:
+        """The argument without a ::text behind it."""
+        said = [self._low[start:end] for _, start, end in argument[1:]]
+        return argument[:1] if said == [b":", b":", b"text"] else argument
 
     def _arguments(self, at: int) -> list[list[Token]]:
         """The tokens of the three arguments of the set_config whose arguments begin at `at`; none where in doubt."""

@@ -437,7 +437,7 @@ class PostgresRelay(Hearing):
         settings = self._d.settings
         if settings is None or not settings.custom:
             return None
-        return settings.custom - self._d.baseline.custom or None
+        return settings.marks() - self._d.baseline.marks() or None
 
     def nudged(self) -> int:
         """See `Relay`."""

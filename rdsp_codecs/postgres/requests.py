@@ -156,6 +156,8 @@ class Requests:
         d = self._d
         for reason, detail in verdict.pins:
             d.pin(reason, detail)
+        if verdict.named_by:
+            d.pin(PinReason.SESSION_SETTING, "set_config of what a parameter names")
         if verdict.discards and d.policy.has_init_query:
             # Whatever init_query made is discarded with the rest: this backend is no longer like the others.
             d.pin(PinReason.UNRECOGNISED_STATE, "DISCARD ALL of what init_query made")
@@ -327,14 +329,16 @@ class Requests:
         name = given[:NAME_BYTES]
         statement = self._book.named.get(name) if name else self._book.unnamed
         if statement is not None:
-            if statement.verdict is not HARMLESS:
-                if self._heed(statement.verdict):
+            verdict = statement.verdict
+            if verdict is not HARMLESS:
+                verdict = self.texts.bound(verdict, buffer[name_end + 1 : start + shown])
+                if self._heed(verdict):
                     return STOP
-                if self._reads_lost_memory(statement.verdict):
+                if self._reads_lost_memory(verdict):
                     self._owe(Owed(Kind.BIND, note=Replace(sequence_memory_lost())))
                     return failing_frame()
             statement.bound = True
-            self._saw(statement.text or b"", statement.verdict)
+            self._saw(statement.text or b"", verdict)
         if d.native and name and d.is_native(name):
             if not self._resolver.has_native(name) and self._resolver.go_native((name,)):
                 return STOP

@@ -39,8 +39,10 @@ class Verdict:
         unlocks: it may give up advisory locks of the session.
         discards: DISCARD ALL.
         touches: settings that it may change (see `inspection.Look`).
+        spelled: how custom variables among them are spelled, where that is not in lower case.
         local: something that a text is read by is set for the rest of the transaction.
         sets: some of them to values of its own, and not only back to those at login.
+        named_by: parameters ($1 is 1) that name more of them: only a Bind tells which (see `binding`).
         sole: what it does when it is one plain SET or RESET (see `setting_text`).
         heads: which of b"set", b"declare" and b"do" statements begin with: for `tag_pins`.
     """
@@ -53,8 +55,10 @@ class Verdict:
     unlocks: bool = False
     discards: bool = False
     touches: Mapping[bytes, bytes | None] = attrs.field(factory=dict)
+    spelled: Mapping[bytes, bytes] = attrs.field(factory=dict)
     local: bool = False
     sets: bool = False
+    named_by: frozenset[int] = frozenset()
     sole: Sole | None = None
     heads: frozenset[bytes] = frozenset()
 
@@ -84,7 +88,7 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
     if multibyte_unsafe and not text.isascii():
         look.distrust(0)
     nothing = not (look.reasons or look.native or look.drops or look.memory or look.unlocks or look.touches)
-    if nothing and not (look.local or look.heads):
+    if nothing and not (look.local or look.heads or look.named_by):
         return HARMLESS
     known = None if look.doubtful else escapes
     pins = tuple(
@@ -100,8 +104,10 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
         unlocks=look.unlocks,
         discards=look.discards,
         touches=look.touches,
+        spelled=look.spelled,
         local=look.local,
         sets=look.sets,
+        named_by=frozenset(look.named_by),
         sole=sole,
         heads=frozenset(look.heads),
     )

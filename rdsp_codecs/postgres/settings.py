@@ -7,7 +7,7 @@ it: the client's own words where they are known, `set_config` with the server's 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -35,16 +35,23 @@ class Settings:
 
     Attributes:
         statements: by name, without a semicolon at the end.
-        custom: names with a dot. A backend that once had one has it for ever, if only empty.
+        custom: names with a dot. A backend that once had one has it for ever, if only empty, and as it was first
+            spelled: SHOW tells.
+        spelled: how those are spelled that are not in lower case.
         context: those that a text is read by when it is prepared: another meaning, another statement.
     """
 
-    __slots__ = ("__weakref__", "context", "custom", "statements")
+    __slots__ = ("__weakref__", "context", "custom", "spelled", "statements")
 
-    def __init__(self, statements: Mapping[bytes, bytes]) -> None:
+    def __init__(self, statements: Mapping[bytes, bytes], spelled: Mapping[bytes, bytes] | None = None) -> None:
         self.statements = dict(statements)
         self.custom = frozenset(name for name in self.statements if b"." in name)
+        self.spelled = {name: as_ for name, as_ in (spelled or {}).items() if name in self.custom}
         self.context: Context = tuple(sorted(item for item in self.statements.items() if item[0] in READ_BY))
+
+    def marks(self) -> frozenset[bytes]:
+        """What it leaves on a backend for ever: custom variables, as they are spelled."""
+        return frozenset(self.spelled.get(name, name) for name in self.custom)
 
     def is_ascii(self) -> bool:
         """Whether all statements are."""
@@ -62,16 +69,16 @@ class KnownSettings:
     """Gives the one object for equal settings, as long as anybody holds it."""
 
     def __init__(self) -> None:
-        self._known: WeakValueDictionary[frozenset[tuple[bytes, bytes]], Settings] = WeakValueDictionary()
+        self._known: WeakValueDictionary[Hashable, Settings] = WeakValueDictionary()
 
-    def of(self, statements: Mapping[bytes, bytes]) -> Settings:
-        """The settings with these statements."""
+    def of(self, statements: Mapping[bytes, bytes], spelled: Mapping[bytes, bytes] | None = None) -> Settings:
+        """The settings with these statements, and with names that are spelled so."""
         if not statements:
             return NO_SETTINGS
-        key = frozenset(statements.items())
+        key = frozenset(statements.items()), frozenset((spelled or {}).items())
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = Settings(statements)
+            known = self._known[key] = Settings(statements, spelled)
         return known
 
 

@@ -8,6 +8,7 @@ anybody else can have the backend. `relay` calls it, `replies` hands it the answ
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -74,7 +75,7 @@ class Syncer:
         d = self._d
         self.fresh = state.last_user is None
         if d.shared.baseline is None:
-            d.shared.baseline = d.shared.settings.of(state.baseline.statements)
+            d.shared.baseline = d.shared.settings.of(state.baseline.statements, state.baseline.spelled)
         d.begin()
         assert d.settings is not None
         if state.settings is not d.settings:
@@ -88,7 +89,7 @@ class Syncer:
 
     def _sync(self, state: PostgresState, wanted: Settings) -> None:
         d = self._d
-        if state.settings.statements == wanted.statements:
+        if state.settings.statements == wanted.statements and state.settings.spelled == wanted.spelled:
             state.settings = wanted
             return
         texts = sync_texts(state.settings, wanted)
@@ -185,9 +186,11 @@ class Syncer:
         if not asks and doubts.only_resets():
             doubts.forget()
             return False
+        if self._unreadable(touched):
+            d.pin(PinReason.SESSION_SETTING, "a custom variable's name is not ASCII")
         if recoded:
             touched[EVERYTHING] = None  # what was not ASCII in the old encoding is something else in the new one
-        question = Question(touched or None, dict(doubts.suspects), d.settings, doubts.statements)
+        question = Question(touched or None, dict(doubts.suspects), d.settings, doubts.statements, doubts.spelled())
         if doubts.statements:
             # What a name means is not known before the answer, and behind it a Sync of ours may follow: it must not
             # stand behind messages of the client's, which it would commit, or whose error it would end.
@@ -198,6 +201,17 @@ class Syncer:
         d.asking += 1
         state.last = NOTHING
         return True
+
+    def _unreadable(self, touched: Mapping[bytes, bytes | None]) -> bool:
+        """Whether a custom variable may have another name now than the bytes that named it would say today."""
+        d, state = self._d, self._d.state
+        assert d.settings is not None
+        assert state is not None
+        names = [name for name in (*touched, *d.settings.custom) if b"." in name]
+        if all(name.isascii() for name in names):
+            return False
+        # In a database of another encoding the server may have made small letters of them in its own way.
+        return ENCODING in touched or state.server_parameters.get("server_encoding") != "UTF8"
 
     def _apply(self, sole: Sole) -> None:
         d = self._d
@@ -210,13 +224,13 @@ class Syncer:
             statements.pop(sole.name, None)
             if sole.statement is not None:
                 statements[sole.name] = sole.statement
-        self._now(statements)
+        self._now(statements, d.settings.spelled)
 
-    def _now(self, statements: dict[bytes, bytes]) -> None:
+    def _now(self, statements: dict[bytes, bytes], spelled: Mapping[bytes, bytes]) -> None:
         """Session and backend have these settings."""
         d, state = self._d, self._d.state
         assert state is not None
-        d.settings = state.settings = d.shared.settings.of(statements)
+        d.settings = state.settings = d.shared.settings.of(statements, spelled)
         if _NOT_ZERO(statements.get(_IDLE_LIMIT, b"")) is not None:
             d.pin(PinReason.SESSION_SETTING, "idle_session_timeout ends the connection that has it")
         if b"pg_temp" in statements.get(b"search_path", b"").lower():
@@ -232,7 +246,7 @@ class Syncer:
             elif question.gained(d.login):
                 d.pin(PinReason.SESSION_SETTING, "set with the rights of another role")
             else:
-                self._now(question.statements(d.login))
+                self._now(question.statements(d.login), question.spelled())
         if question.naming:
             self._learn_names(question)
         for reason, detail in question.suspects.items():

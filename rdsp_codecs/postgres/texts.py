@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 
 from rdsp_codecs.pins import PinReason
+from rdsp_codecs.postgres.binding import bound_verdict
 from rdsp_codecs.postgres.digest import digest
 from rdsp_codecs.postgres.session_state import Verdict, inspect
 from rdsp_codecs.postgres.setting_text import EVERYTHING
@@ -81,12 +82,23 @@ class Texts:
         other = inspect(text, escapes=True, multibyte_unsafe=self.multibyte_unsafe)
         if one == other:
             return one
+        if attrs.evolve(one, touches={}, sole=None) == attrs.evolve(other, touches={}, sole=None):
+            # Only a value is read otherwise, and the server is asked for that.
+            touches = {name: one.touches.get(name) for name in one.touches.keys() | other.touches.keys()}
+            same = {name: value if other.touches.get(name) == value else None for name, value in touches.items()}
+            return attrs.evolve(one, touches=same, sole=None)
         return attrs.evolve(
             one,
             pins=(*one.pins, (PinReason.UNRECOGNISED_STATE, "standard_conforming_strings may have changed")),
             needs_native_names=one.needs_native_names or other.needs_native_names,
             sole=None,
         )
+
+    def bound(self, verdict: Verdict, parameters: bytes) -> Verdict:
+        """What a statement does that is bound to parameters: settings may be named by them."""
+        if not verdict.named_by:
+            return verdict
+        return bound_verdict(verdict, parameters, only_ascii=self.multibyte_unsafe)
 
     def goes(self, verdict: Verdict) -> None:
         """A text goes out: what comes behind it may be read otherwise, before the server's report tells."""

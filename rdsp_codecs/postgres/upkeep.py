@@ -90,16 +90,15 @@ def prepare(state: PostgresState, init_query: str) -> Conversation[None]:
     if status != b"I":
         raise LoginRefused("25001", "init_query leaves a transaction open")
     # What it set is what every session of this pool begins with.
-    touched = {**inspect(init_query.encode()).touches, ROLE: None, EVERYTHING: None}
-    question = Question(touched, {}, NO_SETTINGS)
+    found = inspect(init_query.encode())
+    question = Question({**found.touches, ROLE: None, EVERYTHING: None}, {}, NO_SETTINGS, spelling=found.spelled)
     error, rows, _ = yield from _run(question.text().decode())
     if error is not None:
         raise refusal(error)
     for row in rows:
         question.row(row)
-    state.settings = state.baseline = Settings(
-        question.statements(state.server_parameters["session_authorization"].encode())
-    )
+    login = state.server_parameters["session_authorization"].encode()
+    state.settings = state.baseline = Settings(question.statements(login), question.spelled())
 
 
 def max_connections(state: PostgresState) -> Conversation[int]:

@@ -89,6 +89,18 @@ def test_a_value_that_is_too_long_to_be_held_keeps_its_session_alive(proxy: Prox
     assert raw(proxy.port).value("SELECT current_setting('app.big', true) IS NULL") == b"t"
 
 
+@pytest.mark.parametrize("rest", ["SET NAMES 'LATIN1'", "SET client_encoding = 'LATIN1'; SET client_encoding = 'UTF8'"])
+def test_a_name_that_another_encoding_spells_otherwise_is_nobody_elses(
+    proxy: ProxyProcess, raw: Raw, rest: str
+) -> None:
+    one = raw(proxy.port)
+
+    one.ask(query("SELECT set_config('app.ünï', '1', false)"), query(rest), times=2)
+
+    one.close()
+    assert raw(proxy.port).value("SELECT current_setting('app.ünï', true) IS NULL") == b"t"
+
+
 def test_a_lock_that_is_given_up_at_once_frees_the_session(proxy: ProxyProcess, raw: Raw) -> None:
     one, other = raw(proxy.port), raw(proxy.port)
 

@@ -20,7 +20,7 @@ from rdsp_codecs.postgres.session_state import (
     inspect,
 )
 
-# Expected words: names of pin reasons; `memory`, `sets` and `resets` of settings, `unlocks`,
+# Expected words: names of pin reasons; `memory`, `sets` and `resets` of settings, `named` by parameters, `unlocks`,
 # `native` and `drops` of prepared statements.
 TABLE: list[tuple[str, str]] = [
     # Everyday statements, and words of interest where they mean nothing.
@@ -71,7 +71,8 @@ TABLE: list[tuple[str, str]] = [
     ("SET LOCAL TIME ZONE 'UTC'", ""),
     ("SET LOCAL SESSION AUTHORIZATION bob", ""),
     ("SELECT set_config('app.tenant', '7', true)", "sets"),
-    ("SELECT set_config($1, '7', true)", "session_setting"),
+    ("SELECT set_config($1, '7', true)", "named"),
+    ("DO $$ BEGIN PERFORM set_config($1, '7', true); END $$", "session_setting"),
     ("SELECT set_config('app' || '.tenant', '7', true)", "session_setting"),
     ("SET LOCAL ROLE bob", ""),
     ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", ""),
@@ -95,10 +96,16 @@ TABLE: list[tuple[str, str]] = [
     ("SELECT set_config('a', 'b', false)", "sets"),
     ("SELECT pg_catalog.set_config('search_path', '', false);", "sets"),
     ("SELECT set_config('a', 'b', true)", ""),
-    ("SELECT set_config($1, $2, TRUE)", "session_setting"),
-    ("SELECT set_config($1, $2::text, 't'::boolean)", "session_setting"),
+    ("SELECT set_config($1, $2, TRUE)", "named"),
+    ("SELECT set_config($1, $2::text, 't'::boolean)", "named"),
+    ("SELECT set_config($12::text, $2::text, $3)", "named"),
+    ("SELECT set_config($1::name, $2, false)", "session_setting"),
+    ("SELECT set_config($1 || 'a', $2, false)", "session_setting"),
+    ("ALTER TABLE t ALTER a SET DEFAULT currval('s'); SELECT currval('s')", "memory"),
+    ("CREATE VIEW v AS SELECT currval('s'); SELECT currval('s')", "memory"),
+    ("SELECT set_config('a'::text, 'b', false)", "sets"),
     ("SELECT set_config(concat('a', 'b'), (ARRAY['x', 'y'])[1], 'on')", "session_setting"),
-    ("SELECT set_config($1, $2, $3)", "session_setting"),
+    ("SELECT set_config($1, $2, $3)", "named"),
     ("SELECT set_config('a', 'b', true AND false)", "sets"),
     ("SELECT set_config('a', 'b', 'f')", "sets"),
     ("SELECT set_config('a', 'b', NOT true)", "sets"),
@@ -251,6 +258,7 @@ def words(verdict: Verdict) -> set[str]:
     found |= {"drops"} if verdict.drops else set()
     found |= {"memory"} if verdict.reads_sequence_memory else set()
     found |= {"unlocks"} if verdict.unlocks else set()
+    found |= {"named"} if verdict.named_by else set()
     assert not verdict.sets or verdict.touches
     return found | ({"sets" if verdict.sets else "resets"} if verdict.touches else set())
 
@@ -325,6 +333,7 @@ def looked(text: bytes, *, escapes: bool) -> set[str]:
         "drops": look.drops,
         "memory": look.memory,
         "sets": look.sets,
+        "named": bool(look.named_by),
         "resets": bool(look.touches),
         "unlocks": look.unlocks,
         "local": look.local,

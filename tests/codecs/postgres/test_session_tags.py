@@ -74,7 +74,7 @@ TAG_TABLE: list[tuple[str, list[str], str]] = [
     ("SET", ["SET x = 1"], ""),  # the server is asked what is set
     ("SET", [], "session_setting"),
     ("SET", ["SELECT 1"], "session_setting"),
-    ("SET", ["SET LOCAL x = 1", "SELECT set_config($1, $2, $3)"], "session_setting"),
+    ("SET", ["SET LOCAL x = 1", "SELECT set_config(a, b, false)"], "session_setting"),
     ("SET", ["SET LOCAL x = 'a"], "session_setting"),
     ("SET", ["BEGIN; SET LOCAL x = 1; SET TRANSACTION READ ONLY; COMMIT"], ""),
     ("SET", ["SET x TO DEFAULT"], ""),

@@ -9,6 +9,7 @@ from tests.servers.rawclient import COPY_DONE, SYNC, bind, copy_data, describe, 
 B = says("B", "SELECT 1")
 CONSTANT = parse("s", "SELECT '01/02/2024'::date") + bind("", "s") + execute() + SYNC
 AGAIN = bind("", "s") + execute() + SYNC
+NAMED = parse("n", "SELECT set_config($1, $2, $3::bool)")
 BROKEN_ROW, ROWS = copy_data(b"zz\n"), copy_data(b"1\n" * 3000)
 
 
@@ -257,6 +258,23 @@ SETTINGS = (
             says("A", "SHOW app.t"),
             says("A", parse("x", "SELECT set_config('app.t', $1, true)"), bind("", "x", (b"6",)), execute(), SYNC),
             *kept("SELECT 1", "app.t"),
+        ),
+    ),
+    Script(
+        "set_config of what a parameter names",
+        (8, 17),
+        (
+            says("A", NAMED, bind("", "n", (b"App.Named", b"1", b"f")), execute(), SYNC),
+            B,
+            says("A", "SHOW app.named"),
+            says("B", "SELECT current_setting('app.named', true)"),
+            says("A", bind("", "n", (b"work_mem", b"5MB", b"f")), execute(), SYNC),
+            B,
+            says("A", bind("", "n", (b"work_mem", b"6MB", b"t")), execute(), SYNC),
+            says("A", bind("", "n", (None, b"6MB", b"t")), execute(), SYNC),
+            says("A", bind("", "n", (b"work_mem", b"6MB")), execute(), SYNC),
+            says("A", bind("", "n", (b"work_mem", b"six", b"f")), execute(), SYNC),
+            *kept("SELECT 1", "work_mem", "app.named"),
         ),
     ),
     Script(
