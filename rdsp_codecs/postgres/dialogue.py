@@ -61,6 +61,8 @@ CLOSE: Final = Owed(Kind.CLOSE)
 PARSE: Final = Owed(Kind.PARSE)
 SYNC: Final = Owed(Kind.SYNC)
 COPY_END: Final = Owed(Kind.COPY_END)
+PARSE_IN_VAIN: Final = Owed(Kind.PARSE, swallow=True)
+"""The client's own text, parsed only for its faults: an error of the proxy's follows."""
 SWALLOWED_CLOSE: Final = Owed(Kind.CLOSE, swallow=True)
 UNCERTAIN_SYNC: Final = Owed(Kind.SYNC, note="uncertain")
 PROBE: Final = Owed(Kind.CLOSE, swallow=True)

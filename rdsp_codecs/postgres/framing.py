@@ -44,8 +44,8 @@ CLIENT_INTEREST: Final = interest(whole=bytes(tag for tag in range(256) if tag !
 SERVER_SIMPLE: Final = interest(whole=b"CEZGSA")
 """From the server while only simple queries and function calls are owed."""
 
-SERVER_EXTENDED: Final = interest(whole=b"CEZGSA123IsntT")
-"""From the server while messages of the extended protocol are owed: every reply is matched one by one."""
+SERVER_EXTENDED: Final = interest(whole=b"CEZGSA123IsntTN")
+"""From the server while messages of the extended protocol are owed: every reply is matched one by one, notices too."""
 
 SERVER_ASKING: Final = interest(whole=b"CEZGSA123IsntTDN")
-"""From the server while it owes answers to the proxy's own queries: rows and notices may not be the client's."""
+"""From the server while it owes answers to the proxy's own queries: rows may not be the client's."""

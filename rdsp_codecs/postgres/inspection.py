@@ -28,7 +28,8 @@ from rdsp_codecs.postgres.setting_text import EVERYTHING
 from rdsp_codecs.postgres.settings import AUTHORIZATION, READ_BY, ROLE
 
 _TEMPORARY_SCHEMA: Final = re.compile(rb"pg_temp(?:_[0-9]+)?").fullmatch
-_NATIVE: Final = (b"prepare", b"execute", b"deallocate", b"discard")
+_NAMING: Final = (b"prepare", b"deallocate", b"discard")
+_NATIVE: Final = (b"execute", *_NAMING)
 _BLOCK_STARTS: Final = frozenset({b"begin", b"then", b"else", b"loop"})
 _MAX_BLOCKS: Final = 8
 _MAX_CURSOR_WORDS: Final = 64
@@ -382,6 +383,8 @@ class Look(Reading):
             return  # a privilege, or a trigger's function
         if self._blocks:
             self._pin(PinReason.UNRECOGNISED_STATE)
+            if any(word in self._low for word in _NAMING):
+                self.native = self.nameless = True
         elif self._head in _EXECUTING:
             self._names_statement(end)
 

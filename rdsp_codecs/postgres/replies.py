@@ -309,7 +309,9 @@ class Replies:
         return DROP
 
     def _notice(self, buffer: bytes, start: int, end: int) -> bytes | None:
-        return DROP if _is_own(self._ledger.head) else KEEP
+        """What is told about a message of the proxy's own was told before, when the client's was answered."""
+        head = self._ledger.head
+        return DROP if head is not None and head.swallow and head is not owed.PARSE_IN_VAIN else KEEP
 
     def _no_rows(self, buffer: bytes, start: int, end: int) -> bytes | None:
         return self._described(buffer, start, end, rows=False)

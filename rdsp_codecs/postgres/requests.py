@@ -309,7 +309,7 @@ class Requests:
             self._owe(refusal)
             return failing_frame()
         spare = new_name(state)
-        self._owe(Owed(Kind.PARSE, swallow=True))
+        self._owe(owed.PARSE_IN_VAIN)
         self._owe(refusal)
         state.garbage.append(spare)
         return parse_frame(spare, statement) + failing_frame()

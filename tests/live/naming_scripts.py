@@ -57,6 +57,7 @@ OTHERS = st.sampled_from(
         "SET work_mem = '5MB'",
         "SET standard_conforming_strings = off",
         "DO $$ BEGIN EXECUTE 'DEALLOCATE s1'; END $$",
+        "DO $$ BEGIN EXECUTE 'PREPARE s1 AS SELECT 5'; END $$",
     ]
 )
 TEXTS = st.one_of(NAMING, NAMING, NAMING, OTHERS)

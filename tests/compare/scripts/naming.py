@@ -46,6 +46,20 @@ NAMING = (
         (2,),
     ),
     Script(
+        "a notice about a text comes once, and again for a Parse that is refused",
+        (28, 44),
+        moved(
+            says("A", parse("", f"SELECT 1 AS {'n' * 70}") + bind() + execute() + SYNC),
+            says("A", bind() + execute() + SYNC),
+            says("A", parse("p", f"SELECT 2 AS {'n' * 70}") + SYNC),
+            says("A", runs("p")),
+            says("A", parse("p", f"SELECT 3 AS {'n' * 70}") + SYNC),
+            says("A", "DO $$ BEGIN EXECUTE 'DEALLOCATE p; PREPARE q AS SELECT 4'; END $$"),
+            says("A", parse("p", "SELECT 5") + SYNC, parse("q", "SELECT 6") + SYNC, "EXECUTE q", ready=3),
+        ),
+        (2,),
+    ),
+    Script(
         "types, comments and AS where it does not count",
         (28, 49),
         moved(
