@@ -252,6 +252,8 @@ class Dialogue:
             self.doubts.local = self.doubts.any = True
         if verdict.unlocks:
             self.doubt_pin(PinReason.ADVISORY_LOCK)
+        if verdict.channels is None or verdict.channels:
+            self.listening.name(verdict.channels)
         self.heads |= verdict.heads
         self.reasons |= dict.fromkeys(reason for reason, _ in verdict.pins)
 

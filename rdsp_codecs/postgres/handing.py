@@ -54,12 +54,16 @@ class Handing:
         if question.failed:
             d.pin_surely(PinReason.LISTEN, detail)
             return
-        if not question.channels:
+        own = frozenset(filter(listening.owns, question.channels))
+        if not own:
+            if question.channels:
+                self._owe(b"UNLISTEN *", _CLEAN_UP)  # a function of this session's, or of another, has listened
             listening.stop()
             d.doubts.always = False
             self._lift()
             return
-        listening.channels = frozenset(question.channels)
+        listening.channels = own
+        listening.passing = listening.passing or not listening.hearing  # no text has told of it
         d.doubts.always = d.doubts.any = True
         if listening.ear is not None:
             listening.ear.follow(listening)
@@ -90,15 +94,19 @@ class Handing:
 
     def part(self) -> bool:
         """A request is over. Returns whether the backend, before it can be given back, has to be asked to stop."""
-        d, state = self._d, self._d.state
+        d, listening, state = self._d, self._d.listening, self._d.state
         assert state is not None
         if d.transaction is not Transaction.NONE or d.pins.active().keys() - {PinReason.LISTEN}:
+            return False
+        if listening.stuck:
+            listening.stuck = False  # the next request's end tries again
+            d.pin_surely(PinReason.LISTEN, "the server refused a notification")
             return False
         if not self._may_part():
             d.pin_surely(PinReason.LISTEN, "the session listens")
             return False
         self._lift()
-        self._send(state, d.listening.part())
+        self._send(state, listening.part())
         d.paused = True
         return True
 

@@ -61,6 +61,7 @@ class Look(Reading):
         reasons: why to pin, with where the statement begins that is to blame.
         heads: which of SET, DECLARE and DO statements begin with.
         native: SQL names prepared statements; `names` has the names, and `nameless` is set where one cannot be told.
+        channels: what is listened to, b"" for names that are not ASCII; `unheard`: something that cannot be told.
         drops: SQL drops all prepared statements.
         unlocks: a session's advisory locks may be given up.
         memory: currval or lastval is called.
@@ -83,7 +84,8 @@ class Look(Reading):
         self.spelled: dict[bytes, bytes] = {}
         self.names: set[bytes] = set()
         self.named_by: set[int] = set()
-        self.nameless = self.drops = False
+        self.channels: set[bytes] = set()
+        self.nameless = self.unheard = self.drops = False
         self.native = self.memory = self.unlocks = self.local = self.sets = self.discards = self.doubtful = False
         self._runs_text = False
         self._blocks = blocks
@@ -113,7 +115,7 @@ class Look(Reading):
 
     def distrust(self, start: int) -> None:
         """From `start` the text may mean something else than it seems: assume the worst of what its words could be."""
-        self.doubtful = True
+        self.doubtful = self.unheard = True
         self._pin(PinReason.UNRECOGNISED_STATE)
         if any(self._low.find(word, start) >= 0 for word in _NATIVE):
             self.native = self.nameless = True
@@ -174,6 +176,14 @@ class Look(Reading):
         else:
             self.names.add(name)
 
+    def _listen(self, at: int) -> None:
+        self._pin(PinReason.LISTEN)
+        following = self._ahead(at, 1)
+        if following and following[0][0][0] in (Kind.WORD, Kind.QUOTED):
+            self.channels.add(identifier(self._text, *following[0][0][1:]) or b"")
+        else:
+            self.unheard = True
+
     # -- statements by their first word
 
     def _begin(self, head: bytes, at: int) -> None:
@@ -185,7 +195,7 @@ class Look(Reading):
         elif head == b"reset":
             self._reset(at)
         elif head == b"listen":
-            self._pin(PinReason.LISTEN)
+            self._listen(at)
         elif head == b"load":
             self._pin(PinReason.LOADED_LIBRARY)
         elif head == b"declare":
@@ -327,6 +337,8 @@ class Look(Reading):
             self._pin(reason)
         self.native = self.native or block.native
         self.nameless = self.nameless or block.nameless
+        self.channels |= block.channels
+        self.unheard = self.unheard or block.unheard
         self.drops = self.drops or block.drops
         self.memory = self.memory or block.memory
         self.unlocks = self.unlocks or block.unlocks

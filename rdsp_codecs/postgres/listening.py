@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rdsp_codecs.postgres.hearing import Ear
 
 _PID: Final = 4
+_MOST_NAMES: Final = 1000
 _NOT_OURS: Final = 1 << 30
 """Added to a process id of the server's that happens to be the one that the client was told as its own."""
 
@@ -75,17 +76,22 @@ class Listening:
         stuck: the server refused a mark: the session keeps its backend.
         kept: how many bytes are kept so.
         strays: a backend spoke of something that the session does not listen to.
+        sure: the backend listens to nothing but what the session has asked for.
     """
 
-    def __init__(self, number: int, to_client: list[bytes]) -> None:
+    def __init__(self, number: int, to_client: list[bytes], *, trusting: bool = False) -> None:
+        """`trusting`: nobody leaves a backend that listens, so that what it listens to is always the session's."""
         self.number = number
         self.channels: frozenset[bytes] = frozenset()
         self.ear: Ear | None = None
         self.passing = self.hearing = False
         self.parting = self.parted = self.returning = False
         self.due = self.holding = self.stuck = self.strays = False
+        self.sure = self._trusting = trusting
         self.marks: deque[Mark] = deque()
         self.kept = 0
+        self._named: set[bytes] = set()
+        self._any_name = False
         self._early: list[bytes] = []
         self._to_client = to_client
         self._awaited: Mark | None = None
@@ -93,23 +99,45 @@ class Listening:
         self._own = self.number.to_bytes(_PID, "big")
         self._foreign = (self.number | _NOT_OURS).to_bytes(_PID, "big")
 
+    # -- whose channels they are ----------------------------------------------------------------------------------
+
+    def name(self, channels: frozenset[bytes] | None) -> None:
+        """A text that listens to these goes out (see `Verdict.channels`)."""
+        if channels is None or len(self._named) > _MOST_NAMES:
+            self._any_name = True
+        else:
+            self._named |= channels
+
+    def owns(self, channel: bytes) -> bool:
+        """Whether it is for the session that the backend listens to this: a function of another may have left it so."""
+        if self.sure or self._any_name or channel in self._named:
+            return True
+        return b"" in self._named and not channel.isascii()
+
+    def _doubt(self) -> None:
+        """The next backend may listen to anything."""
+        self.sure, self._any_name = self._trusting, False
+        self._named.clear()
+
     # -- the backend ----------------------------------------------------------------------------------------------
 
     def notified(self, payload: bytes, process_id: int) -> bytes | None:
         """A NotificationResponse of the backend with that process id. Returns what the client gets: b"" for nothing."""
-        if self.ear is not None:
-            channel, _, token = payload[_PID:-1].partition(b"\0")
-            if channel == self.ear.marker:
-                # Others' marks come, too, as long as the backend listens to them.
-                if self._awaited is not None and token == self._awaited.token:
-                    self.passing = not self._awaited.opens
-                    self._awaited = None
-                    if not self.passing:
-                        return self._kept()
-                return b""
-        if not self.passing:
+        channel, _, token = payload[_PID:-1].partition(b"\0")
+        if self.ear is not None and channel == self.ear.marker:
+            # Others' marks come, too, as long as the backend listens to them.
+            if self._awaited is not None and token == self._awaited.token:
+                self.passing = not self._awaited.opens
+                self.sure = self.sure or self.passing
+                self._awaited = None
+                if not self.passing:
+                    return self._kept()
+            return b""
+        if not self.passing and (self.channels or not self._trusting):
             if not self.channels:
                 self.strays = True
+            return b""
+        if not self.owns(channel):
             return b""
         shown = self._shown(payload, own=payload[:_PID] == process_id.to_bytes(_PID, "big"))
         if self.marks and not self.marks[-1].opens:
@@ -154,9 +182,11 @@ class Listening:
     def lend(self) -> None:
         """The backend becomes the ear: its notifications go on, from another source."""
         self.passing, self.hearing = False, True
+        self._doubt()
 
     def come_back(self) -> Mark:
         """Another backend was borrowed. Returns the mark that it is to send, by `text`."""
+        self._doubt()
         self.returning = self.holding = True
         self.parted = False
         return self._mark(opens=False)
@@ -168,10 +198,10 @@ class Listening:
         return mark
 
     def text(self, mark: Mark) -> bytes:
-        """The query that sends a mark. One that does not open has the backend listen, too."""
+        """The query that sends a mark. One that does not open has the backend listen, too, and to nothing else."""
         assert self.ear is not None
         marker = quoted(self.ear.marker)
-        listens = b"" if mark.opens else listen_to(self.channels) + b";"
+        listens = b"" if mark.opens else b"UNLISTEN *;" + listen_to(self.channels) + b";"
         return b"%bLISTEN %b;NOTIFY %b,'%b'" % (listens, marker, marker, mark.token)
 
     def clean_up(self) -> bytes:
@@ -214,6 +244,7 @@ class Listening:
         """The session listens to nothing any more. Only while a backend is attached that does the same."""
         self.channels = frozenset()
         self.passing = self.hearing = self.parted = False
+        self.sure = self._trusting
         if self.ear is not None:
             self.ear.forget(self)
             self.ear = None

@@ -89,7 +89,9 @@ class PostgresRelay(Hearing):
         self._requests = Requests(dialogue)
         self._inspect = self._requests.texts.inspect
         self._who = who
-        dialogue.listening = Listening(who.welcome.connection_id if who.welcome else 0, self.to_client)
+        dialogue.listening = Listening(
+            who.welcome.connection_id if who.welcome else 0, self.to_client, trusting=policy.strict
+        )
         self._handing = handing = Handing(dialogue, self._requests.texts)
         self._syncer = Syncer(dialogue, self._requests.texts, handing, self.to_client)
         self._replies = Replies(dialogue, self._requests, self._syncer, handing)

@@ -174,6 +174,8 @@ class Replies:
                 if not buffer.startswith(_ALL, end - len(_ALL)):
                     d.doubts.name_statements()
             elif reason is not None and reason not in self._d.pins.active():
+                if reason is PinReason.LISTEN and reason not in d.reasons:
+                    d.listening.name(None)  # in a text that was not held
                 d.pin(reason, "; ".join(map(self._requests.texts.detail, d.recent)))
         if head is not None and head.kind == Kind.EXECUTE:
             self._ledger.settle()

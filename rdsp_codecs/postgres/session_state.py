@@ -44,6 +44,7 @@ class Verdict:
         sets: some of them to values of its own, and not only back to those at login.
         named_by: parameters ($1 is 1) that name more of them: only a Bind tells which (see `binding`).
         sole: what it does when it is one plain SET or RESET (see `setting_text`).
+        channels: what it listens to; b"" stands for any name that is not ASCII, None for any at all.
         heads: which of b"set", b"declare" and b"do" statements begin with: for `tag_pins`.
     """
 
@@ -60,6 +61,7 @@ class Verdict:
     sets: bool = False
     named_by: frozenset[int] = frozenset()
     sole: Sole | None = None
+    channels: frozenset[bytes] | None = frozenset()
     heads: frozenset[bytes] = frozenset()
 
 
@@ -109,6 +111,7 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
         sets=look.sets,
         named_by=frozenset(look.named_by),
         sole=sole,
+        channels=None if look.unheard else frozenset(look.channels),
         heads=frozenset(look.heads),
     )
 

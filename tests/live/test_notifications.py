@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -15,6 +16,7 @@ import pytest
 from psycopg import sql
 
 from tests.live.conftest import connect, eventually
+from tests.live.test_faults import config
 from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
 from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import SYNC, TERMINATE, RawClient, bind, execute, fields, parse, query
@@ -357,6 +359,48 @@ def test_asyncpg_listens(site: Site) -> None:
         await other.close()
 
     asyncio.run(run())
+
+
+def test_what_a_function_listens_to_is_no_strangers_business(site: Site, raw: Raw) -> None:
+    with site.server.admin(DATABASE) as admin:
+        admin.execute("CREATE FUNCTION listen_hidden() RETURNS void LANGUAGE plpgsql AS $$ BEGIN LISTEN secret; END $$")
+    listening = raw(site.proxy.port)
+    listening.ask(query("LISTEN said"))
+    for first in (True, False):
+        for text in ("SELECT listen_hidden()", "SELECT 1"):
+            raw(site.proxy.port).ask(query(text))  # the backend is given back, and listens
+        client = raw(site.proxy.port) if first else listening
+        for text in ("LISTEN said", "DO $$ BEGIN LISTEN block; END $$", "SELECT 1"):
+            client.ask(query(text))
+        asked = client.ask(query("SELECT count(*) FROM pg_listening_channels() AS c WHERE c NOT LIKE 'rdsp%'"))
+        assert [body[-1:] for tag, body in asked if tag == "D"] == [b"2"]
+        with site.server.admin(DATABASE) as admin:
+            for channel in ("secret", "said", "block"):
+                notify(admin, channel, "x")
+        heard = [client.receive() for _ in range(2)]
+        assert [body[4:] for _, body in heard] == [b"said\0x\0", b"block\0x\0"]
+        assert client.until_quiet(0.3) == []
+        if first:
+            listening.until_quiet(0.3)
+
+
+@pytest.mark.parametrize("backends", [1, 3])
+def test_the_strict_mode_finds_what_a_function_listens_to(
+    postgres: TestServer, raw: Raw, tmp_path: Path, backends: int
+) -> None:
+    with postgres.admin(DATABASE) as admin:
+        admin.execute(
+            "CREATE OR REPLACE FUNCTION listen_strictly() RETURNS void LANGUAGE plpgsql AS $$ BEGIN LISTEN found; END $$"
+        )
+        path = config(tmp_path, postgres.target(), max_backends=backends, strict_session_state="true")
+        with ProxyProcess(path) as proxy:
+            client = raw(proxy.port)
+            client.ask(query("SELECT listen_strictly()"))
+            for number in range(3):
+                notify(admin, "found", str(number))
+                tag, body = client.receive()
+                assert (tag, body[4:]) == ("A", b"found\0%d\0" % number)
+                client.ask(query("SELECT 1"))
 
 
 def test_a_session_that_leaves_is_forgotten(site: Site, raw: Raw) -> None:

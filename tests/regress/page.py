@@ -34,7 +34,7 @@ def markdown() -> str:
     ]
     for results in kept():
         parts += [f"\n## PostgreSQL {results.postgres}\n\n", results.heading() + "\n\n", results.summary()]
-        for target in dict.fromkeys(run.target for run in results.runs):
+        for target in ("direct", "rdsp"):
             why = reasons() if target == "rdsp" else None
             parts.append(f"\n### {results.postgres}, not passed: {target}\n\n{results.table(target, why)}")
         parts += [f"\n### {results.postgres}, pins\n\n", _PINS, results.pins()]

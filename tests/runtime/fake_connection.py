@@ -126,6 +126,8 @@ class Connection:
             await self.flush()
         except PeerClosed:
             pass
+        except OSError:
+            assert self.transport.closed  # it was terminated meanwhile
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -399,6 +401,9 @@ class Connection:
                 self.status = b"I"
                 if word == "ROLLBACK":
                     self.mail.rollback()
+            case "SECRET":  # a function that listens
+                self.mail.listening.add(argument)
+                return [row("")], "SELECT 1"
             case "SLEEP":
                 return [row("slept")], "SELECT 1"
             case "BIG":

@@ -65,4 +65,4 @@ def complete(tag: str) -> bytes:
 
 def returns_rows(text: str) -> bool:
     """Whether the text has a row description."""
-    return text.split()[0] in ("SELECT", "SLEEP", "BIG", "SHOWX", "FAIL", "DIE")
+    return text.split()[0] in ("SELECT", "SLEEP", "BIG", "SHOWX", "FAIL", "DIE", "SECRET")

@@ -146,3 +146,28 @@ def test_a_backend_that_speaks_to_who_does_not_listen_is_pinned_and_says_nothing
     site.from_server(proxy.backends[0].out)
     assert site.heard == []
     assert site.relay.pins
+
+
+def test_what_a_function_has_left_on_a_backend_is_not_taken_over_by_who_listens_there_next() -> None:
+    proxy = Proxy(sessions=2, backends=1)
+    one, other = proxy.sites
+    listening(proxy, other, '"b"')
+    for _ in range(2):
+        proxy.backends[0].listening.add("left behind")
+        for text in ('LISTEN "a"', "SELECT 1", 'LISTEN "A"'):
+            one.ask(text)
+            for channel in ("left behind", "a"):
+                proxy.far.feed(_query(f"NOTIFY \"{channel}\", 'x'"))
+            finish(proxy)
+        assert one.relay.listening.channels == {b"a", b"A"}
+        assert {channel for _, channel, _ in one.heard} == {"a"}
+
+
+def test_a_name_that_is_read_while_an_earlier_answer_is_under_way_is_not_forgotten() -> None:
+    proxy = Proxy(sessions=2, backends=1)
+    one, other = proxy.sites
+    listening(proxy, other, '"b"')
+    for text in ('LISTEN "a"', 'UNLISTEN "a"', 'LISTEN "a"', "UNLISTEN *", 'LISTEN "c d"'):
+        one.ask(text)
+    finish(proxy)
+    assert one.relay.listening.channels == {b"c d"}

@@ -296,6 +296,24 @@ def test_an_encoding_with_ascii_bytes_inside_of_characters_is_not_trusted_after_
     assert words(native) == {"unrecognised_state", "sql_prepared_statement", "native"}
 
 
+@pytest.mark.parametrize(
+    ("text", "channels"),
+    [
+        ("LISTEN Jobs", {b"jobs"}),
+        ('SELECT 1; listen "Jo""bs"; /* x */ LISTEN a', {b'Jo"bs', b"a"}),
+        ("DO $$ BEGIN IF true THEN LISTEN Inner; END IF; END $$", {b"inner"}),
+        ("LISTEN " + "x" * 70, {b"x" * 63}),
+        ("LISTEN grün", {b""}),
+        ("SELECT 1", set()),
+        ("UNLISTEN a", set()),
+        ('LISTEN U&"d\\0061"', None),
+        ("LISTEN", None),
+    ],
+)
+def test_what_a_text_listens_to_is_told(text: str, channels: set[bytes] | None) -> None:
+    assert inspect(text.encode()).channels == channels
+
+
 def test_a_pin_names_the_statement_that_is_to_blame_without_its_literals() -> None:
     verdict = inspect(b"SELECT 'secret'; LOAD  'Secret'; LISTEN Jobs")
 
