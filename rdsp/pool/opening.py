@@ -56,6 +56,9 @@ class Places(Protocol):
     def served(self, way: Way, /) -> None:
         """It did."""
 
+    def failed_lately(self, way: Way, /) -> bool:
+        """Whether it did not serve a while ago, and has not since."""
+
 
 @attrs.frozen
 class Opened:

@@ -458,6 +458,15 @@ class Pool:
                 await self._changed.wait()
             await trio.sleep(_TICK_AT_MOST + random.random() * _TICK_AT_MOST)  # noqa: S311 - spreads work, no secret
 
+    def moved_on(self, backend: Backend) -> bool:
+        """Whether the backend's server does not serve newcomers, and another one does in its place: a failover that
+        its connection has outlived.
+        """
+        if not self._opener.places.failed_lately(backend.way):
+            return False
+        others = (member.payload for member in self.book.members() if member.number > backend.number)
+        return any(isinstance(other, Backend) and other.way.name != backend.way.name for other in others)
+
     def reconfigure(self, settings: TargetGroup) -> None:
         """Take over new settings: quota, time limits, waiters. What is open stays open, within the new limits."""
         self._settings = settings

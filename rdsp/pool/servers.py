@@ -124,6 +124,10 @@ class Servers:
         """It did."""
         self._troubles.served(way.name)
 
+    def failed_lately(self, way: Way) -> bool:
+        """Whether it did not serve in the last seconds, and has not since."""
+        return self._troubles.has(way.name, trio.current_time())
+
 
 class Troubles:
     """Who did not serve, and since when. Pure."""
@@ -138,6 +142,10 @@ class Troubles:
     def served(self, name: str) -> None:
         """It did; what was before is forgotten."""
         self._since.pop(name, None)
+
+    def has(self, name: str, now: float) -> bool:
+        """Whether it is tried behind the others."""
+        return name in self._since and now < self._since[name] + LAST_FOR
 
     def last(self, ways: Iterable[Way], now: float) -> list[Way]:
         """The same ways in the same order, but those that did not serve lately behind all others."""

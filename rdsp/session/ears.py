@@ -156,8 +156,11 @@ class Hearer:
                 relay.lost_ear()
 
     def look(self) -> None:
-        """Every few seconds: whether it is alive, and shows what it is waited for to show."""
-        if self.ear is None:
+        """Every few seconds: whether it is alive, at the right server, and shows what it is waited for to show."""
+        if self.ear is None or self.backend is None:
+            return
+        if self._pool.moved_on(self.backend):
+            self.lost("database connections go to another server now")
             return
         if self.ear.owes:
             self.lost("it does not answer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 
 import attrs
 import pytest
@@ -11,9 +12,12 @@ from trio.testing import MockClock
 
 from rdsp.config.model import Limits, TargetGroup
 from rdsp.net.memory import Script
+from rdsp.net.transport import Transport
+from rdsp.pool.servers import Troubles
 from rdsp_codecs.postgres import messages as m
 from tests.runtime.fake_connection import Connection
-from tests.runtime.world import Client, World, proxy, simulate, world
+from tests.runtime.fake_database import FakeDatabase
+from tests.runtime.world import Client, OnlyWay, World, proxy, simulate, world
 
 THREE = TargetGroup(max_backends=3)
 LISTENER = 'LISTEN "rdsp_'
@@ -34,7 +38,8 @@ async def listener(w: World, *channels: str, **how: Script) -> Client:
     for channel in channels:
         reply = await client.query(f"LISTEN {channel}")
         assert (reply.tags, reply.status) == (["LISTEN"], "I")
-    await w.until(lambda: w.statistics().borrowed == len(ears(w)), 60)
+    hearers = w.context.ears._hearers.values()
+    await w.until(lambda: w.statistics().borrowed == sum(hearer.backend is not None for hearer in hearers), 60)
     return client
 
 
@@ -155,6 +160,61 @@ async def test_a_listener_at_the_former_server_is_found_out_by_the_first_request
         assert ear.number not in {connection.number for connection in ears(w)}
         client.transport.close()
         await w.settle()
+
+
+class Two:
+    """The places of a target with two servers, as `rdsp.pool.servers.Servers` keeps them."""
+
+    def __init__(self, first: Callable[[], Awaitable[Transport]], second: Callable[[], Awaitable[Transport]]) -> None:
+        self.both = [OnlyWay(first), OnlyWay(second)]
+        for number, way in enumerate(self.both):
+            way.name = f"server {number}"
+        self.troubles = Troubles()
+
+    async def ways(self) -> list[OnlyWay]:
+        return self.troubles.last(self.both, trio.current_time())  # type: ignore[arg-type, return-value]
+
+    def failed(self, way: OnlyWay) -> None:
+        self.troubles.failed(way.name, trio.current_time())
+
+    def served(self, way: OnlyWay) -> None:
+        self.troubles.served(way.name)
+
+    def failed_lately(self, way: OnlyWay) -> bool:
+        return self.troubles.has(way.name, trio.current_time())
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+async def test_a_listener_at_a_server_that_serves_nobody_else_any_longer_is_given_up(
+    clock: MockClock, isolated: bool
+) -> None:
+    """A failover that its connection has outlived, while the session only listens; and one that it has not seen."""
+    async with world(proxy(THREE)) as w:
+        second = FakeDatabase(w.nursery)
+        object.__setattr__(w.pool._opener, "places", Two(w.database.connect, second.connect))
+        client = await listener(w, "news")
+        w.database.down = isolated
+        for connection in list(w.database.live):
+            if connection not in ears(w):
+                connection.terminate(b"")
+        other = await w.client()
+        began = trio.current_time()
+        assert (await other.query("SELECT 1")).rows == ["1"]
+        assert bool(second.live) is isolated
+        if isolated:
+            reply = await client.reply()
+            assert reply.errors == ["08006"]
+            assert trio.current_time() - began < LOOKS
+            client.transport.close()
+            client = await listener(w, "news")
+            second.notify("news", "x")
+        else:
+            await client.nothing_more(60)
+            w.database.notify("news", "x")
+        assert await client.hear(1) == ["news x"]
+        await client.leave()
+        await other.leave()
+        await w.until(lambda: not w.sessions and not w.statistics().borrowed)
 
 
 async def test_a_client_that_does_not_read_is_ended_and_others_hear_on(clock: MockClock) -> None:

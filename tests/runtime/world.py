@@ -311,6 +311,9 @@ class OnlyWay:
     def served(self, way: object) -> None:
         pass
 
+    def failed_lately(self, way: object) -> bool:
+        return False
+
 
 def proxy(group: TargetGroup | None = None, limits: Limits | None = None, **settings: Any) -> Proxy:
     """A configuration without passwords: local clients are let in, and the database trusts everybody."""
