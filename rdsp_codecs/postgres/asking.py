@@ -162,6 +162,10 @@ class Doubts:
                 names[name] = None if name in names else value
         return names
 
+    def unexplained(self) -> bool:
+        """Whether a setting was reported that no text names: what set it may have set others, too, unseen."""
+        return not self.reported <= {name for verdict in self.changes for name in verdict.touches}
+
     def spelled(self) -> dict[bytes, bytes]:
         """How texts spell names that are not in lower case: a custom variable stays as it was spelled first."""
         spelled: dict[bytes, bytes] = {}

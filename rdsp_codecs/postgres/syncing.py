@@ -188,8 +188,9 @@ class Syncer:
             return False
         if self._unreadable(touched):
             d.pin(PinReason.SESSION_SETTING, "a custom variable's name is not ASCII")
-        if recoded:
-            touched[EVERYTHING] = None  # what was not ASCII in the old encoding is something else in the new one
+        if recoded or doubts.unexplained():
+            # What was not ASCII in the old encoding is something else in the new one.
+            touched[EVERYTHING] = None
         question = Question(touched or None, dict(doubts.suspects), d.settings, doubts.statements, doubts.spelled())
         if doubts.statements:
             # What a name means is not known before the answer, and behind it a Sync of ours may follow: it must not

@@ -17,6 +17,13 @@ BEFORE = (
     " SET TimeZone = 'Japan'; ROLLBACK; SET IntervalStyle = 'iso_8601'; COMMIT; END $$",
     "CREATE OR REPLACE FUNCTION sets_for_itself() RETURNS text LANGUAGE plpgsql SET work_mem = '3MB'"
     " SET TimeZone = 'Cuba' AS $$ BEGIN RETURN current_setting('work_mem'); END $$",
+    "CREATE OR REPLACE FUNCTION sets_unseen(name text, value text) RETURNS text LANGUAGE plpgsql AS"
+    " $$ BEGIN RETURN set_config(name, value, false); END $$",
+    "DROP TABLE IF EXISTS set_by_trigger",
+    "CREATE TABLE set_by_trigger (name text, value text)",
+    "CREATE OR REPLACE FUNCTION sets_by_trigger() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN PERFORM set_config(NEW.name, NEW.value, false); RETURN NULL; END $$",
+    "CREATE TRIGGER sets BEFORE INSERT ON set_by_trigger FOR EACH ROW EXECUTE FUNCTION sets_by_trigger()",
     "CREATE OR REPLACE FUNCTION sets_zone() RETURNS int LANGUAGE plpgsql AS"
     " $$ BEGIN SET TimeZone = 'Asia/Tokyo'; RETURN 1; END $$",
 )
@@ -151,13 +158,21 @@ OTHERS = st.sampled_from(
         "SHOW TimeZone",
         "SELECT sets_for_itself()",
         "SELECT sets_zone()",
-        "CALL sets_and_commits()",
         "DO $$ BEGIN SET work_mem = '8MB'; PERFORM 1/0; EXCEPTION WHEN OTHERS THEN SET TimeZone = 'Cuba'; END $$",
         "DO $$ BEGIN SET work_mem = '8MB'; COMMIT; SET app.x = 'gone'; ROLLBACK; END $$",
         "UPDATE pg_settings SET setting = '9MB' WHERE name = 'work_mem'",
         "COPY (SELECT 1) TO STDOUT",
     ]
 )
+UNSEEN = st.one_of(
+    st.just("CALL sets_and_commits()"),
+    st.builds(
+        lambda form, pair: form.format(f"'{pair[0]}', {quoted(pair[1])}"),
+        st.sampled_from(["SELECT sets_unseen({})", "INSERT INTO set_by_trigger VALUES ({})"]),
+        OWN.filter(lambda pair: "." not in pair[0]),
+    ),
+)
+"""What only the strict mode finds. Of custom variables it finds those that a text has named."""
 WORDS = st.one_of(SETS, SETS, SETS, CONFIGS, CONFIGS, RESETS, OTHERS)
 BLOCKS = st.sampled_from(
     [
@@ -178,6 +193,7 @@ BLOCKS = st.sampled_from(
     ]
 )
 TEXTS = st.one_of(WORDS, WORDS, BLOCKS)
+UNSEEN_TEXTS = st.one_of(WORDS, WORDS, BLOCKS, UNSEEN, UNSEEN)
 
 
 def exchange(text: str) -> bytes:
@@ -204,10 +220,6 @@ PARAMETERS = st.builds(
     OWN,
     st.sampled_from([b"f", b"t", b"false", None, b"neither"]),
 )
-PARTS = st.one_of(TEXTS.map(exchange), TEXTS.map(exchange), TEXTS.map(exchange), BOUND, PARAMETERS, st.just(FLUSH))
-SIMPLE = TEXTS.map(query)
-SEVERAL = st.lists(TEXTS, min_size=2, max_size=3).map("; ".join).map(query)
-BATCH = st.lists(PARTS, min_size=1, max_size=4).map(lambda parts: b"".join(parts) + SYNC)
 COPY = st.sampled_from(
     [
         query("COPY set_down FROM STDIN") + copy_data(b"7\n8\n") + COPY_DONE,
@@ -224,8 +236,19 @@ COPY = st.sampled_from(
         exchange("SET TimeZone = 'Zulu'") + exchange("COPY set_down FROM STDIN") + copy_data(b"x\n") + COPY_DONE + SYNC,
     ]
 )
-ONE = st.one_of(SIMPLE, SIMPLE, SIMPLE, SEVERAL, BATCH, BATCH, COPY)
-TURNS = st.lists(ONE, min_size=1, max_size=4)
+
+
+def turns(texts: st.SearchStrategy[str]) -> st.SearchStrategy[list[bytes]]:
+    """What a client says in one turn, each with one ReadyForQuery."""
+    parts = st.one_of(texts.map(exchange), texts.map(exchange), texts.map(exchange), BOUND, PARAMETERS, st.just(FLUSH))
+    several = st.lists(texts, min_size=2, max_size=3).map("; ".join).map(query)
+    batch = st.lists(parts, min_size=1, max_size=4).map(lambda parts: b"".join(parts) + SYNC)
+    simple = texts.map(query)
+    return st.lists(st.one_of(simple, simple, simple, several, batch, batch, COPY), min_size=1, max_size=4)
+
+
+TURNS = turns(TEXTS)
+UNSEEN_TURNS = turns(UNSEEN_TEXTS)
 STARTS = st.sampled_from(
     [
         {"application_name": "started"},
@@ -243,17 +266,22 @@ STARTS = st.sampled_from(
 
 
 @st.composite
-def setting_scripts(draw: st.DrawFn, *, ends: bool, clients: str = "AB", starts: bool = False) -> Script:
+def setting_scripts(
+    draw: st.DrawFn, *, ends: bool, clients: str = "AB", starts: bool = False, unseen: bool = False
+) -> Script:
     """Up to eight turns, each followed by a look at what is set.
 
     Arguments:
         ends: each ends its transaction, and another client looks, too: then there may be fewer backends than clients.
         starts: some clients begin with start-up parameters.
+        unseen: functions and triggers set things of which no text tells.
     """
     steps = []
     for _ in range(draw(st.integers(2, 8))):
         who = draw(st.sampled_from(clients))
-        said = draw(TURNS) + ([query(draw(st.sampled_from(["COMMIT", "ROLLBACK"])))] if ends else [])
+        said = draw(UNSEEN_TURNS if unseen else TURNS) + (
+            [query(draw(st.sampled_from(["COMMIT", "ROLLBACK"])))] if ends else []
+        )
         if draw(st.booleans()):
             steps.append(Step(who, (b"".join(said),), ready=len(said)))
         else:

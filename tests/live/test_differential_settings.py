@@ -6,7 +6,10 @@ None of it may pin. Where there are fewer backends than clients, turns end their
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from tests.compare.runner import Script, run
 from tests.compare.test_comparison import connector
 from tests.live.setting_scripts import BEFORE, setting_scripts
+from tests.live.test_faults import config
 from tests.servers.postgres import TestServer
 from tests.servers.proxy import ProxyProcess
 
@@ -60,6 +64,38 @@ def test_what_is_set_is_right_on_two_backends(server: TestServer, proxies: Proxi
 @given(script=setting_scripts(ends=True, clients="ABC", starts=True))
 def test_what_three_set_that_began_differently_is_right(server: TestServer, proxies: Proxies, script: Script) -> None:
     compare(script, server, proxies(2))
+
+
+def strict_proxy(server: TestServer, backends: int) -> ProxyProcess:
+    """A proxy that asks what is set after every transaction."""
+    folder = Path(tempfile.mkdtemp(prefix="rdsp-strict-", dir=server.folder))
+    return ProxyProcess(config(folder, server.target(), max_backends=backends, strict_session_state="true"))
+
+
+@pytest.fixture(scope="module")
+def strict(server: TestServer) -> Iterator[Proxies]:
+    proxies: dict[int, ProxyProcess] = {}
+    with ExitStack() as stack:
+
+        def get(backends: int) -> ProxyProcess:
+            if backends not in proxies:
+                proxies[backends] = stack.enter_context(strict_proxy(server, backends))
+            return proxies[backends]
+
+        yield get
+
+
+@QUICK
+@given(script=setting_scripts(ends=False, unseen=True))
+def test_the_strict_mode_finds_what_functions_set(server: TestServer, strict: Proxies, script: Script) -> None:
+    compare(script, server, strict(2))
+
+
+@pytest.mark.matrix
+@LONG
+@given(script=setting_scripts(ends=True, clients="ABC", unseen=True))
+def test_the_strict_mode_finds_what_functions_set_for_long(server: TestServer, strict: Proxies, script: Script) -> None:
+    compare(script, server, strict(2))
 
 
 @pytest.mark.matrix

@@ -188,6 +188,7 @@ SETTINGS = (
         "a procedure that commits what it sets, and a function that the server reports",
         (8, 35),
         (
+            says("A", "SET work_mem = '6666kB'"),
             *kept("CALL sets_and_commits()", "work_mem", "TimeZone", "IntervalStyle"),
             *kept("SELECT sets_zone()", "TimeZone"),
         ),
