@@ -231,6 +231,9 @@ class Relay(Protocol):
     def from_server(self, data: bytes) -> int:
         """Take a chunk of the backend's."""
 
+    def broke_off(self) -> int:
+        """The backend closed its side. `UNFIT` where nothing of the request has reached it, and another one may do."""
+
     def detached(self) -> None:
         """The backend is given back (only at a boundary) or lost."""
 

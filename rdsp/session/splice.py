@@ -347,7 +347,7 @@ class Splice:
             except WOULD_BLOCK:
                 return
             if not data:
-                self.summon(calls.SERVER_GONE)
+                self._broke_off()
                 return
             signals = self._from_server(data)
             self.last_active = self._board.now
@@ -425,11 +425,19 @@ class Splice:
         words = relay.refused
         self.let_go(backend)
         self.settling = False
+        self.server_rest = b""
         self._pool.lost(backend, "it could not be brought into its session's state")
         if words:
             self.resume_after_abort(relay.abort(words))
         else:
             self.borrow()
+
+    def _broke_off(self) -> None:
+        """The server closed its side."""
+        if self.relay.broke_off() & moves.UNFIT:
+            self._unfit()
+        else:
+            self.summon(calls.SERVER_GONE)
 
     def send_server(self) -> None:
         """Hand over what the relay has for the server."""

@@ -7,6 +7,7 @@ and functions need no model here. What one plain SET did is known without asking
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,17 @@ _IDENTITY_QUESTION: Final = (
     # at the end of that the same servers take the role away, and what follows would run as who logged in.
     b" SET LOCAL ROLE NONE; "
 )
+_GUARD: Final = (
+    # Limits of less than ten seconds are put off up to the end of the query, and told here, as they are hidden then.
+    b"SELECT 't', name, pg_catalog.current_setting(name), pg_catalog.set_config(name, '0', true) FROM"
+    b" (VALUES ('statement_timeout'), ('lock_timeout'), ('transaction_timeout')) AS limits (name)"
+    b" WHERE pg_catalog.current_setting(name, true) OPERATOR(pg_catalog.~) '^([1-9][0-9]*ms|[1-9]s)$'; "
+)
+LIMITS: Final = frozenset({b"statement_timeout", b"lock_timeout", b"transaction_timeout"})
+"""The client's limits that would hit the proxy's own question, too."""
+_STOPPED: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C(?:57014|55P03)\0").match
+"""An error that says that a limit or a cancel has hit."""
+_TRIES: Final = 4
 _HIDDEN: Final = frozenset(
     b"dynamic_library_path extension_control_path output_plugin_libraries session_preload_libraries".split()
 )
@@ -194,12 +206,15 @@ class Question:
         found: the settings that the server named, by name: value and type.
         beyond: those of them that the session's user (who logged in, as a rule) may not set.
         custom: custom variables that exist, with their values.
+        limits: what the client's short limits are, which are put off while it is answered.
         identity: role and session authorization.
         true: the reasons that the server confirmed.
         channels: what the session listens to.
         spelling: how names in doubt are spelled that are not in lower case.
+        tries: how often it was asked before, and stopped by a limit or by a cancel that came late.
         naming: whether prepared statements are asked for; `names` has them: text, and whether SQL made it.
-        failed: it did not answer.
+        failed: it was not answered.
+        stopped: because of a limit or a cancel.
     """
 
     touched: Mapping[bytes, bytes | None] | None
@@ -207,22 +222,38 @@ class Question:
     old: Settings
     naming: bool = False
     spelling: Mapping[bytes, bytes] = attrs.field(factory=dict)
+    tries: int = 0
     names: dict[bytes, tuple[bytes, bool]] = attrs.field(factory=dict)
     found: dict[bytes, tuple[bytes, bytes]] = attrs.field(factory=dict)
     beyond: set[bytes] = attrs.field(factory=set)
     custom: dict[bytes, bytes] = attrs.field(factory=dict)
+    limits: dict[bytes, bytes] = attrs.field(factory=dict)
     identity: dict[bytes, bytes] = attrs.field(factory=dict)
     true: set[PinReason] = attrs.field(factory=set)
     channels: set[bytes] = attrs.field(factory=set)
     failed: bool = False
+    stopped: bool = False
+
+    def refuse(self, error: bytes) -> None:
+        """The server's answer was this error."""
+        self.failed = True
+        self.stopped = _STOPPED(error) is not None
+
+    def again(self) -> Question | None:
+        """The question to ask once more; None where that would not help."""
+        if not self.stopped or self.tries >= _TRIES:
+            return None
+        return Question(self.touched, self.suspects, self.old, self.naming, self.spelling, self.tries + 1)
 
     def text(self) -> bytes:
         """The query, without its NUL."""
+        known, touched = self.old.statements, self.touched or {}
         prefix, parts = b"", []
+        if self.tries or any(name in known or name in touched for name in LIMITS):
+            prefix = _GUARD
         if self.touched is not None:
-            known = self.old.statements
-            if any(name in known or name in self.touched for name in (ROLE, AUTHORIZATION)):
-                prefix = _IDENTITY_QUESTION
+            if any(name in known or name in touched for name in (ROLE, AUTHORIZATION)):
+                prefix += _IDENTITY_QUESTION
             parts.append(_SETTINGS_QUESTION)
             for name in sorted(self.old.custom | {name for name in self.touched if b"." in name}):
                 said = quote(name)
@@ -246,6 +277,8 @@ class Question:
                 self.beyond.add(key)
         elif kind == b"c" and value is not None:
             self.custom[name or b""] = value
+        elif kind == b"t":
+            self.limits[name or b""] = value or b""
         elif kind == b"i":
             self.identity[name or b""] = value or b""
         elif kind == b"n":
@@ -260,7 +293,8 @@ class Question:
         old, touched = self.old.statements, self.touched or {}
         result: dict[bytes, bytes] = {}
         spelled = self.spelled()
-        for name, (value, kind) in self.found.items():
+        found = {**self.found, **{name: (value, b"integer") for name, value in self.limits.items()}}
+        for name, (value, kind) in found.items():
             if name in touched or EVERYTHING in touched or name not in old:
                 result[name] = _exactly(name, value, kind, touched.get(name))
             else:

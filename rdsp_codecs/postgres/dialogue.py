@@ -162,6 +162,7 @@ class Dialogue:
         listening: what the session listens to.
         away: it listens, and no backend does it for the session.
         unfit: the error with which the backend refused to be brought into the session's state; b"" when it did not.
+        broken: it ended its connection over it.
     """
 
     def __init__(self, policy: RelayPolicy, shared: SharedStatements) -> None:
@@ -207,6 +208,7 @@ class Dialogue:
         self.listening = Listening(0, [])
         self.away = False
         self.unfit = b""
+        self.broken = False
 
     def begin(self) -> bool:
         """The session has, from the first, what its pool's backends have. Returns whether that is known yet."""

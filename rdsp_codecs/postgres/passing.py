@@ -128,6 +128,10 @@ class PassingRelay:
         held, self._held, self._held_size = b"".join(self._held), [], 0
         return self.from_client(held)
 
+    def broke_off(self) -> int:
+        """See `Relay`: the client has what the server said."""
+        return moves.NOTHING
+
     def detached(self) -> None:
         """See `Relay`."""
         self._state = None

@@ -323,7 +323,7 @@ class PostgresRelay(Hearing):
         signals = moves.PINNED if self.pins.has_fresh else moves.NOTHING
         if d.lifted:
             signals |= self._news()
-        if d.unfit and not d.paused:
+        if d.unfit and (d.broken or not d.paused):
             return self._unfit(signals)
         if asking and not d.asking:
             self._server.interest = self._interest()
@@ -343,17 +343,25 @@ class PostgresRelay(Hearing):
         """The backend could not be brought into the session's state, and nothing of the client's has reached it."""
         d = self._d
         error, d.unfit = d.unfit, b""
+        broken, d.broken, d.paused = d.broken, False, False
         # What else of ours is owed, and half read, goes with it.
         d.ledger.clear()
         d.injected.clear()
         d.asking, d.extended, d.over = 0, False, False
         self._server.reset()
         self._server.interest = SERVER_SIMPLE
-        if not self._syncer.fresh:
+        if broken or not self._syncer.fresh:
             # Something of its past is in the way (temp_buffers behind a temporary table): a new one has none.
             return signals | moves.UNFIT
         self.refused = frame(b"E", error)
         return signals | moves.UNFIT
+
+    def broke_off(self) -> int:
+        """See `Relay`."""
+        if self._d.state is None or not self._syncer.spares_request():
+            return moves.NOTHING
+        self._d.broken = True
+        return self._unfit(moves.NOTHING)
 
     def _resume(self) -> int:
         """The prologue is through: the client's messages go on."""

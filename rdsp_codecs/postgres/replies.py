@@ -189,6 +189,9 @@ class Replies:
     def _error(self, buffer: bytes, start: int, end: int) -> bytes | None:
         d, ledger = self._d, self._ledger
         if _FATAL(buffer, start, end) is not None:
+            if self._syncer.spares_request():
+                d.unfit, d.broken = buffer[start:end], True
+                return DROP
             d.fatal = True
             return KEEP
         head = ledger.head
@@ -225,7 +228,7 @@ class Replies:
 
     def _own_query_failed(self, note: object, payload: bytes) -> bytes:
         if isinstance(note, Question):
-            note.failed = True
+            note.refuse(payload)
         elif isinstance(note, Sync):
             note.error = payload
         elif isinstance(note, (Mark, CleanUp)):

@@ -108,8 +108,10 @@ def sync_texts(have: Settings, want: Settings) -> list[bytes]:
     if not _IDENTITY.isdisjoint(old):
         first = [b"RESET SESSION AUTHORIZATION", b"RESET ROLE"]
         changed |= {name: new[name] for name in _IDENTITY & new.keys()}
-    gone = sorted((name for name in old if name not in new and name not in _IDENTITY), key=_timeouts_first)
-    first += [b"RESET " + _identifier(name) for name in gone]
+    # A limit goes even where it is only set to another value: the old one would hold for the rest of these statements.
+    limits = {name for name in old if name in changed and name.endswith(_TIMEOUT)}
+    gone = {name for name in old if name not in new and name not in _IDENTITY} | limits
+    first += [b"RESET " + _identifier(name) for name in sorted(gone, key=_timeouts_first)]
     later = [changed[name] for name in _in_order(changed)]
     encoding = changed.get(ENCODING)
     if encoding is not None and not all(text.isascii() for text in later):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rdsp_codecs.postgres.state import PostgresState
 
 _FORGET_SEQUENCES: Final = frame(b"Q", b"DISCARD SEQUENCES\0")
+_MOST_BROKEN: Final = 3
 _IDLE_LIMIT: Final = b"idle_session_timeout"
 _NOT_ZERO: Final = re.compile(rb"[1-9]").search
 _UNDOING_TAGS: Final = {
@@ -67,6 +68,8 @@ class Syncer:
         self._to_client = to_client
         self.fresh = False
         """The backend had no session before."""
+        self._broken = 0
+        """Backends that broke off while they were brought into the session's state, one behind the other."""
 
     # -- at the borrow --------------------------------------------------------------------------------------------
 
@@ -101,6 +104,13 @@ class Syncer:
         d.paused = True
         state.last = NOTHING
 
+    def spares_request(self) -> bool:
+        """The backend breaks off. Whether nothing of the client's has reached it, and another one is to be tried."""
+        if self._broken >= _MOST_BROKEN or not any(isinstance(note, Sync) for note in self._d.ledger.notes()):
+            return False
+        self._broken += 1
+        return True
+
     def synced(self, note: Sync) -> None:
         """The server has answered a query of `_sync`."""
         d, state = self._d, self._d.state
@@ -111,6 +121,7 @@ class Syncer:
             return
         d.paused = False
         if not d.unfit:
+            self._broken = 0
             assert d.settings is not None
             state.settings = d.settings
             self.tell_parameters(state)
@@ -197,11 +208,16 @@ class Syncer:
             # stand behind messages of the client's, which it would commit, or whose error it would end.
             d.paused = d.settling = True
         doubts.forget()
+        self._ask(question)
+        return True
+
+    def _ask(self, question: Question) -> None:
+        d, state = self._d, self._d.state
+        assert state is not None
         d.ledger.owe(Owed(Kind.QUERY, swallow=True, note=question))
         d.injected.append(frame(b"Q", question.text(), b"\0"))
         d.asking += 1
         state.last = NOTHING
-        return True
 
     def _unreadable(self, touched: Mapping[bytes, bytes | None]) -> bool:
         """Whether a custom variable may have another name now than the bytes that named it would say today."""
@@ -240,6 +256,10 @@ class Syncer:
     def answered(self, question: Question) -> None:
         """The question's end came."""
         d = self._d
+        again = question.again()
+        if again is not None:
+            self._ask(again)
+            return
         if question.touched is not None:
             unsafe = self._texts.multibyte_unsafe and not question.is_ascii()
             if question.failed or unsafe or question.hides(d.login):

@@ -151,3 +151,42 @@ def test_a_superuser_that_becomes_another_user_and_takes_a_role_stays_that(postg
         other.close()
     with postgres15.admin() as admin:
         admin.execute("DROP ROLE boss")
+
+
+@pytest.mark.parametrize("limit", ["statement_timeout", "transaction_timeout"])
+def test_a_tiny_limit_of_the_clients_does_not_hit_the_question(postgres18: TestServer, raw: Raw, limit: str) -> None:
+    with ProxyProcess.for_target(postgres18.target(), "--max-backends", "1") as proxy:
+        one, other = raw(proxy.port), raw(proxy.port)
+        # So many that the question about them takes longer than the limit.
+        for some in range(0, 1200, 100):
+            one.ask(query(";".join(f"SET many.n{n} = '{n}'" for n in range(some, some + 100))))
+        one.ask(query(f"SET {limit} = 25"))
+        for number in range(3):
+            one.ask(query(f"BEGIN; SET work_mem = '{number + 5}MB'; COMMIT"))
+            assert other.value("SHOW work_mem") == b"4MB"
+
+        assert one.value("SHOW work_mem") == b"7MB"
+        assert one.value(f"SHOW {limit}") == b"25ms"
+        assert other.value(f"SHOW {limit}") == b"0"
+        assert "was pinned" not in proxy.log()
+
+
+def test_a_backend_that_is_ended_while_it_is_made_ready_is_replaced(postgres15: TestServer, raw: Raw) -> None:
+    with ProxyProcess.for_target(postgres15.target(), "--max-backends", "2") as proxy, postgres15.admin() as admin:
+        one, other, third = (raw(proxy.port) for _ in range(3))
+        one.ask(query("SET ROLE bob"))
+        other.ask(query("BEGIN"))
+        third.ask(query("BEGIN"))
+        other.ask(query("COMMIT"))
+        third.ask(query("COMMIT"))
+        # No backend can find out about a role that it does not know already.
+        admin.execute("BEGIN; LOCK TABLE pg_authid IN ACCESS EXCLUSIVE MODE")
+        one.send(query("SELECT current_user"))
+        waits = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'pg_authid'::regclass"
+        eventually(lambda: bool(admin.execute(waits).fetchall()))
+        ((pid,),) = admin.execute(waits).fetchall()
+        admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        admin.execute("ROLLBACK")
+
+        assert [tag for tag, _ in one.until_ready()] == ["T", "D", "C", "Z"]
+        assert one.value("SELECT current_user") == b"bob"

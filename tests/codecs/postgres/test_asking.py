@@ -62,3 +62,27 @@ def test_who_became_another_user_is_a_superuser_and_can_set_again_what_that_one_
             question.row(one)
         question.row(row(b"u", b"log_statement", b"all", b"enum"))
         assert question.gained(LOGIN) is gained
+
+
+@pytest.mark.parametrize(("code", "asked_again"), [(b"57014", True), (b"55P03", True), (b"42501", False)])
+def test_a_question_that_a_limit_or_a_late_cancel_has_hit_is_asked_again_a_few_times(
+    code: bytes, asked_again: bool
+) -> None:
+    question: Question | None = Question({b"work_mem": None}, {}, NO_SETTINGS)
+    tries = 0
+    while question is not None:
+        tries += 1
+        # Limits that no text has told of may be the reason.
+        assert (b"'0', true" in question.text()) is (tries > 1)
+        question.refuse(b"SERROR\0VERROR\0C" + code + b"\0Mwords\0\0")
+        question = question.again()
+
+    assert tries == (5 if asked_again else 1)
+
+
+def test_a_limit_that_was_put_off_for_the_question_is_kept_as_it_was() -> None:
+    question = Question({b"statement_timeout": b"7"}, {}, NO_SETTINGS)
+    question.row(row(b"t", b"statement_timeout", b"7ms", b"0"))
+    question.row(row(b"s", b"statement_timeout", b"0", b"integer"))
+
+    assert b"'7ms'" in question.statements(LOGIN)[b"statement_timeout"]
