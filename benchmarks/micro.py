@@ -101,7 +101,7 @@ class _Pair:
         self._own, self.peer_end = socket.socketpair()
         self._own.setblocking(False)
         self.peer_end.setblocking(False)
-        self.peer, self.local, self.tls, self.in_handshake = "pair", True, None, False
+        self.peer, self.local, self.tls, self.records, self.in_handshake = "pair", True, None, None, False
         self.recv, self.send, self.fileno = self._own.recv, self._own.send, self._own.fileno
 
     def has_unread(self) -> bool:

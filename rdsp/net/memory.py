@@ -147,6 +147,7 @@ class MemoryTransport:
         self.peer = peer
         self.local = local
         self.tls: TlsFacts | None = None
+        self.records = None
         self.in_handshake = False
         self.other: MemoryTransport
         self.board: MemoryBoard | None = None

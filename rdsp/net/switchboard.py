@@ -85,6 +85,14 @@ class Switchboard:
         number = transport.fileno()
         self._steps[number] = step
         self._epoll.register(number, select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET)
+        records = transport.records
+        if records is not None and records.unread:
+            # It came together with something that was read before, and no edge tells of it.
+            self.again(lambda mask: self._first(number, step, mask), READABLE)
+
+    def _first(self, number: int, step: Step, mask: int) -> None:
+        if self._steps.get(number) is step:
+            step(mask)
 
     def forget(self, transport: Transport) -> None:
         """See `Board`."""

@@ -10,10 +10,12 @@ import contextlib
 import errno
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import trio
 
+from rdsp.net.records import SEALED, Records
 from rdsp.net.tls import end_point
 from rdsp_codecs.steps import TlsFacts, TlsSide
 
@@ -37,6 +39,9 @@ class Transport(Protocol):
 
     in_handshake: bool
     """A TLS handshake was begun and has not succeeded: nothing can be said, nor read."""
+
+    records: Records | None
+    """Where TLS is over memory: tells what stands there, which the socket's readiness does not."""
 
     def recv(self, limit: int, /) -> bytes:
         """At most `limit` bytes; b"" at end of file. Raises one of WOULD_BLOCK or GONE."""
@@ -75,24 +80,22 @@ class Transport(Protocol):
 class SocketTransport:
     """A `Transport` over a connected stream socket.
 
-    Invariant: the socket is non-blocking and owned here; `recv` and `send` are the socket's own bound methods, so
-    that the steady state pays for no wrapper.
+    Invariant: the socket is non-blocking and owned here; `recv` and `send` are the bound methods of the socket, or of
+    its TLS records, so that the steady state pays for no wrapper.
     """
 
-    __slots__ = ("_sock", "fileno", "in_handshake", "local", "peer", "recv", "send", "tls")
+    __slots__ = ("_sock", "fileno", "in_handshake", "local", "peer", "records", "recv", "send", "tls")
 
     def __init__(self, sock: socket.socket, peer: str, *, local: bool) -> None:
         sock.setblocking(False)
         self.peer = peer
         self.local = local
         self.tls: TlsFacts | None = None
+        self.records: Records | None = None
         self.in_handshake = False
-        self._use(sock)
-
-    def _use(self, sock: socket.socket) -> None:
         self._sock = sock
-        self.recv = sock.recv
-        self.send = sock.send
+        self.recv: Callable[[int], bytes] = sock.recv
+        self.send: Callable[[bytes], int] = sock.send
         self.fileno = sock.fileno
 
     def peek(self, limit: int, /) -> bytes:
@@ -102,8 +105,8 @@ class SocketTransport:
     def has_unread(self) -> bool:
         """See `Transport`. Over TLS anything unread may also be a session ticket, so this only says "look"."""
         try:
-            if isinstance(self._sock, ssl.SSLSocket):
-                return socket.socket.recv(self._sock, 1, socket.MSG_PEEK) is not None
+            if self.records is not None and self.records.unread:
+                return True
             self._sock.recv(1, socket.MSG_PEEK)
         except WOULD_BLOCK:
             return False
@@ -113,7 +116,7 @@ class SocketTransport:
 
     async def wait_readable(self) -> None:
         """See `Transport`."""
-        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+        if self.records is not None and self.records.ready:
             await trio.lowlevel.checkpoint()
             return
         await trio.lowlevel.wait_readable(self._sock)
@@ -125,38 +128,59 @@ class SocketTransport:
     async def start_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> TlsFacts:
         """See `Transport`."""
         self.in_handshake = True
-        wrapped = context.wrap_socket(
-            self._sock,
-            server_side=side is TlsSide.SERVER,
-            server_hostname=server_hostname,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=True,
-        )
-        self._use(wrapped)
-        while True:
-            try:
-                wrapped.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(wrapped)
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(wrapped)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=side is TlsSide.SERVER, server_hostname=server_hostname)
+        await self._shake_hands(tls, incoming, outgoing)
+        self.records = records = Records(tls, incoming, outgoing, self._sock.recv, self._sock.send)
+        self.recv, self.send = records.recv, records.send
         self.in_handshake = False
-        certificate = wrapped.getpeercert(binary_form=True) or b""
+        certificate = tls.getpeercert(binary_form=True) or b""
         self.tls = TlsFacts(
-            version=wrapped.version() or "",
-            alpn=wrapped.selected_alpn_protocol() or "",
+            version=tls.version() or "",
+            alpn=tls.selected_alpn_protocol() or "",
             peer_certificate=certificate,
             end_point=end_point(certificate) if side is TlsSide.CLIENT else b"",
         )
         return self.tls
 
+    async def _shake_hands(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+        while True:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._send_all(outgoing.read())
+                await self._take_more(incoming)
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):
+                    self._sock.send(outgoing.read())  # an alert, which is the last that is said
+                raise
+            else:
+                await self._send_all(outgoing.read())
+                return
+
+    async def _send_all(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[self._sock.send(data) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._sock)
+
+    async def _take_more(self, incoming: ssl.MemoryBIO) -> None:
+        """Wait for some more of the peer's bytes; at the end of the file OpenSSL is told so, and raises."""
+        while True:
+            try:
+                data = self._sock.recv(SEALED)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._sock)
+                continue
+            incoming.write(data) if data else incoming.write_eof()
+            return
+
     def close(self) -> None:
         """See `Transport`. Over TLS a close_notify is sent, and the peer's is not waited for."""
         if self._sock.fileno() >= 0:
-            if isinstance(self._sock, ssl.SSLSocket):
-                with contextlib.suppress(OSError, ValueError):
-                    self._sock.unwrap()
+            if self.records is not None:
+                self.records.close_notify()
             with contextlib.suppress(OSError):
                 self._sock.close()
 

@@ -39,6 +39,7 @@ class Backend:
         "full",
         "member",
         "on_settled",
+        "records",
         "recv",
         "requests",
         "send",
@@ -56,7 +57,10 @@ class Backend:
         self.recv = transport.recv
         self.send = transport.send
         self.full = 0 if transport.tls is not None else 65536
-        """A plain socket that gave fewer bytes than this, a read's size, is empty; TLS is read until it wants more."""
+        """A plain socket that gave fewer bytes than this, a read's size, is empty; TLS is read until it wants more,
+        or until `records` says that there is none.
+        """
+        self.records = transport.records
         self.state = state
         self.way = way
         """Leads to its server, for cancels."""

@@ -48,11 +48,10 @@ class Splice:
     """
 
     __slots__ = (
-        "_board", "_client_again", "_client_full", "_client_recv", "_client_send", "_counters", "_from_client",
-        "_from_server", "_marks", "_pool", "_server_again", "_to_client", "_to_server", "backend", "call",
-        "client", "client_rest", "fault", "fault_of_server", "key", "last_active", "leaving", "queued",
-        "refusal", "relay", "said_fatal", "server_rest", "settling", "state", "stopping", "waiting_since",
-        "wake",
+        "_board", "_client_again", "_client_full", "_client_records", "_client_recv", "_client_send", "_counters",
+        "_from_client", "_from_server", "_marks", "_pool", "_server_again", "_to_client", "_to_server", "backend",
+        "call", "client", "client_rest", "fault", "fault_of_server", "key", "last_active", "leaving", "queued",
+        "refusal", "relay", "said_fatal", "server_rest", "settling", "state", "stopping", "waiting_since", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -92,8 +91,9 @@ class Splice:
         self._to_server = relay.to_server
         self._client_recv = client.recv
         self._client_send = client.send
-        # Over TLS a short read proves nothing: more records may stand in the socket.
+        # Over TLS a short read proves nothing: more records may stand in the socket, as `records` knows.
         self._client_full = 0 if client.tls is not None else CHUNK
+        self._client_records = client.records
         # Events that came while their side was not to be read: an edge, above all that of a peer that left, comes once.
         self._client_again = 0
         self._server_again = 0
@@ -142,7 +142,8 @@ class Splice:
                     self.summon(calls.CLIENT_GONE)
                 return
             self._take(data)
-            if len(data) < self._client_full and not mask & LEAVING:
+            records = self._client_records
+            if (len(data) < self._client_full or (records is not None and records.drained)) and not mask & LEAVING:
                 return  # there is no more, and the next edge will tell, also to who is deaf now
             if self._deaf():
                 self._put_off(mask)
@@ -370,7 +371,8 @@ class Splice:
                     self._request_over(mask & LEAVING)
                 if signals != moves.OVER:
                     self.report(signals)
-            if len(data) < backend.full and not mask & LEAVING:
+            records = backend.records
+            if (len(data) < backend.full or (records is not None and records.drained)) and not mask & LEAVING:
                 return
         if self.backend is not None:
             self._board.again(self._server_again_event, mask & ~WRITABLE)

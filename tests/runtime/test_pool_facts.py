@@ -125,7 +125,7 @@ async def test_the_endpoint_follows_a_reload_of_its_limit(monkeypatch: Any) -> N
 class Dead:
     """A transport whose other end has closed, which the board has not noticed."""
 
-    peer, local, tls, in_handshake = "dead", True, None, False
+    peer, local, tls, records, in_handshake = "dead", True, None, None, False
 
     def recv(self, _: int) -> bytes:
         return b""

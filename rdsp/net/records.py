@@ -1,0 +1,133 @@
+"""TLS of one socket in steady state: OpenSSL over memory, and the socket's own `recv` and `send` beside it. Compiled.
+
+`rdsp.net.transport` makes it once the handshake is through. An `ssl.SSLSocket` asks the kernel twice for every record,
+for its header and for its body, and once more to find out that there is nothing left, which it then raises. Here one
+`recv` takes all that there is, and its length tells whether the socket is empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+PLAIN: Final = 16384
+"""The most bytes that a record carries (RFC 8446, 5.1)."""
+SEALED: Final = PLAIN + 1024
+"""Bytes per read of the socket: a record and more. OpenSSL's buffers grow to this, and stay so large."""
+
+
+class Records:
+    """Records in both directions.
+
+    Invariant: `_rest` is sealed already and goes out before anything else is sealed; `_taken` bytes of what was
+    offered last are in it, and are not reported as sent before it is gone.
+    """
+
+    __slots__ = (
+        "_hungry", "_incoming", "_outgoing", "_pull", "_push", "_read", "_rest", "_taken", "_tls", "_write",
+        "drained",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        tls: ssl.SSLObject,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        pull: Callable[[int], bytes],
+        push: Callable[[bytes], int],
+    ) -> None:
+        self._tls = tls
+        self._read: Callable[[int], bytes] = tls.read
+        self._write: Callable[[Any], int] = tls.write
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._pull = pull
+        self._push = push
+        self._hungry = False
+        """There is nothing to open before more has come."""
+        self.drained = False
+        """The last `recv` emptied the socket, and left nothing here. An edge tells of more, or has told of the end."""
+        self._rest = b""
+        self._taken = 0
+
+    @property
+    def unread(self) -> bool:
+        """Whether something has come in that `recv` did not look at yet."""
+        return bool(self._incoming.pending or self._tls.pending())
+
+    @property
+    def ready(self) -> bool:
+        """Whether `recv` is worth trying, whatever the socket has."""
+        return not self._hungry and self.unread
+
+    def recv(self, limit: int, /) -> bytes:
+        """See `Transport`. Gives what one record carries. An end without close_notify is an end of file too."""
+        size = limit if limit < PLAIN else PLAIN
+        self.drained = emptied = False
+        while True:
+            if not self._hungry:
+                try:
+                    data = self._read(size)
+                except ssl.SSLWantReadError:
+                    self._hungry = True  # the socket has the last word: it may be at its end
+                except ssl.SSLError:
+                    self._answer()
+                    raise
+                else:
+                    if self._outgoing.pending:
+                        self._answer()
+                    if data and len(data) < size and not self._incoming.pending:
+                        self._hungry = True
+                        # What was pulled by an earlier call proves nothing: the edge of what came since may be spent.
+                        self.drained = emptied
+                    return data
+            sealed = self._pull(SEALED)
+            if not sealed:
+                return b""
+            self._incoming.write(sealed)
+            self._hungry, emptied = False, len(sealed) < SEALED
+
+    def send(self, data: Any, /) -> int:
+        """See `Transport`. `data` is bytes or a memoryview."""
+        done, end = 0, len(data)
+        if self._rest:
+            self._rest = self._rest[self._pushed(self._rest) :]
+            if self._rest:
+                raise ssl.SSLWantWriteError("the socket is full")
+            done, self._taken = self._taken, 0
+        while done < end:
+            taken = self._write(data if end <= PLAIN and not done else data[done : done + PLAIN])
+            sealed = self._outgoing.read()
+            sent = self._pushed(sealed)
+            if sent < len(sealed):
+                self._rest, self._taken = sealed[sent:], taken
+                if not done:
+                    raise ssl.SSLWantWriteError("the socket is full")
+                break
+            done += taken
+        return done
+
+    def _pushed(self, sealed: bytes) -> int:
+        """How much of it the socket has taken."""
+        try:
+            return self._push(sealed)
+        except BlockingIOError:
+            return 0
+
+    def _answer(self) -> None:
+        """What OpenSSL has to say by itself goes out, or stands in front of what is sent next."""
+        self._rest += self._outgoing.read()
+        try:
+            self._rest = self._rest[self._pushed(self._rest) :]
+        except OSError:
+            self._rest = b""  # the peer is gone: who reads on is told
+
+    def close_notify(self) -> None:
+        """The last record, as far as the socket takes it. The peer's is not waited for."""
+        if self._rest:
+            return  # half a record stands in front of it
+        with contextlib.suppress(OSError, ValueError):  # it wants to read the peer's
+            self._tls.unwrap()
+        self._answer()
