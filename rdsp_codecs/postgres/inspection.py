@@ -87,7 +87,7 @@ class Look(Reading):
         self.channels: set[bytes] = set()
         self.nameless = self.unheard = self.drops = False
         self.native = self.memory = self.unlocks = self.local = self.sets = self.discards = self.doubtful = False
-        self._runs_text = False
+        self._runs_text = self._assembles = False
         self._blocks = blocks
         self._statement = 0
         self._head = b""
@@ -395,8 +395,10 @@ class Look(Reading):
             return  # a privilege, or a trigger's function
         if self._blocks:
             self._pin(PinReason.UNRECOGNISED_STATE)
-            if any(word in self._low for word in _NAMING):
-                self.native = self.nameless = True
+            if not self._assembles:
+                self._assembles = True  # the whole block is looked through, so only once
+                if any(word in self._low for word in _NAMING):
+                    self.native = self.nameless = True
         elif self._head in _EXECUTING:
             self._names_statement(end)
 
