@@ -44,6 +44,7 @@ class PinReason(Enum):
     LISTEN = "listen"
     HOLD_CURSOR = "hold_cursor"
     SQL_PREPARED_STATEMENT = "sql_prepared_statement"
+    STATEMENT_CONSTANT = "statement_constant"
     LOADED_LIBRARY = "loaded_library"
     RANDOM_SEED = "random_seed"
     SEQUENCE_STATE = "sequence_state"
@@ -98,6 +99,15 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         PinUntil.SESSION,
         "`PREPARE`, `EXECUTE` and `DEALLOCATE` follow the session, and do not pin. Here a name began with `rdsp_`, or "
         "what was prepared could not be told: one `PREPARE` of a name in one text.",
+    ),
+    PinReason.STATEMENT_CONSTANT: PinFacts(
+        "A prepared statement has a constant that could not be read alike on another database connection.",
+        ("postgres",),
+        PinUntil.SESSION,
+        "A server reads constants such as `'1.2.2020'::date` when a statement is prepared. This one holds the moment "
+        "(`'now'`, `'today'`: use `now()`, `current_date`), or was prepared in a transaction behind `SET LOCAL "
+        "DateStyle` or the like, or used after a change of `search_path` or role, too: set `DateStyle`, `TimeZone` and "
+        "their kin first of all, or use parameters.",
     ),
     PinReason.LOADED_LIBRARY: PinFacts(
         "SQL loaded a library into the database connection.",

@@ -93,7 +93,8 @@ class Doubts:
         reported: settings that the server reported as changed.
         suspects: reasons to pin, if the server says so, with what to say then.
         statements: SQL has named prepared statements.
-        local: something that a text is read by is set up to the end of the transaction.
+        asked: settings that are asked for although nothing has told of a change (the strict mode).
+        local: settings that a text is read by, set up to the end of the transaction.
         always: something is to be done at every boundary, even without a doubt.
         any: there are doubts, or `always`.
     """
@@ -104,7 +105,8 @@ class Doubts:
     reported: set[bytes] = attrs.field(factory=set)
     suspects: dict[PinReason, str] = attrs.field(factory=dict)
     statements: bool = False
-    local: bool = False
+    asked: set[bytes] = attrs.field(factory=set)
+    local: set[bytes] = attrs.field(factory=set)
     always: bool = False
     any: bool = False
 
@@ -133,16 +135,17 @@ class Doubts:
     @property
     def settings(self) -> bool:
         """Whether settings are in doubt."""
-        return bool(self.changes or self.reported)
+        return bool(self.changes or self.reported or self.asked)
 
     @property
     def lasting(self) -> bool:
         """Whether anything is in doubt that would outlive its transaction."""
         return self.settings or self.statements or self.always or bool(self.suspects)
 
-    def read_otherwise(self) -> bool:
-        """Whether something has changed, or may have, that a text is read by."""
-        return any(name in READ_BY or name == EVERYTHING for name in self.touched())
+    def read_otherwise(self) -> set[bytes]:
+        """What has changed, or may have, that a text is read by (`EVERYTHING`: any of it)."""
+        changed = {name for verdict in self.changes for name in verdict.touches} | self.reported
+        return self.local | {name for name in changed if name in READ_BY or name == EVERYTHING}
 
     def only_resets(self) -> bool:
         """Whether all changes put settings back to their values at login."""
@@ -154,7 +157,7 @@ class Doubts:
 
     def sole(self, known: Settings) -> Sole | None:
         """What the only change did, where the text tells."""
-        if len(self.changes) != 1 or not self.alone:
+        if len(self.changes) != 1 or not self.alone or self.asked:
             return None
         sole = self.changes[0].sole
         identity = known.statements.keys() & {ROLE, AUTHORIZATION}
@@ -168,7 +171,7 @@ class Doubts:
 
     def touched(self) -> dict[bytes, bytes | None]:
         """All names that texts and reports name, with the value where a text has a plain one."""
-        names: dict[bytes, bytes | None] = dict.fromkeys(self.reported)
+        names: dict[bytes, bytes | None] = dict.fromkeys((*self.reported, *self.asked))
         for verdict in self.changes:
             for name, value in verdict.touches.items():
                 names[name] = None if name in names else value
@@ -190,8 +193,10 @@ class Doubts:
         """They are settled."""
         self.changes.clear()
         self.reported.clear()
+        self.asked.clear()
+        self.local.clear()
         self.suspects.clear()
-        self.alone, self.done, self.local = False, 0, False
+        self.alone, self.done = False, 0
         self.statements, self.any = False, self.always
 
 
@@ -213,6 +218,7 @@ class Question:
         spelling: how names in doubt are spelled that are not in lower case.
         tries: how often it was asked before, and stopped by a limit or by a cancel that came late.
         naming: whether prepared statements are asked for; `names` has them: text, and whether SQL made it.
+        read_otherwise: what statements that were made meanwhile may have been read by, in doubt.
         failed: it was not answered.
         stopped: because of a limit or a cancel.
     """
@@ -223,6 +229,7 @@ class Question:
     naming: bool = False
     spelling: Mapping[bytes, bytes] = attrs.field(factory=dict)
     tries: int = 0
+    read_otherwise: set[bytes] = attrs.field(factory=set)
     names: dict[bytes, tuple[bytes, bool]] = attrs.field(factory=dict)
     found: dict[bytes, tuple[bytes, bytes]] = attrs.field(factory=dict)
     beyond: set[bytes] = attrs.field(factory=set)
@@ -243,7 +250,9 @@ class Question:
         """The question to ask once more; None where that would not help."""
         if not self.stopped or self.tries >= _TRIES:
             return None
-        return Question(self.touched, self.suspects, self.old, self.naming, self.spelling, self.tries + 1)
+        return Question(
+            self.touched, self.suspects, self.old, self.naming, self.spelling, self.tries + 1, self.read_otherwise
+        )
 
     def text(self) -> bytes:
         """The query, without its NUL."""

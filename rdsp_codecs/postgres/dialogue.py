@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 from rdsp_codecs.ledger import Ledger, Owed
 from rdsp_codecs.pins import PinBoard, PinReason
 from rdsp_codecs.postgres.asking import ASKABLE, Doubts, Question
+from rdsp_codecs.postgres.constants import CLOCK, doubted, is_owned, known, tells_time
 from rdsp_codecs.postgres.listening import Listening
 from rdsp_codecs.postgres.notable import Passing
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict
 from rdsp_codecs.postgres.setting_text import EVERYTHING
-from rdsp_codecs.postgres.settings import NO_SETTINGS, ROLE, Context, Settings
+from rdsp_codecs.postgres.settings import NO_SETTINGS, READ_BY, ROLE, Context, Settings
 from rdsp_codecs.postgres.statements import SharedStatements, Statement, StatementBook
 from rdsp_codecs.postgres.unnamed import Put, trim
 from rdsp_codecs.transaction import Transaction
@@ -66,6 +67,8 @@ PARSE_IN_VAIN: Final = Owed(Kind.PARSE, swallow=True)
 SWALLOWED_CLOSE: Final = Owed(Kind.CLOSE, swallow=True)
 UNCERTAIN_SYNC: Final = Owed(Kind.SYNC, note="uncertain")
 PROBE: Final = Owed(Kind.CLOSE, swallow=True)
+SWALLOWED_BIND: Final = Owed(Kind.BIND, swallow=True)
+SWALLOWED_EXECUTE: Final = Owed(Kind.EXECUTE, swallow=True)
 SWALLOWED_QUERY: Final = Owed(Kind.QUERY, swallow=True)
 SWALLOWED_SYNC: Final = Owed(Kind.SYNC, swallow=True)
 
@@ -96,6 +99,20 @@ class Replace:
 
     def __init__(self, error: bytes) -> None:
         self.error: Final = error
+
+
+class Guard:
+    """Note of the last message that has a text read by other settings than the present ones (see `resolving`)."""
+
+    __slots__ = ("_d",)
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._d = dialogue
+        dialogue.asking += 1
+
+    def done(self) -> None:
+        """It was answered, or the server skips it."""
+        self._d.asking -= 1
 
 
 class Learn:
@@ -229,10 +246,34 @@ class Dialogue:
     @property
     def context(self) -> Context:
         """The settings that a text of the session is read by; one of its own where they are in doubt."""
-        doubts = self.doubts
-        if doubts.local or (doubts.settings and doubts.read_otherwise()) or self._questions():
-            return ((b"in doubt", b"%d" % next(_numbers)),)
-        return self.settings.context if self.settings is not None else ()
+        doubts, context = self.doubts, self.settings.context if self.settings is not None else ()
+        if not (doubts.local or doubts.settings or self.asking):
+            return context
+        return self.doubted(doubts.read_otherwise().union(*(note.read_otherwise for note in self._questions())))
+
+    def doubted(self, names: set[bytes]) -> Context:
+        """The same where these settings are in doubt, or the strict mode doubts all."""
+        context = self.settings.context if self.settings is not None else ()
+        return doubted(context, names, next(_numbers)) if names or self.doubts.asked else context
+
+    def pin_moment(self, statement: Statement) -> bool:
+        """A statement is kept that is just read: pin if nobody could read its constants so again. Returns whether."""
+        if not is_owned(statement.context) and not tells_time(statement.text or b""):
+            return False
+        if CLOCK in statement.fixed:
+            statement.context = doubted(statement.context, {CLOCK}, next(_numbers))
+        if known(statement.context, statement.fixed):
+            return False
+        self.pin(PinReason.STATEMENT_CONSTANT, "it was read by what is not known later")
+        return True
+
+    def compare_contexts(self) -> None:
+        """Settings are known again: whether any statement was read by others."""
+        book = self.statements
+        if book.altered:
+            now = self.context
+            unnamed = book.unnamed is not None and book.unnamed.context != now
+            book.altered = unnamed or any(statement.context != now for statement in book.named.values())
 
     def _questions(self) -> list[Question]:
         """Those that the server has not answered yet."""
@@ -250,8 +291,11 @@ class Dialogue:
         if verdict.touches:
             self.shared.custom |= {name for name in verdict.touches if b"." in name}
             self.doubts.change(verdict, alone=not self.recent and self.transaction is Transaction.NONE)
-        elif verdict.local:
-            self.doubts.local = self.doubts.any = True
+            altered = any(name in READ_BY or name == EVERYTHING for name in verdict.touches)
+            self.statements.altered = self.statements.altered or altered
+        if verdict.local:
+            self.doubts.local |= verdict.local
+            self.doubts.any = self.statements.altered = True
         if verdict.unlocks:
             self.doubt_pin(PinReason.ADVISORY_LOCK)
         if verdict.channels is None or verdict.channels:
@@ -316,7 +360,8 @@ class Dialogue:
         """The strict mode, whatever the texts say. Of custom variables those are asked for that the pool has named."""
         doubts = self.doubts
         for name in (EVERYTHING, ROLE, *self.shared.custom):
-            doubts.report(name)
+            doubts.asked.add(name)
+        doubts.any = True
         for reason in ASKABLE:
             doubts.suspect(reason, "found by the strict mode")
         doubts.name_statements()

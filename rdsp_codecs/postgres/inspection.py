@@ -68,7 +68,7 @@ class Look(Reading):
         touches: settings that it may change beyond its transaction (lower case, `EVERYTHING` for any), with the new
             value where it is one plain literal or number.
         spelled: how custom variables among them are spelled, where that is not in lower case.
-        local: something that a text is read by is set for the rest of the transaction.
+        local: settings that a text is read by and that are set for the rest of the transaction (`EVERYTHING`: any).
         sets: some of them to values of its own, and not only back to those at login.
         named_by: parameters ($1 is 1) that name settings which it may change: a Bind tells which.
         discards: DISCARD ALL.
@@ -85,8 +85,9 @@ class Look(Reading):
         self.names: set[bytes] = set()
         self.named_by: set[int] = set()
         self.channels: set[bytes] = set()
+        self.local: set[bytes] = set()
         self.nameless = self.unheard = self.drops = False
-        self.native = self.memory = self.unlocks = self.local = self.sets = self.discards = self.doubtful = False
+        self.native = self.memory = self.unlocks = self.sets = self.discards = self.doubtful = False
         self._runs_text = self._assembles = False
         self._blocks = blocks
         self._statement = 0
@@ -239,7 +240,8 @@ class Look(Reading):
         if local or (words[0] == b"session" and not names_setting):
             del following[:1], words[:1]
         name, behind = self._setting_name(following)
-        self.local = self.local or (local and (name in READ_BY or name in (b"", EVERYTHING)))
+        if local and (name in READ_BY or name in (b"", EVERYTHING)):
+            self.local.add(name or EVERYTHING)
         if name == b"seed":
             self._pin(PinReason.RANDOM_SEED)  # which no rollback takes back
         elif local and following and self._name(following[0][0]) in _PATHS and (name in _PATHS or name == EVERYTHING):
@@ -344,7 +346,7 @@ class Look(Reading):
         self.unlocks = self.unlocks or block.unlocks
         self.discards = self.discards or block.discards
         self.sets = self.sets or block.sets
-        self.local = self.local or block.local
+        self.local |= block.local
         for name, value in block.touches.items():
             self._touch_only(name, value)
         self.spelled = {**block.spelled, **self.spelled}
@@ -448,8 +450,8 @@ class Look(Reading):
             if spelled is not None and spelled != name and b"." in name:
                 self.spelled.setdefault(name, spelled)
             self._touch(name, literal_value(self._text, argument[0], escapes=self._escapes) if plain else None)
-        else:
-            self.local = self.local or name in READ_BY  # it does what SET LOCAL does
+        elif name in READ_BY:
+            self.local.add(name)  # it does what SET LOCAL does
         if name == b"search_path":
             path = self._plain(arguments[1])
             if path is None or b"pg_temp" in path:

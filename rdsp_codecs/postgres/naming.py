@@ -17,6 +17,7 @@ from rdsp_codecs.postgres.statements import Statement
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.dialogue import Dialogue
     from rdsp_codecs.postgres.session_state import Verdict
+    from rdsp_codecs.postgres.settings import Context
 
 _SKIPPED: Final = (Kind.BLANK, Kind.COMMENT)
 _OPENING, _CLOSING, _END = b"(", b")", b";"
@@ -76,38 +77,46 @@ def _body(source: bytes, statement: list[tuple[Kind, int, int]], name: bytes) ->
 
 
 def reconcile(
-    d: Dialogue, listed: Mapping[bytes, tuple[bytes, bool]], inspect: Callable[[bytes], Verdict], *, escapes: bool
+    d: Dialogue,
+    listed: Mapping[bytes, tuple[bytes, bool]],
+    inspect: Callable[[bytes], Verdict],
+    context: Context,
+    *,
+    escapes: bool,
 ) -> list[tuple[bytes, Statement]] | None:
     """Bring the session's names in line with what its backend has.
 
     Arguments:
         listed: the backend's statements but the proxy's own: text as the server shows it, and whether SQL made it.
+        context: by what new ones were read.
 
     Returns the statements that the server has yet to describe, with their names; None when one cannot be told, and
     nothing was changed then but what is gone.
     """
     book, state = d.statements, d.state
     assert state is not None
-    known = {name: s for name, s in book.named.items() if name in d.ensured or state.natives.get(name) is s}
+    native = {name for name, (statement, _) in state.natives.items() if book.named.get(name) is statement}
+    known = {name: s for name, s in book.named.items() if name in d.ensured or name in native}
     for name, statement in known.items():
         if name not in listed and not statement.changed:
             book.forget(name)
     fresh: list[tuple[bytes, Statement]] = []
     made: dict[bytes, Statement] = {}
-    natives: dict[bytes, Statement] = {}
+    natives: dict[bytes, tuple[Statement, Context]] = {}
     for name, (text, from_sql) in listed.items():
         found = known.get(name)
         if found is None or text not in (found.source, found.text):
             body = prepared_body(text, name, escapes=escapes) if from_sql else None
             if body is None:
                 return None
-            found = Statement(body, b"\0\0", inspect(body), context=d.context)
+            found = Statement(body, b"\0\0", inspect(body), context=context)
+            d.pin_moment(found)
             found.source = text
             made[name] = found
             fresh.append((name, found))
         elif found.shape is None:
             fresh.append((name, found))
-        natives[name] = found
+        natives[name] = found, found.context
     book.named.update(made)
     for statement in book.named.values():
         statement.changed = False

@@ -160,8 +160,8 @@ class Replies:
     def _complete(self, buffer: bytes, start: int, end: int) -> bytes | None:
         d = self._d
         head = self._ledger.head
-        if _is_own(head):
-            return DROP
+        if _is_ours(head):
+            return self._executed(buffer, start, end)
         if head is not None and isinstance(head.note, Dropped):
             if not buffer.startswith(_DEALLOCATED, start):
                 return DROP
@@ -224,6 +224,8 @@ class Replies:
             self._doubt(synced=synced)
         if isinstance(head.note, Named):
             return _with_clients_name(head.note.name, buffer, start, end)
+        if head.kind == Kind.PARSE and head.swallow and head is not owed.PARSE_IN_VAIN and _ABORTED(buffer, start, end):
+            return frame(b"E", buffer[start:end].replace(b"Rexec_parse_message\0", b"Rexec_bind_message\0"))
         return head.note.error if isinstance(head.note, Replace) else KEEP
 
     def _own_query_failed(self, note: object, payload: bytes) -> bytes:
@@ -285,10 +287,11 @@ class Replies:
 
     def _executed(self, buffer: bytes, start: int, end: int) -> bytes | None:
         head = self._ledger.head
+        ours = _is_ours(head)
         if head is not None and head.kind != Kind.QUERY:
             self._settle(Kind.EXECUTE)
             self._ledger.drop(Kind.COPY_END)
-        return KEEP
+        return DROP if ours else KEEP
 
     def _types(self, buffer: bytes, start: int, end: int) -> bytes | None:
         head = self._ledger.head
@@ -307,7 +310,7 @@ class Replies:
 
     def _row(self, buffer: bytes, start: int, end: int) -> bytes | None:
         head = self._ledger.head
-        if not _is_own(head):
+        if not _is_ours(head):
             return KEEP
         if head is not None and isinstance(head.note, Question):
             head.note.row(buffer[start:end])
@@ -337,7 +340,7 @@ class Replies:
             d.paused = False
         if d.native and learn.name:
             # It stands there already; whoever executes it is told, as the server would have told.
-            if statement.shape not in (None, shape):
+            if statement.shape not in (None, shape) and not statement.verdict.needs_native_names:
                 statement.changed = True
                 self._ledger.owe(owed.SWALLOWED_CLOSE)
                 d.injected += [close_frame(learn.name), FLUSH]
@@ -390,6 +393,8 @@ class Replies:
     def _parameter(self, buffer: bytes, start: int, end: int) -> bytes | None:
         name, _, value = buffer[start : end - 1].partition(b"\0")
         d, state = self._d, self._d.state
+        if _is_ours(self._ledger.head) and not _is_own(self._ledger.head):
+            return DROP  # up to version 13: what `Resolver` sets for a moment
         key, text = name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")
         if state is not None and state.server_parameters.get(key) != text:
             # Shared with other backends: another mapping, not another value in it.
@@ -397,6 +402,7 @@ class Replies:
             state.server_parameters = {**state.server_parameters, key: text}
             if key not in _SERVER_WIDE and not _is_own(self._ledger.head):
                 d.doubts.report(name.lower())
+                d.statements.altered = True
             if same and not _is_own(self._ledger.head):
                 d.told = state.server_parameters
         if _is_own(self._ledger.head):
@@ -410,6 +416,11 @@ class Replies:
 def _is_own(head: Owed | None) -> bool:
     """Whether what comes answers a query of the proxy's own."""
     return head is not None and head.swallow and head.kind == Kind.QUERY
+
+
+def _is_ours(head: Owed | None) -> bool:
+    """The same, or whether it answers an Execute of the proxy's own."""
+    return head is not None and head.swallow and (head.kind == Kind.QUERY or head.kind == Kind.EXECUTE)
 
 
 _BY_TAG: Final[dict[int, Callable[[Replies, bytes, int, int], bytes | None]]] = {

@@ -6,7 +6,7 @@ the protocol does not report. Called by the relay's client filter only while a b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.errors import WireError
@@ -14,14 +14,14 @@ from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import SHOWN, Dialogue, Kind, Learn, Replace
+from rdsp_codecs.postgres.heeding import Heeding
 from rdsp_codecs.postgres.lexer import NAME_BYTES
 from rdsp_codecs.postgres.notable import Passing
 from rdsp_codecs.postgres.refuse import duplicate_statement, sequence_memory_lost, shape_changed, too_many_statements
 from rdsp_codecs.postgres.resolving import FLUSH, Resolver
-from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, function_pins
+from rdsp_codecs.postgres.session_state import HARMLESS, function_pins
 from rdsp_codecs.postgres.statements import (
     NOBODY,
-    PREFIX,
     Statement,
     close_frame,
     describe_frame,
@@ -32,7 +32,6 @@ from rdsp_codecs.postgres.statements import (
 )
 from rdsp_codecs.postgres.texts import Texts
 from rdsp_codecs.postgres.unnamed import NOTHING
-from rdsp_codecs.transaction import Transaction
 from rdsp_codecs.verdicts import DROP, KEEP, STOP, Head
 
 if TYPE_CHECKING:
@@ -63,15 +62,16 @@ class Requests:
         self.bye = False
         self.texts = Texts(debug_text=dialogue.policy.debug_text, pin_sequences=dialogue.policy.pin_sequences)
         self._resolver = Resolver(dialogue)
+        self._heeding = Heeding(dialogue, self.texts, self._resolver)
 
     def judge(self, tag: int, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         """See `rdsp_codecs.filtering.Judge`."""
         method = _BY_TAG[tag]  # others the filter refuses: see `framing`
         if self.bye:
             return DROP
-        if (self._d.uncertain or self._d.dropping) and tag in _NAMING and self._settles_first():
+        if (self._d.uncertain or self._d.dropping) and tag in _NAMING and self._heeding.settles_first():
             return STOP
-        if self._d.kept > self._most_kept and self._settles_first():
+        if self._d.kept > self._most_kept and self._heeding.settles_first():
             return STOP
         if self._undescribed is None:
             return method(self, buffer, start, shown, total)
@@ -88,19 +88,6 @@ class Requests:
         """No message is waited for because of the one before it, and no good-bye was said."""
         return self._undescribed is None and self._fresh_unnamed is None and not self.bye
 
-    def _settles_first(self) -> bool:
-        """Have the client's messages wait until nothing is owed. Returns False when nothing is, or nothing comes."""
-        d = self._d
-        if d.copying:
-            return False  # the server waits for COPY data: whatever this message is, it will refuse it
-        if d.ledger.empty:
-            d.uncertain = d.kept = 0
-            d.dropping = False
-            return False
-        d.injected.append(FLUSH)
-        d.paused = d.settling = d.extended = True
-        return True
-
     # -- simple protocol ------------------------------------------------------------------------------------------
 
     def _query(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
@@ -116,15 +103,15 @@ class Requests:
             verdict = self.texts.inspect(text)
             if verdict is not HARMLESS:
                 dropped = self._resolver.drops_by_book(text, verdict)
-                if self._settles_first() if dropped else self._heed(verdict):
+                if self._heeding.settles_first() if dropped else self._heeding.heed(verdict):
                     d.query_waits = True
                     return STOP
                 if dropped:
                     return self._resolver.drop(dropped)
-                if self._reads_lost_memory(verdict):
+                if self._heeding.reads_lost_memory(verdict):
                     self._owe(Owed(Kind.QUERY, note=Replace(sequence_memory_lost()), undo=d.put(None).skip))
                     return _FAILING_QUERY
-            self._saw(text, verdict)
+            self._heeding.saw(text, verdict)
         book, state = self._book, self._backend()
         if d.extended:
             # Behind unsynced messages: should one of them fail, the server ignores this query too.
@@ -151,75 +138,6 @@ class Requests:
         self._owe(owed.SYNC)
         return SYNC
 
-    def _heed(self, verdict: Verdict) -> bool:
-        """Pin what must be pinned. Returns whether the message must wait for native names."""
-        d = self._d
-        for reason, detail in verdict.pins:
-            d.pin(reason, detail)
-        if verdict.named_by:
-            d.pin(PinReason.SESSION_SETTING, "set_config of what a parameter names")
-        if verdict.discards and d.policy.has_init_query:
-            # Whatever init_query made is discarded with the rest: this backend is no longer like the others.
-            d.pin(PinReason.UNRECOGNISED_STATE, "DISCARD ALL of what init_query made")
-        return (verdict.needs_native_names or verdict.drops) and self._name_statements(verdict)
-
-    def _name_statements(self, verdict: Verdict) -> bool:
-        """SQL names prepared statements: those are put under the client's names first. Returns whether that waits."""
-        d, names = self._d, verdict.names
-        if not d.copying and self._settles_first():
-            return True
-        d.dropping = d.bound_naming = True
-        if not verdict.needs_native_names:
-            return False
-        d.doubts.name_statements()
-        if names is not None and any(name.startswith(PREFIX) for name in names):
-            names = None
-            d.pin(PinReason.SQL_PREPARED_STATEMENT, "a name like the proxy's own")
-        for inner in self._run_by(verdict):
-            if self._heed(inner.verdict):
-                return True
-        if d.transaction is Transaction.FAILED or d.copying:
-            return False
-        return self._resolver.go_native(names)
-
-    def _run_by(self, verdict: Verdict) -> Iterator[Statement]:
-        """Statements that a text may EXECUTE, and that are worth a look."""
-        for name in self._book.named if verdict.names is None else verdict.names:
-            statement = self._book.named.get(name)
-            if statement is None or statement.verdict is HARMLESS or statement.verdict.needs_native_names:
-                continue  # EXECUTE runs no EXECUTE
-            yield statement
-
-    def _reads_lost_memory(self, verdict: Verdict) -> bool:
-        """As `_must_not_read_sequences`, also for what the text executes."""
-        lost = self._must_not_read_sequences(verdict)
-        for inner in self._run_by(verdict) if verdict.needs_native_names else ():
-            lost = self._must_not_read_sequences(inner.verdict) or lost
-        return lost
-
-    def _saw(self, text: bytes, verdict: Verdict) -> None:
-        """A text goes out, and what it executes."""
-        d = self._d
-        d.saw(text, verdict)
-        self.texts.goes(verdict)
-        if verdict.needs_native_names:
-            for inner in self._run_by(verdict):
-                d.saw(inner.text or b"", inner.verdict)
-
-    def _must_not_read_sequences(self, verdict: Verdict) -> bool:
-        """Whether the text asks for currval or lastval on a backend where the answer may be a stranger's.
-
-        From the first such text on, backends of this pool forget sequences when they change hands.
-        """
-        d = self._d
-        if not verdict.reads_sequence_memory:
-            return False
-        d.shared.sequence_minded = True
-        if self._backend().sequences_mixed:
-            return True
-        d.pin(PinReason.SEQUENCE_STATE, "currval or lastval")
-        return False
-
     def _function(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         if self._d.skipping:
             return self._end_failed_prologue()
@@ -244,11 +162,11 @@ class Requests:
         if shown == total and buffer.find(b"\0", name_end + 1, start + total) < 0:
             return self._as_it_is(owed.PARSE)
         statement = self._statement(buffer, name_end + 1, start + shown, whole=shown == total)
-        if statement.verdict.needs_native_names and self._heed(statement.verdict):
+        if statement.verdict.needs_native_names and self._heeding.heed(statement.verdict):
+            return STOP
+        if name and self._puts_native(name, statement):
             return STOP
         native = d.native and bool(name) and d.is_native(name)
-        if native and not self._resolver.has_native(name) and self._resolver.go_native((name,)):
-            return STOP
         d.extended = True
         if name and len(self._book.named) >= self._most_named and name not in self._book.named:
             return self._parse_in_vain(too_many_statements(self._most_named), statement)
@@ -274,6 +192,21 @@ class Requests:
         rest = buffer[name_end + 1 : start + shown]
         size = total + len(statement.home_name) - (name_end - start - 5) - 1
         return Head(b"".join((b"P", size.to_bytes(4, "big"), statement.home_name, b"\0", rest)))
+
+    def _puts_native(self, name: bytes, statement: Statement) -> bool:
+        """What stands under a name that goes native is put there first. Returns whether that waits."""
+        d, old = self._d, self._book.named.get(name)
+        if d.pin_moment(statement) and old is None:
+            # It cannot be parsed again: under the client's name it is there for SQL and the protocol.
+            d.doubts.name_statements()
+            if self._resolver.go_native((name,)):
+                return True
+        return (
+            d.native
+            and d.is_native(name)
+            and not self._resolver.stands(name, old)
+            and self._resolver.go_native((name,))
+        )
 
     def _as_it_is(self, entry: Owed) -> bytes | None:
         """Hand on what is the server's to answer or to refuse."""
@@ -332,15 +265,15 @@ class Requests:
             verdict = statement.verdict
             if verdict is not HARMLESS:
                 verdict = self.texts.bound(verdict, buffer[name_end + 1 : start + shown])
-                if self._heed(verdict):
+                if self._heeding.heed(verdict):
                     return STOP
-                if self._reads_lost_memory(verdict):
+                if self._heeding.reads_lost_memory(verdict):
                     self._owe(Owed(Kind.BIND, note=Replace(sequence_memory_lost())))
                     return failing_frame()
             statement.bound = True
-            self._saw(statement.text or b"", verdict)
+            self._heeding.saw(statement.text or b"", verdict)
         if d.native and name and d.is_native(name):
-            if not self._resolver.has_native(name) and self._resolver.go_native((name,)):
+            if not self._resolver.stands(name, statement) and self._resolver.go_native((name,)):
                 return STOP
             return self._refuse_changed(statement) or self._as_it_is(owed.BIND)
         server_name, prefix = self._resolver.resolve(given, statement)
@@ -364,7 +297,7 @@ class Requests:
         key = name[:NAME_BYTES]
         statement = self._book.named.get(key) if name else self._book.unnamed
         if d.native and name and d.is_native(key):
-            if not self._resolver.has_native(key) and self._resolver.go_native((key,)):
+            if not self._resolver.stands(key, statement) and self._resolver.go_native((key,)):
                 return STOP
             return self._refuse_changed(statement) or self._as_it_is(owed.DESCRIBE)
         server_name, prefix = self._resolver.resolve(name, statement)
@@ -429,6 +362,8 @@ class Requests:
         unnamed, self._fresh_unnamed = self._fresh_unnamed, None
         prefix = b""
         kept = unnamed is not None and unnamed is self._book.unnamed and not unnamed.bound
+        if kept and unnamed is not None:
+            d.pin_moment(unnamed)
         if kept and unnamed is not None and unnamed.shape is None and not d.skipping:
             # Parsed, and kept for later: it may be executed on another backend, so we must know what it looks like.
             self._owe(Owed(Kind.DESCRIBE, swallow=True, note=Learn(unnamed)))

@@ -11,9 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.ledger import Owed
+from rdsp_codecs.postgres.constants import unmarked
 from rdsp_codecs.postgres.dialogue import SWALLOWED_CLOSE, Dialogue, Kind, Learn
 from rdsp_codecs.postgres.lexer import NAME_BYTES
 from rdsp_codecs.postgres.naming import Dropped, drop_query, drops_one
+from rdsp_codecs.postgres.rereading import Rereading
 from rdsp_codecs.postgres.statements import (
     NOBODY,
     Statement,
@@ -44,6 +46,7 @@ class Resolver:
         self._d = dialogue
         self._book = dialogue.statements
         self._owe = dialogue.ledger.owe
+        self._rereading = Rereading(dialogue)
 
     def go_native(self, names: Iterable[bytes] | None) -> bool:
         """Have the session's statements of these names (None: all) stand under them on this backend.
@@ -53,9 +56,13 @@ class Resolver:
         """
         d, state, book = self._d, self._backend(), self._book.named
         d.query_waits = False
+        if self._book.altered:
+            for statement in book.values() if names is None else map(book.get, names):
+                if statement is not None:
+                    self._rereading.align(statement)
         gone: list[bytes] = []
         if not d.native:
-            gone = [name for name, statement in state.natives.items() if book.get(name) is not statement]
+            gone = [name for name in state.natives if not self._stands(state, name, book.get(name), now=True)]
         d.native = True
         if names is None:
             d.native_all = True
@@ -112,28 +119,38 @@ class Resolver:
         self._book.last = state.last = NOTHING
         return made + frame(b"Q", drop_query(spare, made=bool(made)), b"\0")
 
-    def has_native(self, name: bytes) -> bool:
-        """Whether what the client's `name` means, if it means anything, stands under it on this backend."""
-        statement = self._book.named.get(name)
-        return statement is None or name in self._d.ensured or self._backend().natives.get(name) is statement
+    def stands(self, name: bytes, statement: Statement | None) -> bool:
+        """Whether what the client's `name` means, if it means anything, stands under it on this backend: it is used."""
+        if statement is not None and self._book.altered:
+            self._rereading.align(statement)
+        return statement is None or name in self._d.ensured or self._stands(self._backend(), name, statement)
+
+    def _stands(self, state: PostgresState, name: bytes, statement: Statement | None, *, now: bool = False) -> bool:
+        """Whether a statement stands under the client's name on the backend; `now`: as a server would have it now."""
+        found, context = state.natives.get(name, (None, ()))
+        if found is None or found is not statement:
+            return False
+        return not now or unmarked(context) == unmarked(found.context)
 
     def _as_native(self, state: PostgresState, name: bytes) -> list[bytes]:
         """What puts one statement under its own name, if it has to be."""
         ensured, statement = self._d.ensured, self._book.named.get(name)
-        if statement is None or name in ensured or state.natives.get(name) is statement:
+        if statement is None or name in ensured or self._stands(state, name, statement):
             return []
-        if statement.text is None:
-            # Too long to be parsed again. To the protocol it stays what it is, unless its place had to go.
+        if self._rereading.lost(statement):
+            # It cannot be parsed again. To the protocol it stays what it is, unless its place had to go.
             self._d.mentioned.discard(name)
             statement.changed = self._d.native_all
             return []
         ensured.add(name)
+        parts = self._rereading.begin(state, statement)
+        by_others = bool(parts)
         self._owe(Owed(Kind.PARSE, swallow=True, undo=partial(ensured.discard, name)))
-        parts = [parse_frame(name, statement)]
+        parts.append(parse_frame(name, statement))
         if statement.shape is not None:
             self._owe(Owed(Kind.DESCRIBE, swallow=True, note=Learn(statement, name=name)))
             parts.append(describe_frame(name))
-        return parts
+        return parts + self._rereading.end() if by_others else parts
 
     def resolve(self, name: bytes, statement: Statement | None) -> tuple[bytes | None, bytes]:
         """The backend's name for a client's statement, and bytes to send first; name None: a prologue is on its way."""
@@ -142,9 +159,13 @@ class Resolver:
             return self._resolve_unnamed(state, statement)
         if statement is None:
             return foreign_name(name), self._hide_native(state, name[:NAME_BYTES])
+        if self._book.altered:
+            self._rereading.align(statement)
         server_name = self._book.name_on(state, statement)
-        if server_name is None and statement.text is None:
-            return foreign_name(name), b""  # it was too long to be parsed again
+        if server_name is None and self._rereading.lost(statement):
+            if self._stands(state, name[:NAME_BYTES], statement):
+                return name, b""
+            return foreign_name(name), self._hide_native(state, name[:NAME_BYTES])
         if server_name is None:
             self._prologue(state, statement, new_name(state))
         return server_name, b""
@@ -163,9 +184,11 @@ class Resolver:
         return close_frame(name)
 
     def _resolve_unnamed(self, state: PostgresState, statement: Statement | None) -> tuple[bytes | None, bytes]:
+        if statement is not None and self._book.altered:
+            self._rereading.align(statement)
         if statement is state.unnamed:
             return b"", b""
-        if statement is None or statement.text is None:
+        if statement is None or self._rereading.lost(statement):
             # The backend still has somebody else's unnamed statement: it must not be found.
             made = self._d.put(None, hidden=True)
             self._owe(Owed(Kind.CLOSE, swallow=True, note=made, undo=made.skip))
@@ -179,8 +202,7 @@ class Resolver:
 
         The client's messages wait for the description. Flush, not Sync: a Sync would end an implicit transaction.
         """
-        if statement.context != self._d.context:
-            statement.read_again(self._d.context)
+        front = self._rereading.begin(state, statement)
         if name:
 
             def failed() -> None:
@@ -194,7 +216,8 @@ class Resolver:
         learn = Learn(statement, resumes=True)
         self._owe(Owed(Kind.DESCRIBE, swallow=True, note=learn))
         self._d.query_waits = False
-        self._d.injected += [parse_frame(name, statement), describe_frame(name), FLUSH]
+        back = self._rereading.end() if front else []
+        self._d.injected += [*front, parse_frame(name, statement), describe_frame(name), *back, FLUSH]
         self._d.paused = True
         self._d.extended = True
 

@@ -40,7 +40,7 @@ class Verdict:
         discards: DISCARD ALL.
         touches: settings that it may change (see `inspection.Look`).
         spelled: how custom variables among them are spelled, where that is not in lower case.
-        local: something that a text is read by is set for the rest of the transaction.
+        local: settings that a text is read by and that it sets for the rest of the transaction.
         sets: some of them to values of its own, and not only back to those at login.
         named_by: parameters ($1 is 1) that name more of them: only a Bind tells which (see `binding`).
         sole: what it does when it is one plain SET or RESET (see `setting_text`).
@@ -57,7 +57,7 @@ class Verdict:
     discards: bool = False
     touches: Mapping[bytes, bytes | None] = attrs.field(factory=dict)
     spelled: Mapping[bytes, bytes] = attrs.field(factory=dict)
-    local: bool = False
+    local: frozenset[bytes] = frozenset()
     sets: bool = False
     named_by: frozenset[int] = frozenset()
     sole: Sole | None = None
@@ -107,7 +107,7 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
         discards=look.discards,
         touches=look.touches,
         spelled=look.spelled,
-        local=look.local,
+        local=frozenset(look.local),
         sets=look.sets,
         named_by=frozenset(look.named_by),
         sole=sole,

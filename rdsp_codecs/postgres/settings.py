@@ -20,12 +20,16 @@ _PLAIN_NAME: Final = re.compile(rb"[a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)*").f
 
 
 Context = tuple[tuple[bytes, bytes], ...]
-READ_BY: Final = frozenset(
-    b"search_path role session_authorization row_security client_encoding standard_conforming_strings backslash_quote"
-    b" datestyle intervalstyle timezone timezone_abbreviations lc_monetary lc_numeric lc_time array_nulls"
-    b" transform_null_equals xmloption default_text_search_config".split()
+LOOKED_UP_BY: Final = frozenset({AUTHORIZATION, ROLE, b"search_path", b"row_security"})
+"""Settings that say which tables a text names: a server heeds them whenever the statement is used."""
+FIXED_BY: Final = frozenset(
+    b"client_encoding standard_conforming_strings backslash_quote datestyle intervalstyle timezone"
+    b" timezone_abbreviations lc_monetary array_nulls transform_null_equals xmloption".split()
 )
-"""Settings that say which tables a text names, how it is cut into tokens, and what its constants are."""
+"""Settings that say how a text is cut into tokens and what its constants are: heeded when it is prepared (`constants`
+has which of them matter to which text).
+"""
+READ_BY: Final = LOOKED_UP_BY | FIXED_BY
 
 
 class Settings:

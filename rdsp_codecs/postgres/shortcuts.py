@@ -98,6 +98,7 @@ class Shortcuts:
             return None
         if (
             d.native
+            or d.statements.altered
             or d.dropping
             or d.copying
             or d.probe_due

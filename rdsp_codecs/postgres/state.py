@@ -10,6 +10,7 @@ from rdsp_codecs.postgres.statements import UNKNOWN
 from rdsp_codecs.postgres.unnamed import NOTHING, OnBackend
 
 if TYPE_CHECKING:
+    from rdsp_codecs.postgres.settings import Context
     from rdsp_codecs.postgres.statements import Statement, StatementKey
 
 
@@ -30,7 +31,7 @@ class PostgresState(OnBackend):
         last_user: who used it last: a token of the session's.
         sequences_mixed: more than one session may have left values for currval and lastval.
         names_used: how many names of ours were given out.
-        natives: statements that stand here under the names of `last_user`'s client.
+        natives: statements that stand here under the names of `last_user`'s client, and what they were read by.
     """
 
     def __init__(self, server_parameters: dict[str, str]) -> None:
@@ -46,7 +47,7 @@ class PostgresState(OnBackend):
         self.last_user: object | None = None
         self.sequences_mixed = False
         self.names_used = 0
-        self.natives: dict[bytes, Statement] = {}
+        self.natives: dict[bytes, tuple[Statement, Context]] = {}
         self.epoch = object()
         self.settings = NO_SETTINGS
         self.baseline = NO_SETTINGS

@@ -11,6 +11,7 @@ than who prepared after it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.errors import WireError
+from rdsp_codecs.postgres.constants import fixed_by, owned
 from rdsp_codecs.postgres.lexer import NAME_BYTES
 from rdsp_codecs.postgres.session_state import HARMLESS
 from rdsp_codecs.postgres.settings import Context, KnownSettings, Settings
@@ -41,6 +43,7 @@ _COUNT = struct.Struct(">H")
 _FIELD = struct.Struct(">IhIhih")
 
 _REPORTED_MAX: Final = 7
+_numbers: Final = itertools.count()
 
 StatementKey = tuple[bytes, bytes, bytes, Context]
 Inspect = Callable[[bytes], "Verdict"]
@@ -61,11 +64,13 @@ class Statement:
         bound: the client has bound it (so it was, or will be, executed).
         bind_reply: what a Bind of it by its name is owed, once there was one.
         changed: it was to stand under the client's name on this backend, and returns something else there.
-        context: the settings that its text was read by.
+        context: the settings that its text was read by (see `constants`).
+        unsure: it was used since where settings were in doubt that its names are looked up by.
         source: what `pg_prepared_statements` shows as its text where SQL made it.
     """
 
     __slots__ = (
+        "_fixed",
         "assumed",
         "bind_reply",
         "bound",
@@ -79,6 +84,7 @@ class Statement:
         "source",
         "text",
         "types",
+        "unsure",
         "verdict",
     )
 
@@ -98,6 +104,15 @@ class Statement:
         self.bind_reply: Owed | None = None
         self.context = context
         self.source: bytes | None = None
+        self.unsure = False
+        self._fixed: frozenset[bytes] | None = None
+
+    @property
+    def fixed(self) -> frozenset[bytes]:
+        """The settings that decide what its constants are."""
+        if self._fixed is None:
+            self._fixed = fixed_by(self.text or b"", utility=self.verdict.needs_native_names)
+        return self._fixed
 
     def described(self, types: bytes, shape: bytes) -> None:
         """The server described the statement."""
@@ -107,10 +122,20 @@ class Statement:
             self.key = (self.text, types, shape, self.context)
 
     def read_again(self, context: Context) -> None:
-        """It is about to be parsed anew, by these settings."""
+        """It is parsed anew, by these settings; a server does so, too, where its names are looked up by others."""
         self.context = context
+        self.unsure = False
         if self.text is not None and self.shape is not None:
             self.key = (self.text, self.types, self.shape, context)
+
+    def keep_apart(self) -> None:
+        """Its session has other settings now than it was read by: who has not must not share it.
+
+        A server that has to look up its names anew, after DDL, reads its constants by the settings of who uses it.
+        """
+        unsure = self.unsure
+        self.read_again(owned(self.context, next(_numbers)))
+        self.unsure = unsure
 
 
 UNKNOWN: Final = Put(Statement(None, b"", HARMLESS))
@@ -173,11 +198,15 @@ class StatementBook(InSession):
 
     Invariant: `named` and `unnamed` are what a direct connection's server would have after all messages handed on so
     far, assuming that those still unanswered succeed; the ledger's undo functions correct it when they do not.
+
+    Attributes:
+        altered: the session's settings may be others than those that some statement was read by.
     """
 
-    __slots__ = ("named",)
+    __slots__ = ("altered", "named")
 
     def __init__(self) -> None:
+        self.altered = False
         self.named: dict[bytes, Statement] = {}
         self.last = NOTHING
 
@@ -283,6 +312,16 @@ def close_frame(name: bytes) -> bytes:
     return frame(b"C", b"S", name, b"\0")
 
 
+def bind_frame(portal: bytes, name: bytes) -> bytes:
+    """Bind without parameters."""
+    return frame(b"B", portal, b"\0", name, b"\0\0\0\0\0\0\0")
+
+
+def execute_frame(portal: bytes, rows: int = 0) -> bytes:
+    """Execute; `rows` 0: all of them."""
+    return frame(b"E", portal, b"\0", _LENGTH.pack(rows))
+
+
 def describe_frame(name: bytes) -> bytes:
     """Describe of a statement."""
     return frame(b"D", b"S", name, b"\0")
@@ -290,7 +329,7 @@ def describe_frame(name: bytes) -> bytes:
 
 def failing_frame() -> bytes:
     """A Bind that always fails: how the server is told to skip to the client's Sync."""
-    return frame(b"B", b"\0", NOBODY, b"\0", b"\0\0\0\0\0\0")
+    return bind_frame(b"", NOBODY)
 
 
 def evict(state: PostgresState, limit: int) -> list[bytes]:

@@ -182,20 +182,19 @@ class Syncer:
         doubts = d.doubts
         touched = doubts.touched()
         if not touched and not doubts.suspects and not doubts.statements:
-            doubts.forget()
+            self._forget_doubts()
             return False
         recoded = ENCODING in touched and not d.settings.is_ascii()
         if touched and not doubts.suspects and not doubts.statements and not recoded:
             sole = doubts.sole(d.settings)
             if sole is not None and doubts.done <= 1 and not (sole.name == EVERYTHING and d.settings.custom):
-                done = doubts.done == 1
-                doubts.forget()
-                if done:
+                if doubts.done == 1:
                     self._apply(sole)
+                self._forget_doubts()
                 return False
-        asks = bool(doubts.suspects or doubts.reported or doubts.statements or d.settings.statements)
+        asks = bool(doubts.suspects or doubts.reported or doubts.asked or doubts.statements or d.settings.statements)
         if not asks and doubts.only_resets():
-            doubts.forget()
+            self._forget_doubts()
             return False
         if self._unreadable(touched):
             d.pin(PinReason.SESSION_SETTING, "a custom variable's name is not ASCII")
@@ -203,9 +202,10 @@ class Syncer:
             # What was not ASCII in the old encoding is something else in the new one.
             touched[EVERYTHING] = None
         question = Question(touched or None, dict(doubts.suspects), d.settings, doubts.statements, doubts.spelled())
-        if doubts.statements:
-            # What a name means is not known before the answer, and behind it a Sync of ours may follow: it must not
-            # stand behind messages of the client's, which it would commit, or whose error it would end.
+        question.read_otherwise = doubts.read_otherwise()
+        if doubts.statements or question.read_otherwise:
+            # What a name or a constant means is not known before the answer, and behind it a Sync of ours may follow:
+            # it must not stand behind messages of the client's, which it would commit, or whose error it would end.
             d.paused = d.settling = True
         doubts.forget()
         self._ask(question)
@@ -218,6 +218,12 @@ class Syncer:
         d.injected.append(frame(b"Q", question.text(), b"\0"))
         d.asking += 1
         state.last = NOTHING
+
+    def _forget_doubts(self) -> None:
+        """They are settled, and nobody was asked."""
+        d = self._d
+        d.doubts.forget()
+        d.compare_contexts()
 
     def _unreadable(self, touched: Mapping[bytes, bytes | None]) -> bool:
         """Whether a custom variable may have another name now than the bytes that named it would say today."""
@@ -248,6 +254,7 @@ class Syncer:
         d, state = self._d, self._d.state
         assert state is not None
         d.settings = state.settings = d.shared.settings.of(statements, spelled)
+        d.statements.altered = True  # see `Dialogue.compare_contexts`
         if _NOT_ZERO(statements.get(_IDLE_LIMIT, b"")) is not None:
             d.pin(PinReason.SESSION_SETTING, "idle_session_timeout ends the connection that has it")
         if b"pg_temp" in statements.get(b"search_path", b"").lower():
@@ -277,12 +284,14 @@ class Syncer:
                 d.pin_surely(reason, detail)
             elif d.pins.lift(reason):
                 d.lifted = True
+        d.compare_contexts()
 
     def _learn_names(self, question: Question) -> None:
         """The server has said which statements stand on the backend."""
         d, texts = self._d, self._texts
         safe = not question.failed and not (texts.multibyte_unsafe and not question.is_ascii())
-        fresh = reconcile(d, question.names, texts.inspect, escapes=texts.escapes) if safe else None
+        context = d.doubted(question.read_otherwise)
+        fresh = reconcile(d, question.names, texts.inspect, context, escapes=texts.escapes) if safe else None
         if fresh is None:
             d.pin(PinReason.SQL_PREPARED_STATEMENT, "what was prepared cannot be told")
             return

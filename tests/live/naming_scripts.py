@@ -26,6 +26,11 @@ HEADS = st.sampled_from(
         "{} AS SELECT nothing",
         "{} AS SELECT e'\\'AS;'",
         "{} AS SELECT now() - now(), $1::text",
+        "{} AS SELECT '01/02/2003'::date",
+        "{} AS SELECT '01/02/2003'::date",
+        "{} AS SELECT '{{03/04/2003,NULL}}'::date[], extract(epoch FROM '2020-06-01 12:00'::timestamptz)",
+        "{} AS SELECT extract(epoch FROM '-1 2:03:04'::interval), e'\\'01/02/2003'",
+        "{} AS SELECT 'now'::timestamptz <= now()",
     ]
 )
 CALLED = st.sampled_from(["{}", "{}", "{}", "{}(1)", "{}('a', 1.5)"])
@@ -55,6 +60,16 @@ OTHERS = st.sampled_from(
         "SET LOCAL DateStyle = 'SQL, DMY'",
         "RESET DateStyle",
         "SET work_mem = '5MB'",
+        "SET DateStyle = 'ISO, DMY'",
+        "SET LOCAL DateStyle = 'ISO, DMY'",
+        "SET TimeZone = 'Japan'",
+        "SET LOCAL TIME ZONE 5",
+        "SET IntervalStyle = 'sql_standard'",
+        "SELECT set_config('DateStyle', 'ISO, DMY', true)",
+        "SET search_path = pg_catalog, public",
+        "SET LOCAL search_path = pg_catalog, public",
+        "SET search_path = public",
+        "RESET ALL",
         "SET standard_conforming_strings = off",
         "DO $$ BEGIN EXECUTE 'DEALLOCATE s1'; END $$",
         "DO $$ BEGIN EXECUTE 'PREPARE s1 AS SELECT 5'; END $$",
@@ -63,7 +78,18 @@ OTHERS = st.sampled_from(
 TEXTS = st.one_of(NAMING, NAMING, NAMING, OTHERS)
 SEVERAL = st.lists(TEXTS, min_size=2, max_size=4).map("; ".join)
 QUERIES = st.one_of(NAMING, NAMING, OTHERS, SEVERAL).map(query)
-PLAIN = st.sampled_from(["SELECT 7", "SELECT $1::int", "SELECT 'x', $1::text", "SELEC"])
+PLAIN = st.sampled_from(
+    [
+        "SELECT 7",
+        "SELECT $1::int",
+        "SELECT 'x', $1::text",
+        "SELEC",
+        "SELECT '01/02/2003'::date",
+        "SELECT '01/02/2003'::date, a FROM differs",
+        "SELECT extract(epoch FROM '2020-06-01 12:00'::timestamptz), '{NULL}'::text[]",
+        "SELECT '[today,tomorrow)'::daterange @> current_date",
+    ]
+)
 PARSED = st.one_of(PLAIN, PLAIN, NAMING, OTHERS)
 VALUES = st.sampled_from([(), (), (), (b"1",), (b"x", b"2")])
 LIMITS = st.sampled_from([0, 0, 0, 1])

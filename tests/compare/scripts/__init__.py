@@ -1,6 +1,7 @@
 """The scripts, by subject."""
 
 from tests.compare.runner import Script
+from tests.compare.scripts.constants import CONSTANTS
 from tests.compare.scripts.copies import COPIES
 from tests.compare.scripts.dropping import DROPPING
 from tests.compare.scripts.endings import ENDINGS
@@ -11,4 +12,15 @@ from tests.compare.scripts.settings import SETTINGS
 from tests.compare.scripts.startup import STARTUP
 from tests.compare.scripts.state import STATE
 
-ALL: tuple[Script, ...] = (*STATE, *SETTINGS, *PREPARED, *NAMING, *DROPPING, *PIPELINES, *COPIES, *STARTUP, *ENDINGS)
+ALL: tuple[Script, ...] = (
+    *STATE,
+    *SETTINGS,
+    *PREPARED,
+    *NAMING,
+    *CONSTANTS,
+    *DROPPING,
+    *PIPELINES,
+    *COPIES,
+    *STARTUP,
+    *ENDINGS,
+)

@@ -1,0 +1,117 @@
+"""What the verdicts on a client's texts ask for before they go out: pins, names put in place, sequences forgotten.
+
+`requests` asks for every text that is not harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rdsp_codecs.pins import PinReason
+from rdsp_codecs.postgres.dialogue import Dialogue
+from rdsp_codecs.postgres.resolving import FLUSH, Resolver
+from rdsp_codecs.postgres.session_state import HARMLESS, Verdict
+from rdsp_codecs.postgres.statements import PREFIX, Statement
+from rdsp_codecs.postgres.texts import Texts
+from rdsp_codecs.transaction import Transaction
+
+if TYPE_CHECKING:
+    from rdsp_codecs.postgres.state import PostgresState
+
+
+class Heeding:
+    """Heeds the verdicts of one session's texts."""
+
+    def __init__(self, dialogue: Dialogue, texts: Texts, resolver: Resolver) -> None:
+        self._d = dialogue
+        self._book = dialogue.statements
+        self._texts = texts
+        self._resolver = resolver
+
+    def settles_first(self) -> bool:
+        """Have the client's messages wait until nothing is owed. Returns False when nothing is, or nothing comes."""
+        d = self._d
+        if d.copying:
+            return False  # the server waits for COPY data: whatever this message is, it will refuse it
+        if d.ledger.empty:
+            d.uncertain = d.kept = 0
+            d.dropping = False
+            return False
+        d.injected.append(FLUSH)
+        d.paused = d.settling = d.extended = True
+        return True
+
+    def heed(self, verdict: Verdict) -> bool:
+        """Pin what must be pinned. Returns whether the message must wait for native names."""
+        d = self._d
+        for reason, detail in verdict.pins:
+            d.pin(reason, detail)
+        if verdict.named_by:
+            d.pin(PinReason.SESSION_SETTING, "set_config of what a parameter names")
+        if verdict.discards and d.policy.has_init_query:
+            # Whatever init_query made is discarded with the rest: this backend is no longer like the others.
+            d.pin(PinReason.UNRECOGNISED_STATE, "DISCARD ALL of what init_query made")
+        return (verdict.needs_native_names or verdict.drops) and self._name_statements(verdict)
+
+    def _name_statements(self, verdict: Verdict) -> bool:
+        """SQL names prepared statements: those are put under the client's names first. Returns whether that waits."""
+        d, names = self._d, verdict.names
+        if not d.copying and self.settles_first():
+            return True
+        d.dropping = d.bound_naming = True
+        if not verdict.needs_native_names:
+            return False
+        d.doubts.name_statements()
+        if names is not None and any(name.startswith(PREFIX) for name in names):
+            names = None
+            d.pin(PinReason.SQL_PREPARED_STATEMENT, "a name like the proxy's own")
+        for inner in self._run_by(verdict):
+            if self.heed(inner.verdict):
+                return True
+        if d.transaction is Transaction.FAILED or d.copying:
+            return False
+        return self._resolver.go_native(names)
+
+    def _run_by(self, verdict: Verdict) -> Iterator[Statement]:
+        """Statements that a text may EXECUTE, and that are worth a look."""
+        for name in self._book.named if verdict.names is None else verdict.names:
+            statement = self._book.named.get(name)
+            if statement is None or statement.verdict is HARMLESS or statement.verdict.needs_native_names:
+                continue  # EXECUTE runs no EXECUTE
+            yield statement
+
+    def reads_lost_memory(self, verdict: Verdict) -> bool:
+        """As `_must_not_read_sequences`, also for what the text executes."""
+        lost = self._must_not_read_sequences(verdict)
+        for inner in self._run_by(verdict) if verdict.needs_native_names else ():
+            lost = self._must_not_read_sequences(inner.verdict) or lost
+        return lost
+
+    def saw(self, text: bytes, verdict: Verdict) -> None:
+        """A text goes out, and what it executes."""
+        d = self._d
+        d.saw(text, verdict)
+        self._texts.goes(verdict)
+        if verdict.needs_native_names:
+            for inner in self._run_by(verdict):
+                d.saw(inner.text or b"", inner.verdict)
+
+    def _must_not_read_sequences(self, verdict: Verdict) -> bool:
+        """Whether the text asks for currval or lastval on a backend where the answer may be a stranger's.
+
+        From the first such text on, backends of this pool forget sequences when they change hands.
+        """
+        d = self._d
+        if not verdict.reads_sequence_memory:
+            return False
+        d.shared.sequence_minded = True
+        if self._backend().sequences_mixed:
+            return True
+        d.pin(PinReason.SEQUENCE_STATE, "currval or lastval")
+        return False
+
+    def _backend(self) -> PostgresState:
+        state = self._d.state
+        assert state is not None, "texts are heeded only while a backend is attached"
+        return state
