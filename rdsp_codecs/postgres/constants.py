@@ -44,7 +44,7 @@ def fixed_by(text: bytes, *, utility: bool = False) -> frozenset[bytes]:
 
     Arguments:
         text: SQL without its NUL.
-        utility: it names prepared statements: the server looks into it when it runs.
+        utility: the server looks into it when it runs, as into one that names prepared statements.
     """
     found: set[bytes] = set()
     if not text.isascii():

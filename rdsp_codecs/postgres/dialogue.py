@@ -92,6 +92,15 @@ def bind_reply(statement: Statement | None, name: bytes) -> Owed:
     return entry
 
 
+class AsItWas:
+    """Note of a Describe whose answer was given before, and does not change: the client gets that."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer: Final = answer
+
+
 class Replace:
     """Note of an owed reply that will be an error, made to fail by us: the client gets these bytes instead."""
 

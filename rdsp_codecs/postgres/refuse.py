@@ -57,6 +57,19 @@ def duplicate_statement(name: bytes) -> bytes:
     return messages.error("ERROR", "42P05", text, F="prepare.c", R="StorePreparedStatement")
 
 
+def misfit(given: int, name: bytes, wanted: int) -> bytes:
+    """The server's error for a Bind with another number of parameters than the statement has (postgres.c)."""
+    called = name.decode("utf-8", "surrogateescape")
+    text = f'bind message supplies {given} parameters, but prepared statement "{called}" requires {wanted}'
+    return messages.error("ERROR", "08P01", text, F="postgres.c", R="exec_bind_message")
+
+
+def unknown_statement(name: bytes) -> bytes:
+    """The server's error for a name that SQL does not find (prepare.c, FetchPreparedStatement)."""
+    text = f'prepared statement "{name.decode("utf-8", "surrogateescape")}" does not exist'
+    return messages.error("ERROR", "26000", text, F="prepare.c", R="FetchPreparedStatement")
+
+
 def too_many_statements(limit: int) -> bytes:
     """The session has as many prepared statements as it may have."""
     return refuse(Problem(ProblemCode.TOO_MANY_STATEMENTS, str(limit), fatal=False))

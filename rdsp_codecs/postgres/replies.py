@@ -15,7 +15,7 @@ from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.asking import Question
-from rdsp_codecs.postgres.dialogue import KIND_NAMES, Dialogue, Kind, Learn, Named, Replace
+from rdsp_codecs.postgres.dialogue import KIND_NAMES, AsItWas, Dialogue, Kind, Learn, Named, Replace
 from rdsp_codecs.postgres.handing import CleanUp, Handing
 from rdsp_codecs.postgres.listening import Mark
 from rdsp_codecs.postgres.messages import TRANSACTIONS
@@ -327,7 +327,12 @@ class Replies:
     def _described(self, buffer: bytes, start: int, end: int, *, rows: bool) -> bytes | None:
         entry = self._settle(Kind.DESCRIBE)
         learn = entry.note
+        if isinstance(learn, AsItWas):
+            return learn.answer
         if isinstance(learn, Learn):
+            statement = learn.statement
+            if statement is not None and statement.verdict.needs_native_names and not statement.result:
+                statement.result = frame(b"T", buffer[start:end]) if rows else frame(b"n")
             self._learn(learn, shape_of(buffer[start:end]) if rows else NO_ROWS)
         return DROP if entry.swallow else KEEP
 

@@ -13,11 +13,18 @@ from rdsp_codecs.errors import WireError
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import dialogue as owed
-from rdsp_codecs.postgres.dialogue import SHOWN, Dialogue, Kind, Learn, Replace
+from rdsp_codecs.postgres.dialogue import SHOWN, AsItWas, Dialogue, Kind, Learn, Replace
 from rdsp_codecs.postgres.heeding import Heeding
 from rdsp_codecs.postgres.lexer import NAME_BYTES
 from rdsp_codecs.postgres.notable import Passing
-from rdsp_codecs.postgres.refuse import duplicate_statement, sequence_memory_lost, shape_changed, too_many_statements
+from rdsp_codecs.postgres.refuse import (
+    duplicate_statement,
+    misfit,
+    sequence_memory_lost,
+    shape_changed,
+    too_many_statements,
+    unknown_statement,
+)
 from rdsp_codecs.postgres.resolving import FLUSH, Resolver
 from rdsp_codecs.postgres.session_state import HARMLESS, function_pins
 from rdsp_codecs.postgres.statements import (
@@ -262,20 +269,16 @@ class Requests:
         name = given[:NAME_BYTES]
         statement = self._book.named.get(name) if name else self._book.unnamed
         if statement is not None:
-            verdict = statement.verdict
-            if verdict is not HARMLESS:
-                verdict = self.texts.bound(verdict, buffer[name_end + 1 : start + shown])
-                if self._heeding.heed(verdict):
-                    return STOP
-                if self._heeding.reads_lost_memory(verdict):
-                    self._owe(Owed(Kind.BIND, note=Replace(sequence_memory_lost())))
-                    return failing_frame()
-            statement.bound = True
-            self._heeding.saw(statement.text or b"", verdict)
+            refused = self._bound(statement, buffer[name_end + 1 : start + shown])
+            if refused is not KEEP:
+                return refused
         if d.native and name and d.is_native(name):
             if not self._resolver.stands(name, statement) and self._resolver.go_native((name,)):
                 return STOP
             return self._refuse_changed(statement) or self._as_it_is(owed.BIND)
+        misfits = self._refuse_misfit(statement, given, buffer[name_end + 1 : start + shown])
+        if misfits:
+            return misfits
         server_name, prefix = self._resolver.resolve(given, statement)
         if server_name is None:
             return STOP
@@ -285,6 +288,34 @@ class Requests:
         size = total - 1 + len(server_name) - len(given)
         head = (b"B", size.to_bytes(4, "big"), buffer[start + 5 : portal_end], server_name)
         return Head(b"".join((prefix, *head, buffer[name_end : start + shown])))
+
+    def _bound(self, statement: Statement, parameters: bytes) -> bytes | None:
+        """Heed what a statement does that is bound now. KEEP: nothing is in the way."""
+        verdict = statement.verdict
+        if verdict is not HARMLESS:
+            verdict = self.texts.bound(verdict, parameters)
+            if self._heeding.heed(verdict):
+                return STOP
+            if self._heeding.reads_lost_memory(verdict):
+                self._owe(Owed(Kind.BIND, note=Replace(sequence_memory_lost())))
+                return failing_frame()
+        statement.bound = True
+        self._heeding.saw(statement.text or b"", verdict)
+        return KEEP
+
+    def _refuse_misfit(self, statement: Statement | None, name: bytes, parameters: bytes) -> bytes:
+        """A server counts the parameters before it looks whether the statement still is what it was.
+
+        Only for one that has to be parsed again first; b"" for others, and where the parameters fit.
+        """
+        if statement is None or statement.shape is None or self._resolver.is_here(name[:NAME_BYTES], statement):
+            return b""
+        at = 2 + 2 * int.from_bytes(parameters[:2], "big")
+        given, wanted = int.from_bytes(parameters[at : at + 2], "big"), int.from_bytes(statement.types[:2], "big")
+        if given == wanted or at + 2 > len(parameters):
+            return b""
+        self._owe(Owed(Kind.BIND, note=Replace(misfit(given, name, wanted))))
+        return failing_frame()
 
     def _describe(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         d = self._d
@@ -296,6 +327,9 @@ class Requests:
         name = buffer[start + 6 : start + total - 1]
         key = name[:NAME_BYTES]
         statement = self._book.named.get(key) if name else self._book.unnamed
+        names = statement is not None and statement.verdict.needs_native_names
+        if names and statement is not None and self._heeding.heed(statement.verdict):
+            return STOP  # what an EXECUTE returns, the server knows by those names
         if d.native and name and d.is_native(key):
             if not self._resolver.stands(key, statement) and self._resolver.go_native((key,)):
                 return STOP
@@ -305,9 +339,22 @@ class Requests:
             return STOP
         if statement is not None and statement.shape is None:
             self._owe(Owed(Kind.DESCRIBE, note=Learn(statement)))
+        elif statement is not None and statement.result:
+            return prefix + self._describe_as_it_was(statement, server_name)
         else:
             self._owe(owed.DESCRIBE)
         return prefix + describe_frame(server_name)
+
+    def _describe_as_it_was(self, statement: Statement, server_name: bytes) -> bytes:
+        """An EXECUTE returns what it returned at Parse, says the server, if there is still anything to execute."""
+        names = statement.verdict.names or ()
+        gone = [name for name in names if name not in self._book.named]
+        if gone and not self._d.native_all and statement.result[:1] == b"T":
+            said = frame(b"t", statement.types) + unknown_statement(gone[0])
+            self._owe(Owed(Kind.DESCRIBE, note=Replace(said)))
+            return failing_frame()
+        self._owe(Owed(Kind.DESCRIBE, note=AsItWas(statement.result)))
+        return describe_frame(server_name)
 
     def _describe_parsed(self, tag: int, buffer: bytes, start: int, total: int) -> bytes:
         """Behind the Parse of a named statement comes a Describe: the client's own if it is next, else one of ours."""

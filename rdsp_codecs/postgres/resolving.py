@@ -152,6 +152,13 @@ class Resolver:
             parts.append(describe_frame(name))
         return parts + self._rereading.end() if by_others else parts
 
+    def is_here(self, name: bytes, statement: Statement) -> bool:
+        """Whether a client's statement need not be parsed again to be used on this backend."""
+        state = self._backend()
+        if not name:
+            return statement is state.unnamed
+        return self._book.name_on(state, statement) is not None
+
     def resolve(self, name: bytes, statement: Statement | None) -> tuple[bytes | None, bytes]:
         """The backend's name for a client's statement, and bytes to send first; name None: a prologue is on its way."""
         state = self._backend()

@@ -44,6 +44,8 @@ _FIELD = struct.Struct(">IhIhih")
 
 _REPORTED_MAX: Final = 7
 _numbers: Final = itertools.count()
+_UTILITY_HEADS: Final = frozenset({b"set", b"do"})
+"""Statements that begin so are looked into when they run."""
 
 StatementKey = tuple[bytes, bytes, bytes, Context]
 Inspect = Callable[[bytes], "Verdict"]
@@ -65,6 +67,7 @@ class Statement:
         bind_reply: what a Bind of it by its name is owed, once there was one.
         changed: it was to stand under the client's name on this backend, and returns something else there.
         context: the settings that its text was read by (see `constants`).
+        result: for one that names statements, the RowDescription or NoData of its Parse, which stays what it was.
         unsure: it was used since where settings were in doubt that its names are looked up by.
         source: what `pg_prepared_statements` shows as its text where SQL made it.
     """
@@ -79,6 +82,7 @@ class Statement:
         "home",
         "home_name",
         "key",
+        "result",
         "sent",
         "shape",
         "source",
@@ -104,6 +108,7 @@ class Statement:
         self.bind_reply: Owed | None = None
         self.context = context
         self.source: bytes | None = None
+        self.result = b""
         self.unsure = False
         self._fixed: frozenset[bytes] | None = None
 
@@ -111,7 +116,8 @@ class Statement:
     def fixed(self) -> frozenset[bytes]:
         """The settings that decide what its constants are."""
         if self._fixed is None:
-            self._fixed = fixed_by(self.text or b"", utility=self.verdict.needs_native_names)
+            utility = self.verdict.needs_native_names or not _UTILITY_HEADS.isdisjoint(self.verdict.heads)
+            self._fixed = fixed_by(self.text or b"", utility=utility)
         return self._fixed
 
     def described(self, types: bytes, shape: bytes) -> None:

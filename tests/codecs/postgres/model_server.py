@@ -206,7 +206,8 @@ class ModelServer(Statements):
     def _bind(self, portal: str, name: str, values: tuple[str, ...]) -> None:
         plan = self._find(name)
         if len(values) != plan.parameters:
-            raise Failure("08P01", f"bind message supplies {len(values)} parameters, not {plan.parameters}")
+            text = f'bind message supplies {len(values)} parameters, but prepared statement "{name}" requires {plan.parameters}'
+            raise Failure("08P01", text, F="postgres.c", R="exec_bind_message")
         self._refuse_if_failed(plan.text)
         if portal and portal in self._portals:
             raise Failure("42P03", f'cursor "{portal}" already exists')
@@ -227,13 +228,14 @@ class ModelServer(Statements):
     def _describe(self, kind: str, name: str) -> None:
         if kind == "S":
             plan = self._find(name)
-            if plan.text.startswith("EXECUTE "):
-                plan = self._analyse(plan.text)  # a server says what it was at Parse: an accepted difference
             if plan.columns is not None:
                 self._refuse_if_failed("")
             if plan.text.startswith("TABLE "):
                 self._plan(plan)
-            self._say(message(b"t", struct.pack(f">H{plan.parameters}I", plan.parameters, *[TEXT] * plan.parameters)))
+            said = message(b"t", struct.pack(f">H{plan.parameters}I", plan.parameters, *[TEXT] * plan.parameters))
+            self._say(said)
+            if plan.text.startswith("EXECUTE ") and plan.columns is not None:
+                self._find(plan.text.removeprefix("EXECUTE "))
         elif name not in self._portals:
             raise no_portal(name)
         else:

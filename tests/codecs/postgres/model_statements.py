@@ -9,11 +9,13 @@ from tests.codecs.postgres.model_words import (
     ENDS,
     INT4,
     NAMING,
+    PUTS_BACK,
     QUESTIONS,
     RESET,
     SELECTS,
     SET,
     SET_CONFIG,
+    SET_LOCALLY,
     SETTINGS,
     TEXT,
     Failure,
@@ -66,7 +68,7 @@ class Statements:
             return Plan(text, (("work_mem", TEXT),))
         if text.startswith(QUESTIONS):
             return Plan(text, tuple((name, TEXT) for name in ("a", "b", "c", "d")))
-        if SET_CONFIG(text):
+        if SET_CONFIG(text) or SET_LOCALLY(text) or PUTS_BACK(text):
             return Plan(text, (("set_config", TEXT),))
         naming = NAMING(text)
         if naming is not None and naming[1] == "EXECUTE" and naming[2] in self.prepared:
@@ -103,6 +105,16 @@ class Statements:
         elif found := SET_CONFIG(text):
             self.settings[real_name(found[1])] = found[2]
             yield (found[2],)
+        elif found := SET_LOCALLY(text):
+            name = real_name(found[1])
+            self._local[name] = found[2] or SETTINGS[name]
+            yield (self._local[name],)
+        elif found := PUTS_BACK(text):
+            name = real_name(found[1])
+            present = {**self.settings, **self._local}[name]
+            for _ in range(2):
+                self._local[name] = present
+                yield (present,)
         elif text == "SHOW work_mem":
             yield ({**self.settings, **self._local}["work_mem"],)
         elif text == "TABLE changes":

@@ -32,6 +32,12 @@ _UTILITY: Final = re.compile(
 ).fullmatch
 RESET: Final = re.compile(r"RESET (\w+)").fullmatch
 SET_CONFIG: Final = re.compile(r"SELECT pg_catalog\.set_config\(E'(\w+)', E'(\w+)', false\)").fullmatch
+SET_LOCALLY: Final = re.compile(r"SELECT pg_catalog\.set_config\(E'(\w+)', (?:E'(\w+)'|NULL), true\)").fullmatch
+PUTS_BACK: Final = re.compile(
+    r"SELECT pg_catalog\.set_config\(E'(\w+)', v\.c0, true\)"
+    r" FROM unnest\(ARRAY\[pg_catalog\.current_setting\(E'\1'\), pg_catalog\.current_setting\(E'\1'\)\]\) AS v\(c0\)"
+).fullmatch
+"""How the proxy sets something for a moment: `constants.to_put_back`."""
 QUESTIONS: Final = (
     "SELECT CASE WHEN context OPERATOR(pg_catalog.=) 'superuser'",
     "SELECT 'n', name, statement, from_sql",
@@ -129,6 +135,8 @@ def check_syntax(text: str) -> None:
     if text in SELECTS or text in ("TABLE changes", "SHOW work_mem") or text.startswith(QUESTIONS):
         return
     if _UTILITY(text) or SET(text) or RESET(text) or SET_CONFIG(text) or NAMING(text):
+        return
+    if SET_LOCALLY(text) or PUTS_BACK(text):
         return
     raise Failure("42601", "syntax error")
 

@@ -62,6 +62,23 @@ PREPARED = (
         ),
     ),
     Script(
+        "parameters that do not fit a statement whose table has changed",
+        (38, 45),
+        (
+            says("A", parse("p", "SELECT *, $1::int FROM fitting"), SYNC),
+            says("B", "BEGIN"),
+            says("A", "ALTER TABLE fitting ADD COLUMN b int"),
+            says("A", runs("p")),
+            says("A", runs("p", b"1", b"2")),
+            says("A", runs("p", b"1")),
+            says("A", "BEGIN", "SELECT 1/0", runs("p"), "ROLLBACK", ready=4),
+            says("B", "COMMIT"),
+            says("A", runs("p")),
+        ),
+        (2,),
+        before=("DROP TABLE IF EXISTS fitting", "CREATE TABLE fitting (a int)"),
+    ),
+    Script(
         "a name twice in one batch",
         (38,),
         (says("A", parse("s1", "SELECT 1"), parse("s1", "SELECT 2"), SYNC), says("A", runs("s1"))),
