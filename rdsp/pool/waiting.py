@@ -47,19 +47,23 @@ class Queue:
         """At the end of the queue."""
         if self.troubled and key not in self.of_key and self.failing.again_at(key) <= now:
             self.forgive(key)
-        entry = Waiting(key, waiter, now, at_least)
-        self.all[id(waiter)] = entry
+        entry, number = Waiting(key, waiter, now, at_least), id(waiter)
+        self.all[number] = entry
         if self.troubled and key not in self.failing:
-            self.line[id(waiter)] = entry
-        self.of_key.setdefault(key, OrderedDict())[id(waiter)] = entry
+            self.line[number] = entry
+        same = self.of_key.get(key)
+        if same is None:
+            same = self.of_key[key] = OrderedDict()
+        same[number] = entry
 
     def remove(self, entry: Waiting) -> None:
         """Out of the queue."""
-        del self.all[id(entry.waiter)]
+        number = id(entry.waiter)
+        del self.all[number]
         if self.troubled:
-            self.line.pop(id(entry.waiter), None)
+            self.line.pop(number, None)
         same = self.of_key[entry.key]
-        del same[id(entry.waiter)]
+        del same[number]
         if not same:
             del self.of_key[entry.key]
 

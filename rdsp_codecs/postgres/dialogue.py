@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rdsp_codecs.postgres.state import PostgresState
 
 
+_NONE: Final = Transaction.NONE
+"""Under a name of its own: looking a member of an enumeration up costs more than what is done with it."""
 RECENT: Final = 3
 _numbers: Final = itertools.count()
 SHOWN: Final = 4096
@@ -315,7 +317,7 @@ class Dialogue:
     def forget_texts(self) -> None:
         """The request is over. What a portal was bound to may still be executed in its transaction."""
         self.recent.clear()
-        if self.transaction is not Transaction.NONE:
+        if self.transaction is not _NONE:
             return
         if self.heads:
             self.heads.clear()
@@ -341,7 +343,7 @@ class Dialogue:
         """A request is over and nothing is owed."""
         self.kept = 0
         self.dropping = False
-        if self.transaction is Transaction.NONE:
+        if self.transaction is _NONE:
             self.bound_naming = False
         book, state = self.statements, self.state
         if state is not None and (book.last.in_session is not None or state.last.on_backend is not None):
