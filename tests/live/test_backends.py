@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -220,6 +221,13 @@ def test_an_idle_backend_that_gives_no_sign_of_life_is_replaced(postgres15: Test
             os.kill(frozen, signal.SIGCONT)
 
 
+def times_slept(pid: int) -> int:
+    """How often a process has waited for something: an idle backend is woken by nothing but its client."""
+    found = re.search(r"^voluntary_ctxt_switches:\s*(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
 def test_a_sign_of_life_changes_nothing(postgres15: TestServer, tmp_path: Path) -> None:
     file = tmp_path / "rdsp.toml"
     file.write_text(
@@ -227,11 +235,15 @@ def test_a_sign_of_life_changes_nothing(postgres15: TestServer, tmp_path: Path) 
         "target_group.max_backends = 1\ntarget_group.backend_check_interval = 0.1\n"
     )
     with ProxyProcess(str(file)) as proxy, connect(proxy.port) as client:
-        before = client.execute("SELECT pg_backend_pid()").fetchone()
+        (pid,) = client.execute("SELECT pg_backend_pid()").fetchone()
         client.execute("SET work_mem = '7MB'")
         client.execute("SELECT 1", prepare=True)
-        time.sleep(11)
+        for _ in range(3):
+            time.sleep(0.15)
+            slept = times_slept(pid)
+            proxy.tell(signal.SIGHUP)  # it looks around now, and not up to five seconds later
+            eventually(lambda before=slept: times_slept(pid) > before)
 
-        assert client.execute("SELECT pg_backend_pid()").fetchone() == before
+        assert client.execute("SELECT pg_backend_pid()").fetchone() == (pid,)
         assert client.execute("SHOW work_mem").fetchone() == ("7MB",)
         assert client.execute("SELECT 1", prepare=True).fetchone() == (1,)

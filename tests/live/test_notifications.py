@@ -321,7 +321,7 @@ def test_listening_sessions_that_come_and_go_hear_every_word_once_and_in_order(s
     speaker.start()
     for hearer in hearers:
         hearer.start()
-    time.sleep(8)
+    time.sleep(4)
     stop.set()
     speaker.join()
     for hearer in hearers:
