@@ -309,6 +309,8 @@ class Dialogue:
             self.doubts.any = self.statements.altered = True
         if verdict.unlocks:
             self.doubt_pin(PinReason.ADVISORY_LOCK)
+        if verdict.defines_sequence_memory:
+            self.shared.sequence_minded = True
         if verdict.channels is None or verdict.channels:
             self.listening.name(verdict.channels)
         self.heads |= verdict.heads

@@ -65,6 +65,7 @@ class Look(Reading):
         drops: SQL drops all prepared statements.
         unlocks: a session's advisory locks may be given up.
         memory: currval or lastval is called.
+        defines: they are called later by what is made here: a column's default, a function.
         touches: settings that it may change beyond its transaction (lower case, `EVERYTHING` for any), with the new
             value where it is one plain literal or number.
         spelled: how custom variables among them are spelled, where that is not in lower case.
@@ -88,7 +89,7 @@ class Look(Reading):
         self.local: set[bytes] = set()
         self.nameless = self.unheard = self.drops = False
         self.native = self.memory = self.unlocks = self.sets = self.discards = self.doubtful = False
-        self._runs_text = self._assembles = False
+        self._runs_text = self._assembles = self.defines = False
         self._blocks = blocks
         self._statement = 0
         self._head = b""
@@ -101,6 +102,8 @@ class Look(Reading):
                 self._walk_block()
             else:
                 self._walk()
+            if b"create" in self._low and any(word in self._low for word in SEQUENCE_MEMORY):
+                self.defines = True  # in the body of a function, it may be
             if self._runs_text and self._has_hit_in_literal():
                 self._pin(PinReason.UNRECOGNISED_STATE)
         except SpentError:
@@ -419,7 +422,10 @@ class Look(Reading):
 
     def _see_call(self, name: bytes, reason: PinReason | None, arguments: int) -> None:
         if reason is None:
-            self.memory = self.memory or (name in SEQUENCE_MEMORY and not self._only_defines())
+            if name in SEQUENCE_MEMORY and self._only_defines():
+                self.defines = True
+            elif name in SEQUENCE_MEMORY:
+                self.memory = True
             self._runs_text = self._runs_text or name in TEXT_RUNNERS
         elif name == b"set_config":
             self._see_set_config(self._arguments(arguments))

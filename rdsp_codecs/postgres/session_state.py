@@ -36,6 +36,7 @@ class Verdict:
         names: which; None: it may be any.
         drops: it drops them all (DEALLOCATE ALL, DISCARD ALL).
         reads_sequence_memory: it calls currval or lastval.
+        defines_sequence_memory: something that it makes will call them (a column's default, a function).
         unlocks: it may give up advisory locks of the session.
         discards: DISCARD ALL.
         touches: settings that it may change (see `inspection.Look`).
@@ -53,6 +54,7 @@ class Verdict:
     names: frozenset[bytes] | None = frozenset()
     drops: bool = False
     reads_sequence_memory: bool = False
+    defines_sequence_memory: bool = False
     unlocks: bool = False
     discards: bool = False
     touches: Mapping[bytes, bytes | None] = attrs.field(factory=dict)
@@ -90,7 +92,7 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
     if multibyte_unsafe and not text.isascii():
         look.distrust(0)
     nothing = not (look.reasons or look.native or look.drops or look.memory or look.unlocks or look.touches)
-    if nothing and not (look.local or look.heads or look.named_by):
+    if nothing and not (look.local or look.heads or look.named_by or look.defines):
         return HARMLESS
     known = None if look.doubtful else escapes
     pins = tuple(
@@ -103,6 +105,7 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
         names=None if look.nameless else frozenset(look.names),
         drops=look.drops,
         reads_sequence_memory=look.memory,
+        defines_sequence_memory=look.defines,
         unlocks=look.unlocks,
         discards=look.discards,
         touches=look.touches,

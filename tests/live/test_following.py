@@ -170,6 +170,29 @@ def test_currval_is_never_a_strangers(postgres: TestServer) -> None:
         assert ask(two, "SELECT currval('numbers')") == mine
 
 
+def test_a_default_that_reads_a_sequence_is_never_given_a_former_value(postgres: TestServer) -> None:
+    with ProxyProcess.for_target(postgres.target(), "--max-backends", "2") as proxy, pair(proxy) as (one, two):
+        for text in (
+            "CREATE SEQUENCE read_later",
+            "CREATE TABLE read_by (a int, b int DEFAULT currval('read_later'))",
+            "CREATE FUNCTION read_by() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RETURN currval('read_later'); END $$",
+        ):
+            ask(one, text)
+        for text in ("INSERT INTO read_by (a) VALUES (1) RETURNING b", "SELECT read_by()"):
+            ask(one, "SELECT setval('read_later', 1, false)")
+            assert ask(one, "SELECT nextval('read_later')") == 1
+            ask(two, "BEGIN")  # takes the connection that the other has just given back
+            assert ask(one, "SELECT nextval('read_later')") == 2
+            ask(two, "COMMIT")
+            # Whatever connection it gets: what it was last given, or an error.
+            for _ in range(3):
+                assert ask(one, text) in (2, "55000")
+            ask(two, "SELECT nextval('read_later')")
+            assert ask(one, text) in (2, "55000")
+        for text in ("DROP FUNCTION read_by()", "DROP TABLE read_by", "DROP SEQUENCE read_later"):
+            ask(one, text)
+
+
 def test_sequences_can_be_made_to_pin(postgres: TestServer, tmp_path: Path) -> None:
     with postgres.admin(DATABASE) as admin:
         admin.execute("CREATE SEQUENCE IF NOT EXISTS numbers; GRANT ALL ON numbers TO PUBLIC")

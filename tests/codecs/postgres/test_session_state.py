@@ -268,7 +268,9 @@ def test_a_text_is_found_to_do_just_what_the_table_says(sql: str, expected: str)
     verdict = inspect(sql.encode())
 
     assert words(verdict) == set(expected.split())
-    assert (verdict is HARMLESS) == (not expected and not verdict.heads and not verdict.local)
+    assert (verdict is HARMLESS) == (
+        not (expected or verdict.heads or verdict.local or verdict.defines_sequence_memory)
+    )
 
 
 @pytest.mark.parametrize(("sql", "expected"), TABLE)
@@ -294,6 +296,22 @@ def test_an_encoding_with_ascii_bytes_inside_of_characters_is_not_trusted_after_
     assert words(inspect(b"SET LOCAL x = 'a'", multibyte_unsafe=True)) == set()
     native = inspect("SELECT '表'; EXECUTE p".encode("shift_jis"), multibyte_unsafe=True)
     assert words(native) == {"unrecognised_state", "sql_prepared_statement", "native"}
+
+
+@pytest.mark.parametrize(
+    ("text", "defines"),
+    [
+        ("CREATE TABLE t (a int DEFAULT -currval('s'))", True),
+        ("ALTER TABLE t ALTER a SET DEFAULT lastval()", True),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN currval('s'); END $$", True),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT LASTVAL()'", True),
+        ("CREATE TABLE t (a serial)", False),
+        ("SELECT 'currval'", False),
+        ("SELECT currval('s')", False),
+    ],
+)
+def test_what_will_read_sequences_later_is_told(text: str, defines: bool) -> None:
+    assert inspect(text.encode()).defines_sequence_memory is defines
 
 
 @pytest.mark.parametrize(
