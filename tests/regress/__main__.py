@@ -22,7 +22,7 @@ from tests.regress.suites import PARALLEL, SERIAL, SHUFFLED, compared, isolation
 
 MODES = (SERIAL, PARALLEL, SHUFFLED)
 SUITES: dict[str, tuple[Callable[[Target, Tree, str, Path, float], Run], tuple[str, ...], float]] = {
-    "regress": (regress, MODES, 300.0),
+    "regress": (regress, MODES, 900.0),
     "libpq_pipeline": (pipeline, (SERIAL,), 30.0),
     "isolation": (isolation, (SERIAL,), 900.0),
 }
