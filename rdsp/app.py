@@ -210,7 +210,7 @@ def _build(
         counters=counters,
         registry=Registry(),
         credentials=credentials,
-        derive=deriver.derive,
+        deriver=deriver,
         certificates=certificates,
         mock_salt_key=os.urandom(32),
         policy=relay_policy(settings),
@@ -245,7 +245,8 @@ async def open_app(config: Config, observers: Sequence[object] = ()) -> AsyncIte
                 await nursery.start(proxy.pool.run)
                 context = proxy.context
                 nursery.start_soon(context.ears.run)
-                nursery.start_soon(context.credentials.work_ahead, context.derive, context.mock_salt_key)
+                await nursery.start(context.errands.run)
+                nursery.start_soon(context.credentials.work_ahead, context.deriver.derive, context.mock_salt_key)
                 nursery.start_soon(_follow, context.certificates)
                 nursery.start_soon(proxy.endpoint.run)
                 for host, port in proxy.endpoint.addresses:

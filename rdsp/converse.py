@@ -1,6 +1,7 @@
 """Drive a conversation over a transport: the ten lines that join a codec's generator to Trio.
 
-Used for greetings, logins, resets, probes and cancels; never in steady state. It knows no protocol.
+Used for logins at servers, resets, probes and cancels; never in steady state. It knows no protocol. A client's greeting
+is driven by steps instead (`rdsp.session.greeting`), with the parts of this module that do not wait.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss
 from rdsp_codecs.errors import PeerClosed, WireError
-from rdsp_codecs.steps import Ask, Conversation, HasUnread, Receive, Send, StartTls, TlsSide
+from rdsp_codecs.steps import Ask, Conversation, HasUnread, Receive, Send, StartTls, TlsFacts, TlsSide
 
 T = TypeVar("T")
 
@@ -82,16 +83,14 @@ async def _perform(
             if context is None:
                 msg = "no TLS context for this conversation"
                 raise TypeError(msg)
-            try:
-                return await transport.start_tls(side, context, hostname)
-            except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-                msg = "the peer closed the connection during the TLS handshake"
-                raise PeerClosed(msg) from error
-            except ssl.SSLError as error:
-                msg = f"TLS handshake failed: {error.reason or error}"
-                raise WireError(msg) from error
-            except OSError as error:
-                raise PeerClosed(str(error)) from error
+            transport.begin_tls(side, context, hostname)
+            while True:
+                try:
+                    return shaken_now(transport)
+                except ssl.SSLWantWriteError:
+                    await transport.wait_writable()
+                except WOULD_BLOCK:
+                    await transport.wait_readable()
         case _:
             msg = f"not a step: {step!r}"
             raise TypeError(msg)
@@ -99,20 +98,25 @@ async def _perform(
 
 async def send_all(transport: Transport, data: bytes) -> None:
     """Write everything. Raises `PeerClosed`. A cancellation may leave a part written."""
-    view = memoryview(data)
-    while view:
+    while data:
         try:
-            sent = transport.send(view)  # type: ignore[arg-type]
+            data = data[sent_now(transport, data) :]
         except ssl.SSLWantReadError:
             await transport.wait_readable()
         except WOULD_BLOCK:
             await transport.wait_writable()
-        except OSError as error:
-            if not is_peer_loss(error):
-                raise
-            raise PeerClosed(str(error)) from error
-        else:
-            view = view[sent:]
+
+
+def sent_now(transport: Transport, data: bytes) -> int:
+    """Write what goes now. Returns how many bytes that were. Raises one of WOULD_BLOCK, and `PeerClosed`."""
+    try:
+        return transport.send(data)
+    except WOULD_BLOCK:
+        raise
+    except OSError as error:
+        if not is_peer_loss(error):
+            raise
+        raise PeerClosed(str(error)) from error
 
 
 async def receive(transport: Transport, limit: int, *, peek: bool = False) -> bytes:
@@ -122,17 +126,40 @@ async def receive(transport: Transport, limit: int, *, peek: bool = False) -> by
     """
     while True:
         try:
-            data = transport.peek(limit) if peek else transport.recv(limit)
+            return received_now(transport, limit, peek=peek)
         except ssl.SSLWantWriteError:
             await transport.wait_writable()
         except WOULD_BLOCK:
             await transport.wait_readable()
-        except OSError as error:
-            if not is_peer_loss(error):
-                raise
-            raise PeerClosed(str(error)) from error
-        else:
-            if not data:
-                msg = "the peer closed the connection"
-                raise PeerClosed(msg)
-            return data
+
+
+def received_now(transport: Transport, limit: int, *, peek: bool = False) -> bytes:
+    """What `receive` gives, if it is there. Raises one of WOULD_BLOCK, and `PeerClosed`."""
+    try:
+        data = transport.peek(limit) if peek else transport.recv(limit)
+    except WOULD_BLOCK:
+        raise
+    except OSError as error:
+        if not is_peer_loss(error):
+            raise
+        raise PeerClosed(str(error)) from error
+    if not data:
+        msg = "the peer closed the connection"
+        raise PeerClosed(msg)
+    return data
+
+
+def shaken_now(transport: Transport) -> TlsFacts:
+    """Go on with the handshake that `begin_tls` began. Raises one of WOULD_BLOCK, `PeerClosed`, and `WireError`."""
+    try:
+        return transport.shake()
+    except WOULD_BLOCK:
+        raise
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+        msg = "the peer closed the connection during the TLS handshake"
+        raise PeerClosed(msg) from error
+    except ssl.SSLError as error:
+        msg = f"TLS handshake failed: {error.reason or error}"
+        raise WireError(msg) from error
+    except OSError as error:
+        raise PeerClosed(str(error)) from error

@@ -17,13 +17,18 @@ class Inbox:
 
     Invariant: with `exact=True` nothing is read from the transport beyond what was asked for, so that a TLS handshake
     may follow at any time.
+
+    Args:
+        exact: see above.
+        most: bytes that may be taken, from a peer that may send without an end; over it `take` raises `WireError`.
     """
 
-    __slots__ = ("_buffer", "_exact")
+    __slots__ = ("_buffer", "_exact", "_left", "_most")
 
-    def __init__(self, *, exact: bool = False) -> None:
+    def __init__(self, *, exact: bool = False, most: int = 1 << 62) -> None:
         self._buffer = bytearray()
         self._exact = exact
+        self._left = self._most = most
 
     @property
     def leftover(self) -> bytes:
@@ -36,6 +41,10 @@ class Inbox:
 
     def take(self, size: int) -> Generator[Any, Any, bytes]:
         """Consume exactly `size` bytes (0 or more). `PeerClosed` comes through from the driver."""
+        self._left -= size
+        if self._left < 0:
+            msg = f"more than {self._most} bytes were sent during login"
+            raise WireError(msg)
         while len(self._buffer) < size:
             data = yield Receive(size - len(self._buffer) if self._exact else 0)
             self._buffer += data

@@ -45,17 +45,27 @@ def client_proof(salted: bytes, auth_message: bytes) -> bytes:
     return _xor(client_key(salted), sha256_hmac(stored_key(salted), auth_message))
 
 
+@lru_cache(maxsize=1 << 16)
+def verifier(salted: bytes) -> tuple[bytes, bytes]:
+    """The stored key and the server's key (RFC 5802, section 3).
+
+    Remembered like `salted` itself, and worked out together with it: how long a proof takes must not tell who is known.
+    """
+    return stored_key(salted), sha256_hmac(salted, b"Server Key")
+
+
 def proof_holds(salted: bytes, auth_message: bytes, proof: bytes) -> bool:
     """Whether a proof was made with the password behind `salted`. In constant time for a proof of the right length."""
     if len(proof) != KEY_BYTES:
         return False
-    key = _xor(proof, sha256_hmac(stored_key(salted), auth_message))
-    return hmac.compare_digest(hashlib.sha256(key).digest(), stored_key(salted))
+    stored = verifier(salted)[0]
+    key = _xor(proof, sha256_hmac(stored, auth_message))
+    return hmac.compare_digest(hashlib.sha256(key).digest(), stored)
 
 
 def server_signature(salted: bytes, auth_message: bytes) -> bytes:
     """What the server proves itself with."""
-    return sha256_hmac(sha256_hmac(salted, b"Server Key"), auth_message)
+    return sha256_hmac(verifier(salted)[1], auth_message)
 
 
 def scram_salt(key: bytes, user: str) -> bytes:
@@ -63,9 +73,13 @@ def scram_salt(key: bytes, user: str) -> bytes:
     return sha256_hmac(key, user.encode("utf-8", "surrogateescape"))[:16]
 
 
-def candidates(key: bytes, user: str, passwords: Sequence[str]) -> list[tuple[bytes, bytes]]:
-    """Prepared passwords and salts to compare a user's proof with: its own ones, then nobody's, two at least."""
-    salt = scram_salt(key, user)
+def candidates(key: bytes, salt: bytes, passwords: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    """Prepared passwords and salts to compare a user's proof with: its own ones, then nobody's, two at least.
+
+    Args:
+        key: the key of salts.
+        salt: the user's own, `scram_salt`.
+    """
     found = [(_prepared(password), salt) for password in passwords]
     return found + [_nobodys(key)] * (_CANDIDATES - len(found))
 
@@ -88,7 +102,8 @@ def keys_of(key: bytes, users: Iterable[tuple[str, Sequence[str]]]) -> Iterator[
 
 
 def _xor(a: bytes, b: bytes) -> bytes:
-    return bytes(x ^ y for x, y in zip(a, b, strict=True))
+    """Of two keys."""
+    return (int.from_bytes(a, "big") ^ int.from_bytes(b, "big")).to_bytes(KEY_BYTES, "big")
 
 
 def md5_response(user: str, password: str, salt: bytes) -> bytes:

@@ -77,6 +77,10 @@ class Credentials:
         found += self._fixed.get(user, ())
         return tuple(dict.fromkeys(found))
 
+    def are_ahead(self) -> bool:
+        """Whether `work_ahead` has nothing to do."""
+        return self._version() == self._ahead
+
     async def work_ahead(self, derive: Callable[[bytes, bytes, int], Awaitable[bytes]], salt_key: bytes) -> None:
         """Have the keys of all users worked out and remembered, before any client proves one.
 
@@ -90,7 +94,7 @@ class Credentials:
 
         Cancellation: what was worked out stays so; the next caller does the rest.
         """
-        if self._version() == self._ahead:
+        if self.are_ahead():
             return
         async with self._at_work:
             while (version := self._version()) != self._ahead:
@@ -98,7 +102,7 @@ class Credentials:
                 if users:
                     known = [(user, self.passwords(user)) for user in sorted(users)]
                     for password, salt in proofs.keys_of(salt_key, known):
-                        await derive(password, salt, proofs.ITERATIONS)
+                        proofs.verifier(await derive(password, salt, proofs.ITERATIONS))
                 self._ahead = version
 
     def _version(self) -> tuple[object, ...]:

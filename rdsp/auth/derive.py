@@ -69,6 +69,15 @@ class KeyDeriver:
             # When the other one was cancelled before it had a thread, there is no result, and we try ourselves.
             await other.wait()
 
+    def recall(self, password: bytes, salt: bytes, iterations: int) -> bytes | None:
+        """What `derive` would give, if it is remembered."""
+        key = self._key(password, salt, iterations)
+        found = self._known.get(key)
+        if found is not None:
+            self.recalled += 1
+            self._known.move_to_end(key)
+        return found
+
     def forget(self) -> None:
         """Drop everything remembered."""
         self._known.clear()

@@ -1,6 +1,6 @@
 """A connection's first moments: who is at the other end, by the socket's word or by a load balancer's.
 
-Called by the listener for every accepted socket, in the task that will serve it.
+Called by the listener for every accepted socket.
 """
 
 from __future__ import annotations
@@ -21,24 +21,37 @@ from rdsp_codecs.errors import PeerClosed
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+def arrived(sock: socket.socket, settings: Proxy) -> SocketTransport | None:
+    """Make a transport of an accepted socket; None: a PROXY protocol header comes first, see `receive_client`.
+
+    Raises `OSError` for one that is gone. The socket stays the caller's until a transport is returned.
+    """
+    address, name, local = _peer(sock, settings)
+    if is_trusted(settings.proxy_protocol_from, address):
+        return None
+    return SocketTransport(sock, name, local=local)
+
+
 async def receive_client(sock: socket.socket, settings: Proxy) -> SocketTransport:
-    """Make a transport of an accepted socket, behind its PROXY protocol header where one is due.
+    """Make a transport of an accepted socket that has to say first on whose behalf it comes.
 
     Raises `OSError` for one that is gone, `PeerClosed`, and `WireError` for a header that is missing or malformed. The
     socket stays the caller's until this returns. Deadlines are the caller's.
     """
-    address: IpAddress | None = None
-    if sock.family == socket.AF_UNIX:
-        name, local = unix_peer(sock), True
-    else:
-        host, port = sock.getpeername()[:2]
-        tune(sock, settings.client_tcp)
-        address, name = _plain(host), str(Address(host, port))
-        local = address.is_loopback
-    if is_trusted(settings.proxy_protocol_from, address):
-        sock.setblocking(False)
-        name, local = announced(await _header(sock), name, local=local)
+    _, name, local = _peer(sock, settings)
+    sock.setblocking(False)
+    name, local = announced(await _header(sock), name, local=local)
     return SocketTransport(sock, name, local=local)
+
+
+def _peer(sock: socket.socket, settings: Proxy) -> tuple[IpAddress | None, str, bool]:
+    """Who is at the other end: the address (None: a Unix socket), a name for logs, whether it is on this machine."""
+    if sock.family == socket.AF_UNIX:
+        return None, unix_peer(sock), True
+    host, port = sock.getpeername()[:2]
+    tune(sock, settings.client_tcp)
+    address = _plain(host)
+    return address, str(Address(host, port)), address.is_loopback
 
 
 def is_trusted(networks: tuple[str, ...], address: IpAddress | None) -> bool:
@@ -78,6 +91,7 @@ async def _header(sock: socket.socket) -> Header:
     return reader.header
 
 
+@lru_cache(maxsize=1024)
 def _plain(host: str) -> IpAddress:
     """An address; of one that IPv6 has for an IPv4 client, the latter."""
     address = ipaddress.ip_address(host.partition("%")[0])

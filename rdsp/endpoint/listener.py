@@ -1,12 +1,14 @@
-"""Accept clients on the addresses of one proxy, each into a task of its own.
+"""Accept clients on the addresses of one proxy, and begin to greet each.
 
-It counts connections and refuses what is over the hard limit; who may log in is decided later.
+It runs in steps of the switchboard, counts connections and refuses what is over the hard limit; who may log in is
+decided later.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import attrs
@@ -14,12 +16,14 @@ import trio
 
 from rdsp.config.addresses import Address
 from rdsp.config.model import Proxy
-from rdsp.endpoint.arrival import receive_client
+from rdsp.endpoint.arrival import arrived, receive_client
 from rdsp.endpoint.rate import Rate
 from rdsp.net.sockets import UnixListener
+from rdsp.net.switchboard import READABLE
 from rdsp.net.transport import SocketTransport, is_resource_trouble
+from rdsp.session.bell import Bell
 from rdsp.session.context import SessionContext
-from rdsp.session.run import serve_client
+from rdsp.session.greeting import Greeter
 from rdsp_codecs.errors import PeerClosed, WireError
 from rdsp_codecs.problems import Problem, ProblemCode
 
@@ -27,6 +31,8 @@ BACKLOG: Final = 4096
 _HEADROOM: Final = 1000
 """Connections beyond `max_client_connections` that may be in their login, to be told that there are too many."""
 _RETRY: Final = 0.1
+_AT_ONCE: Final = 8
+"""Clients that are let in before others get their turn."""
 
 
 @attrs.frozen
@@ -34,14 +40,18 @@ class Door:
     """One listening socket.
 
     Attributes:
-        listener: accepts.
+        socket: accepts, and does not wait.
         address: with the real port.
         close: closes it, and removes what it has in the file system. Any number of times.
     """
 
-    listener: trio.SocketListener
+    socket: socket.socket
     address: Address
     close: Callable[[], None]
+
+    def fileno(self) -> int:
+        """For the switchboard."""
+        return self.socket.fileno()
 
 
 async def open_listeners(settings: Proxy, socket_file: str) -> list[Door]:
@@ -69,21 +79,23 @@ async def _tcp_doors(address: Address) -> list[Door]:
         listeners = await trio.open_tcp_listeners(address.port, host=address.host or None, backlog=BACKLOG)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
-    return [
-        Door(listener, Address(*listener.socket.getsockname()[:2]), listener.socket.close) for listener in listeners
-    ]
+    sockets = [socket.socket(fileno=listener.socket.detach()) for listener in listeners]
+    for sock in sockets:
+        sock.setblocking(False)
+    return [Door(sock, Address(*sock.getsockname()[:2]), sock.close) for sock in sockets]
 
 
 def _unix_door(settings: Proxy, address: Address, socket_file: str) -> Door:
     path = address.socket_path(socket_file)
     unix = UnixListener(path, int(settings.unix_socket_permissions, 8), settings.unix_socket_group, BACKLOG)
-    return Door(trio.SocketListener(trio.socket.from_stdlib_socket(unix.socket)), address, unix.close)
+    unix.socket.setblocking(False)
+    return Door(unix.socket, address, unix.close)
 
 
 class Endpoint:
     """The listeners of one proxy.
 
-    Invariant: every accepted socket is in exactly one task of `_clients`, which closes it.
+    Invariant: `_connected` counts every accepted socket that is not closed; whoever has it tells `_left` once.
     """
 
     def __init__(self, context: SessionContext, doors: list[Door]) -> None:
@@ -91,8 +103,9 @@ class Endpoint:
         self._doors = doors
         self._connected = 0
         self._rate = Rate()
-        self._accepting = trio.CancelScope()
-        self.emptied = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._over = trio.Event()
+        self._one_left = Bell()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -106,56 +119,111 @@ class Endpoint:
 
     async def run(self) -> None:
         """Accept until `stop_accepting`, then serve those who are here to their ends. Cancellation ends all of them."""
-        async with trio.open_nursery() as clients:
-            try:
-                with self._accepting:
-                    async with trio.open_nursery() as acceptors:
-                        for door in self._doors:
-                            acceptors.start_soon(self._accept, door.listener, clients)
-            finally:
-                self.close()
+        board, context = self._context.board, self._context
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                try:
+                    for door in self._doors:
+                        board.watch(door, partial(self._knock, door))
+                    await self._over.wait()
+                finally:
+                    self.close()
+                while self._connected:
+                    await self._one_left.wait()
+        finally:
+            self._nursery = None
+            for visit in [*context.greeters, *context.registry]:
+                visit.cut()
 
     def close(self) -> None:
         """Stop listening, for one that is not run any more. Any number of times."""
         for door in self._doors:
+            self._context.board.forget(door)
             door.close()
 
     def stop_accepting(self) -> None:
         """Close the listening sockets; clients that are in stay."""
-        self._accepting.cancel()
+        self.close()
+        self._over.set()
 
-    async def _accept(self, listener: trio.SocketListener, clients: trio.Nursery) -> None:
-        while True:
+    def _knock(self, door: Door, mask: int) -> None:
+        """Clients wait in front of a door; a step of the board."""
+        for _ in range(_AT_ONCE):
             try:
-                stream = await listener.accept()
+                sock, _ = door.socket.accept()
+            except BlockingIOError:
+                return
             except OSError as error:
+                if door.socket.fileno() < 0:
+                    return  # closed meanwhile
                 if not is_resource_trouble(error):
                     continue  # the client was gone before it was accepted
                 self._context.observers.trouble(self._context.settings.name, f"accept: {error.strerror}")
-                await trio.sleep(_RETRY)
-                continue
-            sock = socket.socket(fileno=stream.socket.detach())
+                self._context.errands.start(self._knock_later, door)
+                return
             # Read anew each time: a reload may have changed it.
             if self._connected >= self._context.settings.limits.max_client_connections + _HEADROOM:
                 sock.close()
-                continue
-            self._connected += 1
-            clients.start_soon(self._serve, sock)
+            else:
+                self._enter(sock)
+        self._context.board.again(partial(self._knock, door), mask)
 
-    async def _serve(self, sock: socket.socket) -> None:
-        """One accepted socket to its end."""
-        context, since = self._context, trio.current_time()
-        limits = context.settings.limits
-        admitted = self._rate.admits(since, limits.max_connections_per_second, limits.connection_burst)
-        refusal = None if admitted else Problem(ProblemCode.TOO_FAST, str(limits.max_connections_per_second))
+    async def _knock_later(self, door: Door) -> None:
+        await trio.sleep(_RETRY)
+        self._context.board.again(partial(self._knock, door), READABLE)
+
+    def _enter(self, sock: socket.socket) -> None:
+        """One accepted socket."""
+        context, since = self._context, self._context.board.now
+        self._connected += 1
         try:
-            transport = await self._receive(sock, since + limits.login_timeout)
-            if transport is not None:
-                was_client = await serve_client(context, transport, since, refusal)
-                if admitted and not was_client:
-                    self._rate.uncount()
+            transport = arrived(sock, context.settings)
+        except OSError:
+            sock.close()  # gone already
+            self._left(False)
+            return
+        if transport is not None:
+            self._greet(transport, since)
+        elif self._nursery is not None:
+            self._nursery.start_soon(self._announced, sock, since)
+            context.board.leave = True
+        else:
+            sock.close()
+            self._left(False)
+
+    def _greet(self, transport: SocketTransport, since: float) -> None:
+        limits = self._context.settings.limits
+        refusal, left = None, self._left
+        if limits.max_connections_per_second:
+            admitted = self._rate.admits(since, limits.max_connections_per_second, limits.connection_burst)
+            refusal = None if admitted else Problem(ProblemCode.TOO_FAST, str(limits.max_connections_per_second))
+            left = self._left_counted if admitted else left
+        Greeter(self._context, transport, refusal, left).begin(since)
+
+    def _left(self, was_client: bool) -> None:
+        self._connected -= 1
+        if not self._connected and self._over.is_set():
+            self._one_left.ring()
+
+    def _left_counted(self, was_client: bool) -> None:
+        if not was_client:
+            self._rate.uncount()
+        self._left(was_client)
+
+    # -- from a load balancer -------------------------------------------------------------------------------------
+
+    async def _announced(self, sock: socket.socket, since: float) -> None:
+        """One that has to say first on whose behalf it comes."""
+        transport = None
+        try:
+            transport = await self._receive(sock, since + self._context.settings.limits.login_timeout)
         finally:
-            self._connected -= 1
+            if transport is None:
+                self._left(False)
+        if transport is not None:
+            self._context.board.refresh()
+            self._greet(transport, since)
 
     async def _receive(self, sock: socket.socket, deadline: float) -> SocketTransport | None:
         """The client's transport; None: it is closed, and reported if it was not simply gone."""

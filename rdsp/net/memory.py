@@ -247,7 +247,10 @@ class MemoryTransport:
             with trio.move_on_at(max(self._write_after, trio.current_time()) if self._out.room > 0 else math.inf):
                 await self._park()
 
-    async def start_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> TlsFacts:
+    def begin_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> None:
+        """See `Transport`."""
+
+    def shake(self) -> TlsFacts:
         """Raises `ssl.SSLError`: there is no TLS in memory."""
         raise ssl.SSLError("there is no TLS in memory")
 

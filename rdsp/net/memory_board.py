@@ -16,8 +16,7 @@ from typing import Final
 import trio
 
 from rdsp.net.memory import MemoryTransport
-from rdsp.net.switchboard import Step
-from rdsp.net.transport import Transport
+from rdsp.net.switchboard import Step, Watchable
 
 
 class MemoryBoard:
@@ -52,7 +51,7 @@ class MemoryBoard:
         self.now = trio.current_time()
         return self.now
 
-    def watch(self, transport: Transport, step: Step) -> None:
+    def watch(self, transport: Watchable, step: Step) -> None:
         """See `Board`. Raises `FileExistsError` for a transport that is watched already."""
         assert isinstance(transport, MemoryTransport)
         number = transport.fileno()
@@ -66,7 +65,12 @@ class MemoryBoard:
         if transport.mask():
             self.ready(transport)
 
-    def forget(self, transport: Transport) -> None:
+    def hand_on(self, transport: Watchable, step: Step) -> None:
+        """See `Board`. Raises `KeyError` for a transport that is not watched."""
+        number = transport.fileno()
+        self._steps[number] = self._steps[number][0], step
+
+    def forget(self, transport: Watchable) -> None:
         """See `Board`."""
         if self._steps.pop(transport.fileno(), None) is not None:
             assert isinstance(transport, MemoryTransport)

@@ -15,14 +15,19 @@ from typing import Final, Protocol
 
 import trio
 
-from rdsp.net.transport import Transport
-
 READABLE: Final = 0x001  # EPOLLIN
 WRITABLE: Final = 0x004  # EPOLLOUT
 LEAVING: Final = 0x2018  # EPOLLRDHUP | EPOLLHUP | EPOLLERR
 """Bits of the mask that a step gets. LEAVING: the peer has closed at least its sending side, perhaps behind data."""
 
 Step = Callable[[int], None]
+
+
+class Watchable(Protocol):
+    """What a switchboard can watch: a transport, or a listening socket."""
+
+    def fileno(self) -> int:
+        """The number of the descriptor; negative when it is closed."""
 
 
 class Board(Protocol):
@@ -37,10 +42,13 @@ class Board(Protocol):
     def refresh(self) -> float:
         """Read the clock now (for callers outside of steps) and return it."""
 
-    def watch(self, transport: Transport, step: Step) -> None:
+    def watch(self, transport: Watchable, step: Step) -> None:
         """Call `step(mask)` whenever the transport becomes ready; once at the start if it is ready already."""
 
-    def forget(self, transport: Transport) -> None:
+    def hand_on(self, transport: Watchable, step: Step) -> None:
+        """Call another step from now on, for a transport that is watched. It may have been ready before."""
+
+    def forget(self, transport: Watchable) -> None:
         """Stop watching. Must come before the transport is closed; unknown transports are ignored."""
 
     def again(self, step: Step, mask: int) -> None:
@@ -84,7 +92,7 @@ class Switchboard:
         self.now = self._clock() + self._since
         return self.now
 
-    def watch(self, transport: Transport, step: Step) -> None:
+    def watch(self, transport: Watchable, step: Step) -> None:
         """See `Board`."""
         number = transport.fileno()
         self._steps[number] = step
@@ -98,7 +106,11 @@ class Switchboard:
         if self._steps.get(number) is step:
             step(mask)
 
-    def forget(self, transport: Transport) -> None:
+    def hand_on(self, transport: Watchable, step: Step) -> None:
+        """See `Board`."""
+        self._steps[transport.fileno()] = step
+
+    def forget(self, transport: Watchable) -> None:
         """See `Board`."""
         number = transport.fileno()
         if self._steps.pop(number, None) is not None:

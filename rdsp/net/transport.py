@@ -67,14 +67,76 @@ class Transport(Protocol):
     async def wait_writable(self) -> None:
         """Return when `send` is worth trying."""
 
-    async def start_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> TlsFacts:
-        """Shake hands. Raises `ssl.SSLError` or a connection error. Cancellation leaves only `close` legal."""
+    def begin_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> None:
+        """Begin a handshake; `shake` does it. Only `close` is legal behind one that is not finished."""
+
+    def shake(self) -> TlsFacts:
+        """Go on with the handshake, to its end. Raises one of WOULD_BLOCK, then call it again when the stream is ready.
+
+        Raises `ssl.SSLError` or a connection error when it fails.
+        """
 
     def close(self) -> None:
         """Close at once. Any number of times."""
 
     def reset(self) -> None:
         """Close so that unsent bytes are thrown away (a TCP reset)."""
+
+
+class _Handshake:
+    """A TLS handshake over a socket that does not wait.
+
+    Invariant: `_rest` was made by OpenSSL and not sent yet; nothing is read or shaken before it is gone.
+    """
+
+    __slots__ = ("_done", "_rest", "_starved", "incoming", "outgoing", "tls")
+
+    def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+        self.tls = tls
+        self.incoming = incoming
+        self.outgoing = outgoing
+        self._rest = b""
+        self._starved = False
+        self._done = False
+
+    def go_on(self, sock: socket.socket) -> None:
+        """To its end. Raises `ssl.SSLWantReadError` or `SSLWantWriteError` where it has to wait for that."""
+        while True:
+            self._send(sock)
+            if self._done:
+                return
+            if self._starved:
+                self._take_more(sock)
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._starved = True
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):
+                    sock.send(self.outgoing.read())  # an alert, which is the last that is said
+                raise
+            else:
+                self._done = True
+            self._rest = self.outgoing.read()
+
+    def _send(self, sock: socket.socket) -> None:
+        while self._rest:
+            try:
+                self._rest = self._rest[sock.send(self._rest) :]
+            except BlockingIOError:
+                raise ssl.SSLWantWriteError from None
+
+    def _take_more(self, sock: socket.socket) -> None:
+        """Some more of the peer's bytes; at the end of the file OpenSSL is told so, and raises."""
+        try:
+            data = sock.recv(SEALED)
+        except BlockingIOError:
+            raise ssl.SSLWantReadError from None
+        if data:
+            self.incoming.write(data)
+        else:
+            self.incoming.write_eof()
+        self._starved = False
 
 
 class SocketTransport:
@@ -84,7 +146,7 @@ class SocketTransport:
     its TLS records, so that the steady state pays for no wrapper.
     """
 
-    __slots__ = ("_sock", "fileno", "in_handshake", "local", "peer", "records", "recv", "send", "tls")
+    __slots__ = ("_handshake", "_sock", "fileno", "in_handshake", "local", "peer", "records", "recv", "send", "tls")
 
     def __init__(self, sock: socket.socket, peer: str, *, local: bool) -> None:
         sock.setblocking(False)
@@ -92,6 +154,7 @@ class SocketTransport:
         self.local = local
         self.tls: TlsFacts | None = None
         self.records: Records | None = None
+        self._handshake: _Handshake | None = None
         self.in_handshake = False
         self._sock = sock
         self.recv: Callable[[int], bytes] = sock.recv
@@ -125,56 +188,32 @@ class SocketTransport:
         """See `Transport`."""
         await trio.lowlevel.wait_writable(self._sock)
 
-    async def start_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> TlsFacts:
+    def begin_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> None:
         """See `Transport`."""
         self.in_handshake = True
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = context.wrap_bio(incoming, outgoing, server_side=side is TlsSide.SERVER, server_hostname=server_hostname)
-        await self._shake_hands(tls, incoming, outgoing)
-        self.records = records = Records(tls, incoming, outgoing, self._sock.recv, self._sock.send)
+        server = side is TlsSide.SERVER
+        tls = context.wrap_bio(incoming, outgoing, server_side=server, server_hostname=server_hostname)
+        self._handshake = _Handshake(tls, incoming, outgoing)
+
+    def shake(self) -> TlsFacts:
+        """See `Transport`."""
+        handshake = self._handshake
+        assert handshake is not None
+        handshake.go_on(self._sock)
+        tls = handshake.tls
+        self.records = records = Records(tls, handshake.incoming, handshake.outgoing, self._sock.recv, self._sock.send)
         self.recv, self.send = records.recv, records.send
+        self._handshake = None
         self.in_handshake = False
         certificate = tls.getpeercert(binary_form=True) or b""
         self.tls = TlsFacts(
             version=tls.version() or "",
             alpn=tls.selected_alpn_protocol() or "",
             peer_certificate=certificate,
-            end_point=end_point(certificate) if side is TlsSide.CLIENT else b"",
+            end_point=b"" if tls.server_side else end_point(certificate),
         )
         return self.tls
-
-    async def _shake_hands(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
-        while True:
-            try:
-                tls.do_handshake()
-            except ssl.SSLWantReadError:
-                await self._send_all(outgoing.read())
-                await self._take_more(incoming)
-            except ssl.SSLError:
-                with contextlib.suppress(OSError):
-                    self._sock.send(outgoing.read())  # an alert, which is the last that is said
-                raise
-            else:
-                await self._send_all(outgoing.read())
-                return
-
-    async def _send_all(self, data: bytes) -> None:
-        while data:
-            try:
-                data = data[self._sock.send(data) :]
-            except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._sock)
-
-    async def _take_more(self, incoming: ssl.MemoryBIO) -> None:
-        """Wait for some more of the peer's bytes; at the end of the file OpenSSL is told so, and raises."""
-        while True:
-            try:
-                data = self._sock.recv(SEALED)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._sock)
-                continue
-            incoming.write(data) if data else incoming.write_eof()
-            return
 
     def close(self) -> None:
         """See `Transport`. Over TLS a close_notify is sent, and the peer's is not waited for."""

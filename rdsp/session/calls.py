@@ -1,4 +1,4 @@
-"""Why a session's task is wanted: bits of `Splice.call`, plain numbers for speed. `splice` sets them, `run` answers."""
+"""Why a session's turn is wanted: bits of `Splice.call`, plain numbers for speed. `splice` sets them, `run` answers."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ DEAF: Final = 8192
 OVERHEARD: Final = 16384
 """The client does not read what the shared listener hears for it."""
 ENDING: Final = 2048
-"""The task is ending the session: steps that still come find nothing to do."""
+"""The session is ending: steps that still come find nothing to do."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import attrs
 
 from rdsp.auth.credentials import Credentials
+from rdsp.auth.derive import KeyDeriver
 from rdsp.config.model import Proxy
 from rdsp.net.switchboard import Board
 from rdsp.net.tls import Certificates
@@ -14,10 +15,12 @@ from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
 from rdsp.pool.pool import Pool
 from rdsp.session.ears import MOST_UNREAD, Ears
+from rdsp.session.errands import Errands
 from rdsp.session.registry import Registry
 from rdsp_codecs.api import Codec, RelayPolicy
 
-Derive = Callable[[bytes, bytes, int], Awaitable[bytes]]
+if TYPE_CHECKING:
+    from rdsp.session.visit import Visit
 
 
 @attrs.define(eq=False)
@@ -28,11 +31,13 @@ class SessionContext:
         settings: the proxy's configuration; replaced by a reload, so a session reads it when it needs it.
         codec: its engine.
         credentials: passwords of database users, both ways.
-        derive: PBKDF2 off the event loop.
+        deriver: PBKDF2 off the event loop, remembered.
         certificates: what clients are shown in TLS handshakes; another one when the files change.
         mock_salt_key: 32 random bytes of this process.
         policy: for every new relay.
         ears: the shared listeners.
+        errands: alarms and tasks of the sessions.
+        greeters: clients that have not logged in.
     """
 
     settings: Proxy
@@ -43,12 +48,18 @@ class SessionContext:
     counters: Counters
     registry: Registry
     credentials: Credentials
-    derive: Derive
+    deriver: KeyDeriver
     certificates: Certificates
     mock_salt_key: bytes = attrs.field(repr=False)
     policy: RelayPolicy = RelayPolicy()
+    greeters: set[Visit] = attrs.field(factory=set, init=False)
     ears: Ears = attrs.field(init=False)
+    errands: Errands = attrs.field(init=False)
 
     @ears.default
     def _ears(self) -> Ears:
         return Ears(self.codec, self.pool, self.board, self.observers, lambda: min(self.policy.max_held, MOST_UNREAD))
+
+    @errands.default
+    def _errands(self) -> Errands:
+        return Errands(self.board)

@@ -1,4 +1,4 @@
-"""A session's beginning: the greeting, and the answers to what it asks."""
+"""What a greeting is told: how it may greet, and the answers to what it asks (`rdsp.session.greeting` drives it)."""
 
 from __future__ import annotations
 
@@ -9,33 +9,26 @@ from typing import Any
 import attrs
 import trio
 
-from rdsp.converse import converse
+from rdsp.net.tls import ServerTls
 from rdsp.net.transport import Transport
 from rdsp.pool.backend import Backend
 from rdsp.pool.facts import KeyFacts, Own
 from rdsp.session.bell import Bell
 from rdsp.session.context import SessionContext
-from rdsp_codecs.api import ClientLogin, Greeting, Offer
+from rdsp_codecs.api import ClientLogin, Offer
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.questions import Admit, Derive, Secrets, Welcome
 
 
-async def greet(
-    context: SessionContext, transport: Transport, number: int, secret: bytes, refusal: Problem | None = None
-) -> Greeting:
-    """Let a client in, or turn it away.
+def offer_to(context: SessionContext, transport: Transport, tls: ServerTls | None, refusal: Problem | None) -> Offer:
+    """How a client is greeted.
 
     Arguments:
-        number, secret: the connection id and cancel secret it will be told.
+        tls: what it is shown in a handshake; None: it is not offered one.
         refusal: what it is told instead, as soon as it has said that it wants to log in.
-
-    The client may have entered its pool: at its end, the caller has it `leave`.
-
-    Raises `CodecError` when the client breaks off or breaks its protocol. Deadlines are the caller's.
     """
     settings = context.settings
-    tls = context.certificates.current
-    offer = Offer(
+    return Offer(
         tls=tls is not None,
         require_tls=settings.require_tls,
         local=transport.local,
@@ -49,25 +42,44 @@ async def greet(
         end_point=tls.end_point if tls is not None else b"",
     )
 
-    async def answer(question: Any) -> Any:
-        match question:
-            case Secrets(user):
-                return context.credentials.passwords(user)
-            case Derive(password, salt, iterations):
-                return await context.derive(password, salt, iterations)
-            case Admit(login):
-                return await _admit(context, transport, login, number, secret)
-        msg = f"an engine asked {question!r}"
-        raise TypeError(msg)
 
-    return await converse(
-        context.codec.greet(offer), transport, answer=answer, server_context=tls.context if tls is not None else None
-    )
+def answer_now(context: SessionContext, transport: Transport, number: int, secret: bytes, question: Any) -> Any:
+    """Answer a question of the greeting. Returns None when that has to wait: then `answer_later` does it.
+
+    Arguments:
+        number, secret: the connection id and cancel secret that the client will be told.
+
+    The client may have entered its pool: at its end, the caller has it `leave`.
+    """
+    match question:
+        case Secrets(user):
+            return context.credentials.passwords(user)
+        case Derive(password, salt, iterations):
+            return context.deriver.recall(password, salt, iterations)
+        case Admit(login):
+            return _admit_now(context, transport, login, number, secret)
+    msg = f"an engine asked {question!r}"
+    raise TypeError(msg)
 
 
-async def _admit(
+async def answer_later(context: SessionContext, number: int, secret: bytes, question: Any) -> Any:
+    """Answer what `answer_now` could not. A cancellation leaves the pool's queue."""
+    if isinstance(question, Derive):
+        return await context.deriver.derive(question.password, question.salt, question.iterations)
+    login = question.login
+    assert isinstance(login, ClientLogin)
+    key = key_of(context, login, number)
+    refusal = await _first_backend(context, key)
+    if refusal is not None:
+        return refusal
+    parameters = context.pool.facts(key).parameters
+    assert parameters is not None
+    return Welcome(parameters, number, secret)
+
+
+def _admit_now(
     context: SessionContext, transport: Transport, login: Any, number: int, secret: bytes
-) -> Welcome | Problem | bytes:
+) -> Welcome | Problem | None:
     assert isinstance(login, ClientLogin)
     limit = context.settings.limits.max_client_connections
     if len(context.registry) >= limit:
@@ -77,14 +89,8 @@ async def _admit(
         startup, shared = dict(context.codec.startup(login)), context.codec.shared()
         return KeyFacts(login.user, login.database, startup, shared, own=login.own_backend)
 
-    key = key_of(context, login, number)
-    facts = context.pool.enter(transport, key, make)
-    if facts.parameters is None:
-        refusal = await _first_backend(context, key)
-        if refusal is not None:
-            return refusal
-    assert facts.parameters is not None
-    return Welcome(facts.parameters, number, secret)
+    facts = context.pool.enter(transport, key_of(context, login, number), make)
+    return None if facts.parameters is None else Welcome(facts.parameters, number, secret)
 
 
 def key_of(context: SessionContext, login: ClientLogin, number: int) -> Hashable:
@@ -93,13 +99,15 @@ def key_of(context: SessionContext, login: ClientLogin, number: int) -> Hashable
     return Own(key, number) if login.own_backend else key
 
 
-@attrs.define(eq=False)
 class _FirstBackend:
     """Waits for any backend of a pool, only to have the server introduce itself."""
 
-    bell: Bell
-    backend: Backend | None = None
-    refusal: Problem | bytes | None = None
+    __slots__ = ("backend", "bell", "refusal")
+
+    def __init__(self, bell: Bell) -> None:
+        self.bell = bell
+        self.backend: Backend | None = None
+        self.refusal: Problem | bytes | None = None
 
     def granted(self, backend: Backend) -> None:
         self.backend = backend

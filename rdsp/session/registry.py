@@ -25,6 +25,9 @@ class Cancellable(Protocol):
     def stop(self) -> None:
         """End at the next moment at which nothing is lost."""
 
+    def cut(self) -> None:
+        """The proxy stops: end now, without a word. Any number of times."""
+
 
 @attrs.frozen
 class _Entry:

@@ -1,140 +1,66 @@
-"""A session's own task: from accept to close, everything that may wait.
+"""A logged-in session: what its steps leave to do, its deadlines, and its end.
 
-In steady state it sleeps and `splice` does the work. It is the only place where a session ends, and every ending is
-one `SessionEnd`.
+In steady state `splice` does the work; it calls for a turn of the session when there is anything else. Here alone a
+session ends, and every ending is one `SessionEnd`. Nothing waits here: last words that a client does not take at once,
+and times, are `errands`.
 """
 
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
-from rdsp.converse import send_all
 from rdsp.net.switchboard import READABLE
 from rdsp.net.transport import Transport
 from rdsp.observe.events import SessionEnd
 from rdsp.session import calls
-from rdsp.session.bell import Bell
 from rdsp.session.context import SessionContext
-from rdsp.session.login import greet, key_of
+from rdsp.session.login import key_of
 from rdsp.session.machine import State
 from rdsp.session.splice import Splice
-from rdsp_codecs.api import CancelAsked, ClientLogin, Turned
-from rdsp_codecs.errors import CodecError, FrameTooBig, PeerClosed, WireError
+from rdsp.session.visit import Left, Visit, internal_error
+from rdsp_codecs.api import ClientLogin
+from rdsp_codecs.errors import CodecError, FrameTooBig
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
 
-_LAST_WORDS_TIMEOUT: Final = 5.0
 _LOOK_AGAIN: Final = 1.0
-_CANCEL_REQUEST: Final = SessionEnd("cancel request", "client", "")
+_SHUTTING_DOWN: Final = Problem(ProblemCode.SHUTTING_DOWN)
 
 
-async def serve_client(
-    context: SessionContext, transport: Transport, since: float | None = None, refusal: Problem | None = None
-) -> bool:
-    """Serve one client connection to its end. Raises nothing but cancellation; the transport is closed after it.
+class Parting:
+    """How a session is to end.
 
-    Arguments:
-        since: when it was accepted, on Trio's clock; None: now. The time for its login counts from then.
-        refusal: whoever wants to log in is told this.
-
-    Returns False when it brought a cancel request and no client.
-    """
-    since = trio.current_time() if since is None else since
-    number = context.registry.new_id()
-    observers = context.observers
-    observers.session_started(number, context.settings.name, transport.peer)
-    end = SessionEnd("the proxy stopped", "proxy", "")
-    try:
-        end = await _serve(context, transport, number, since, refusal)
-    except CodecError as error:
-        end = SessionEnd("the client broke off or broke the protocol", "client", str(error))
-    except Exception as error:  # noqa: BLE001 - the fence around a session: one fault must not reach the others
-        end = SessionEnd("internal error", "proxy", "".join(traceback.format_exception(error)))
-    finally:
-        transport.close()
-        context.pool.leave(transport)
-        observers.session_ended(number, end)
-    return end is not _CANCEL_REQUEST
-
-
-async def _serve(
-    context: SessionContext, transport: Transport, number: int, since: float, refusal: Problem | None
-) -> SessionEnd:
-    secret = context.registry.new_secret()
-    greeting = None
-    with trio.move_on_at(since + context.settings.limits.login_timeout) as scope:
-        context.counters.logins += 1
-        try:
-            await context.credentials.work_ahead(context.derive, context.mock_salt_key)
-            greeting = await greet(context, transport, number, secret, refusal)
-        except (WireError, UnicodeError) as error:
-            # An error about a text shows a piece of it, and it may be a password.
-            told = "a text of the login is not UTF-8" if isinstance(error, UnicodeError) else str(error)
-            await _say(transport, context.codec.refuse(Problem(ProblemCode.PROTOCOL_VIOLATION, told)))
-            return SessionEnd("login failed", "client", told)
-        finally:
-            context.counters.logins -= 1
-    if scope.cancelled_caught or greeting is None:
-        problem = Problem(ProblemCode.LOGIN_TIMEOUT)
-        context.observers.refused(context.settings.name, transport.peer, problem, "")
-        await _say(transport, context.codec.refuse(problem))
-        return SessionEnd("login took too long", "client", "")
-    match greeting:
-        case CancelAsked(wanted, key):
-            await _pass_cancel(context, wanted, key)
-            return _CANCEL_REQUEST
-        case Turned(refusal, user):
-            if refusal is not None:
-                context.observers.refused(context.settings.name, transport.peer, refusal, user)
-            return SessionEnd("turned away" if refusal else "left during login", "client", "")
-    assert isinstance(greeting, ClientLogin)
-    session = Session(context, transport, number, greeting)
-    context.registry.add(number, greeting.welcome.cancel_secret, session)
-    context.observers.session_admitted(number, greeting.user, greeting.database, greeting.tls)
-    try:
-        return await session.run(greeting.leftover)
-    finally:
-        context.registry.remove(number)
-        session.release()
-
-
-async def _pass_cancel(context: SessionContext, wanted: int, key: bytes) -> None:
-    """Hand a cancel to its session. The client's connection is closed last, when the cancel is on its way."""
-    session = context.registry.find(wanted, key)
-    context.observers.cancel_asked(wanted if session is not None else None, "passed on" if session else "wrong key")
-    if session is not None:
-        session.cancel()
-        if isinstance(session, Session):
-            with trio.move_on_after(_LAST_WORDS_TIMEOUT):
-                await session.cancel_passed()
-
-
-async def _say(transport: Transport, words: bytes) -> None:
-    if transport.in_handshake:
-        return
-    with trio.move_on_after(_LAST_WORDS_TIMEOUT):
-        try:
-            await send_all(transport, words)
-        except PeerClosed:
-            return
-
-
-class Session:
-    """A logged-in session as its task sees it.
-
-    Invariant: the transport is watched by the switchboard from `run` to `release`; after `release` no backend is held.
+    Attributes:
+        words: what the client is told at last; None: nothing is sent to it any more.
     """
 
-    def __init__(self, context: SessionContext, transport: Transport, number: int, login: ClientLogin) -> None:
-        self._context = context
-        self._transport = transport
-        self._number = number
-        self._bell = Bell()
+    __slots__ = ("end", "words")
+
+    def __init__(self, end: SessionEnd, words: bytes | None = None) -> None:
+        self.end: Final = end
+        self.words: Final = words
+
+
+class Session(Visit):
+    """A logged-in session: everything but its steady state.
+
+    Invariant: a turn is due exactly while `_called`; after `close` no backend is held, and no turn does anything.
+    """
+
+    __slots__ = (
+        "_called", "_cancels", "_cancels_done", "_cancels_waiting", "_lifetime_end", "_own_backend", "_pinned",
+        "_splice", "_stop_problem",
+    )  # fmt: skip
+
+    def __init__(
+        self, context: SessionContext, transport: Transport, number: int, login: ClientLogin, left: Left
+    ) -> None:
+        super().__init__(context, transport, number, left)
+        self._called = False
         codec, key = context.codec, key_of(context, login, number)
         self._splice = Splice(
             transport,
@@ -143,7 +69,7 @@ class Session:
             key,
             context.board,
             context.counters,
-            self._bell.ring,
+            self._call,
         )
         limits = context.settings.limits
         self._lifetime_end = trio.current_time() + limits.client_lifetime
@@ -152,8 +78,9 @@ class Session:
         """Cancels asked for and not answered; of these, those that came while the session waited for a backend."""
         self._cancels_waiting = 0
         self._pinned = False
-        self._cancels_done = trio.Event()
-        self._stop_problem = Problem(ProblemCode.SHUTTING_DOWN)
+        self._cancels_done: trio.Event | None = None
+        """Made by the first cancel."""
+        self._stop_problem = _SHUTTING_DOWN
 
     # -- from outside ---------------------------------------------------------------------------------------------
 
@@ -185,47 +112,65 @@ class Session:
     def _cancel_done(self) -> None:
         self._cancels -= 1
         if not self._cancels:
+            self._all_passed()
+
+    def _all_passed(self) -> None:
+        if self._cancels_done is not None:
             self._cancels_done.set()
 
     async def cancel_passed(self) -> None:
         """Return when all cancels were delivered or had become pointless."""
-        await self._cancels_done.wait()
+        if self._cancels_done is not None:
+            await self._cancels_done.wait()
 
     def settings_changed(self) -> None:
         """See `Cancellable`."""
-        self._bell.ring()
+        self._call()
 
     def stop(self) -> None:
         """See `Cancellable`."""
         self._splice.stopping = True
         self._splice.summon(calls.STOP)
 
-    # -- the task -------------------------------------------------------------------------------------------------
+    # -- its turns ------------------------------------------------------------------------------------------------
 
-    async def run(self, leftover: bytes) -> SessionEnd:
-        """Serve until the session ends. Cancellation ends it without last words."""
+    def begin(self, leftover: bytes) -> None:
+        """The steady state begins. `leftover`: what the client said behind its login."""
         splice, board = self._splice, self._context.board
-        board.refresh()
         splice.last_active = board.now
-        board.watch(self._transport, splice.client_event)
+        board.hand_on(self._transport, splice.client_event)
         if leftover:
             splice.feed(leftover)
         else:
             board.again(splice.client_event, READABLE)
-        while True:
-            with trio.move_on_at(self._deadline()):
-                await self._bell.wait()
-            board.refresh()
-            end = await self._answer_call()
-            if end is not None:
-                return end
-            splice.read_on()
+        self._context.errands.call(self, self._deadline())
 
-    def release(self) -> None:
-        """Let go of everything. Any number of times."""
+    def _call(self) -> None:
+        """A step wants a turn: it comes when the board is through with its steps."""
+        if not self._called:
+            self._called = True
+            self._context.board.again(self.woken, 0)
+
+    def woken(self, mask: int, /) -> None:
+        """A turn: the steps have left something to do, or the time has come to look at the clock."""
+        self._called = False
+        if self.over:
+            return
+        try:
+            parting = self._answer_call()
+            if parting is not None:
+                self._leave(parting)
+                return
+            self._splice.read_on()
+            self._context.errands.call(self, self._deadline())
+        except Exception as error:  # noqa: BLE001 - the fence around a session: one fault must not reach the others
+            self.fell(error)
+
+    def _release(self) -> None:
         splice, pool = self._splice, self._context.pool
+        self._context.registry.remove(self._number)
         splice.call |= calls.ENDING
-        self._cancels_done.set()
+        self._all_passed()
         self._context.board.forget(self._transport)
         splice.leave_queue()
         self._context.ears.leave(splice)
@@ -277,35 +222,35 @@ class Session:
             return splice.relay.transaction is Transaction.NONE
         return splice.state is State.QUIET or splice.relay.endless()
 
-    async def _answer_call(self) -> SessionEnd | None:
+    def _answer_call(self) -> Parting | None:
         """One turn: what the steps left to do."""
         splice = self._splice
         call, splice.call = splice.call, 0
         if call & calls.PINNED:
             self._report_pins()
         if call & calls.FAULT:
-            return await self._fault()
+            return self._fault()
         if call & calls.DEAF:
-            return await self._part(Problem(ProblemCode.LISTENER_LOST), "server")
+            return self._part(Problem(ProblemCode.LISTENER_LOST), "server")
         if call & calls.OVERHEARD:
-            return await self._part(Problem(ProblemCode.NOTIFICATIONS_UNREAD), "client")
+            return self._part(Problem(ProblemCode.NOTIFICATIONS_UNREAD), "client")
         if call & calls.LISTENS:
             self._context.ears.subscribe(splice)
         if call & calls.CLIENT_GONE:
-            return SessionEnd("the TCP channel was closed by the client", "client", "")
+            return Parting(SessionEnd("the TCP channel was closed by the client", "client", ""))
         if call & calls.BYE or splice.leaving:
             # What it asked for before the good-bye is still done, as a server would.
             splice.leaving = True
             if not splice.relay.owes() and not splice.server_rest:
-                return SessionEnd("the client requested that the connection close", "client", "")
+                return Parting(SessionEnd("the client requested that the connection close", "client", ""))
         if call & calls.SERVER_GONE:
-            return await self._server_gone()
+            return self._server_gone()
         if splice.state is State.WAITING:
-            return await self._waiting(call)
+            return self._waiting(call)
         if call & calls.CANCEL:
             # A backend came between the cancel and us.
             self._answer_cancels(self._cancel_running)
-        return await self._look_at_clock()
+        return self._look_at_clock()
 
     def _answer_cancels(self, answer: Callable[[], None]) -> None:
         """What becomes of the cancels that came while the session waited."""
@@ -327,7 +272,7 @@ class Session:
             self._context.counters.pinned(reason)
             self._context.observers.pinned(self._number, number, reason, detail)
 
-    async def _look_at_clock(self) -> SessionEnd | None:
+    def _look_at_clock(self) -> Parting | None:
         splice, settings = self._splice, self._context.settings
         now = trio.current_time()
         free = self._free()
@@ -335,45 +280,44 @@ class Session:
             splice.stopping = True
             self._stop_problem = Problem(ProblemCode.LIFETIME_OVER)
         if splice.stopping and free and (splice.relay.endless() or not splice.relay.in_request()):
-            return await self._part(self._stop_problem, "proxy")
+            return self._part(self._stop_problem, "proxy")
         if splice.state is State.BUSY and not self._waits_for_client():
             return None
         # Sums as in `_deadline`: a difference may be rounded to just less, and the task would not sleep.
         since = splice.last_active
         if now >= since + settings.idle_client_timeout:
-            return await self._part(Problem(ProblemCode.IDLE_TIMEOUT), "client")
+            return self._part(Problem(ProblemCode.IDLE_TIMEOUT), "client")
         limit = settings.limits.idle_in_transaction_timeout
         if limit and not free and now >= since + limit:
-            return await self._part(Problem(ProblemCode.IDLE_IN_TRANSACTION), "client")
+            return self._part(Problem(ProblemCode.IDLE_IN_TRANSACTION), "client")
         return None
 
     # -- waiting for a backend ------------------------------------------------------------------------------------
 
-    async def _waiting(self, call: int) -> SessionEnd | None:
+    def _waiting(self, call: int) -> Parting | None:
         splice = self._splice
         if call & calls.REFUSED and splice.refusal is not None:
             refusal, splice.refusal = splice.refusal, None
             self._answer_cancels(self._cancel_done)
-            return await self._denied(refusal)
+            return self._denied(refusal)
         if call & calls.CANCEL:
             splice.leave_queue()
             self._answer_cancels(self._cancel_done)
-            return await self._denied(Problem(ProblemCode.CANCELLED_WHILE_WAITING, fatal=False))
+            return self._denied(Problem(ProblemCode.CANCELLED_WHILE_WAITING, fatal=False))
         if splice.stopping:
             splice.leave_queue()
-            return await self._part(self._stop_problem, "proxy")
+            return self._part(self._stop_problem, "proxy")
         return None
 
-    async def _denied(self, refusal: Problem | bytes) -> SessionEnd | None:
+    def _denied(self, refusal: Problem | bytes) -> Parting | None:
         """The request will not be served. After a problem of the proxy's the session lives on."""
         splice, context = self._splice, self._context
         if isinstance(refusal, bytes):
-            await self._last_words(refusal)
-            return SessionEnd("the server refused a login", "server", "")
+            return Parting(SessionEnd("the server refused a login", "server", ""), refusal)
         context.observers.borrow_failed(self._number, refusal)
         context.counters.failed(refusal.code)
         if refusal.fatal:
-            return await self._part(refusal, "server")
+            return self._part(refusal, "server")
         splice.state = State.QUIET
         splice.last_active = context.board.now
         splice.resume_after_abort(splice.relay.abort(refusal))
@@ -381,48 +325,50 @@ class Session:
 
     # -- endings --------------------------------------------------------------------------------------------------
 
-    async def _last_words(self, words: bytes) -> None:
-        """Tell the client what is left to tell, and `words` unless a message to it is half sent: they would be data."""
-        splice = self._splice
+    def _leave(self, parting: Parting) -> None:
+        """Tell the client what is left to tell, and the last words unless a message to it is half sent: they would be
+        data.
+        """
+        splice, words = self._splice, parting.words
         splice.call |= calls.ENDING
-        self._context.board.forget(self._transport)
-        rest = splice.client_rest + b"".join(splice.relay.to_client)
-        await _say(self._transport, rest + words if splice.relay.may_speak() else rest)
+        if words is not None:
+            rest = splice.client_rest + b"".join(splice.relay.to_client)
+            words = rest + words if splice.relay.may_speak() else rest
+        self.part(parting.end, words or b"")
 
-    async def _part(self, problem: Problem, blame: str) -> SessionEnd:
+    def _part(self, problem: Problem, blame: str) -> Parting:
         """Last words, in the engine's own way."""
         context = self._context
         context.counters.failed(problem.code)
-        await self._last_words(context.codec.refuse(problem))
-        return SessionEnd(problem.code.value, blame, problem.subject)
+        return Parting(SessionEnd(problem.code.value, blame, problem.subject), context.codec.refuse(problem))
 
-    async def _server_gone(self) -> SessionEnd:
+    def _server_gone(self) -> Parting:
         splice, context = self._splice, self._context
         backend, splice.backend = splice.backend, None
         if backend is not None:
             context.pool.lost(backend, "the server closed it while it was borrowed")
         # A client with a backend of its own sees what the server said, and no more.
         silent = splice.said_fatal or self._own_backend
-        await self._last_words(b"" if silent else context.codec.refuse(Problem(ProblemCode.SERVER_GONE)))
+        words = b"" if silent else context.codec.refuse(Problem(ProblemCode.SERVER_GONE))
         if splice.leaving and self._own_backend:
-            return SessionEnd("the client requested that the connection close", "client", "")
-        return SessionEnd("the database connection was lost", "server", "")
+            return Parting(SessionEnd("the client requested that the connection close", "client", ""), words)
+        return Parting(SessionEnd("the database connection was lost", "server", ""), words)
 
-    async def _fault(self) -> SessionEnd:
+    def _fault(self) -> Parting:
         splice, context = self._splice, self._context
         fault = splice.fault
         assert fault is not None
         if not isinstance(fault, CodecError):
-            await self._part(Problem(ProblemCode.INTERNAL), "proxy")
-            raise fault
+            words = self._part(Problem(ProblemCode.INTERNAL), "proxy").words
+            return Parting(internal_error(fault), words)
         if not splice.fault_of_server:
             if isinstance(fault, FrameTooBig):
-                return await self._part(Problem(ProblemCode.FRAME_TOO_BIG, str(fault.limit)), "client")
-            return await self._part(Problem(ProblemCode.PROTOCOL_VIOLATION, str(fault)), "client")
+                return self._part(Problem(ProblemCode.FRAME_TOO_BIG, str(fault.limit)), "client")
+            return self._part(Problem(ProblemCode.PROTOCOL_VIOLATION, str(fault)), "client")
         backend, splice.backend = splice.backend, None
         if backend is not None:
             context.pool.lost(backend, f"it broke the protocol: {fault}")
-        return await self._part(Problem(ProblemCode.SERVER_PROTOCOL_VIOLATION, str(fault)), "server")
+        return self._part(Problem(ProblemCode.SERVER_PROTOCOL_VIOLATION, str(fault)), "server")
 
     def __repr__(self) -> str:
         return f"<Session {self._number} {self._splice!r}>"

@@ -1,8 +1,8 @@
 """The steady state of a session: two sockets, one relay, and the steps between them.
 
 The switchboard calls `client_event`, a borrowed backend calls `server_event`; both run to the end without waiting.
-What must wait (a backend that is not free, an end, a fault) is left to the session's task (`rdsp.session.run`),
-which `wake` rouses. Nothing here logs, opens or closes backends.
+What is not a matter of steps (an end, a fault, a pin to be told) is left to the session (`rdsp.session.run`), which
+gets a turn when `wake` has been called. Nothing here logs, opens or closes backends.
 """
 
 from __future__ import annotations
@@ -103,12 +103,11 @@ class Splice:
         self._board = board
         self._counters = counters
 
-    # -- calling the session's task -------------------------------------------------------------------------------
+    # -- calling the session --------------------------------------------------------------------------------------
 
     def summon(self, call: int) -> None:
-        """Ask the session's task to come."""
+        """Ask for a turn of the session."""
         self.call |= call
-        self._board.leave = True
         self.wake()
 
     def failed_by(self, error: Exception, *, server: bool) -> None:
@@ -125,7 +124,7 @@ class Splice:
                 self._flush_client()
             if mask & _INPUT:
                 self._read_client(mask)
-        except Exception as error:  # noqa: BLE001 - raised again in the session's task
+        except Exception as error:  # noqa: BLE001 - told to the session
             self.failed_by(error, server=False)
 
     def _read_client(self, mask: int) -> None:
@@ -244,7 +243,7 @@ class Splice:
         try:
             self.attach(backend)
             self.read_on()
-        except Exception as error:  # noqa: BLE001 - raised again in the session's task
+        except Exception as error:  # noqa: BLE001 - told to the session
             self.failed_by(error, server=False)
 
     def failed(self, refusal: Problem | bytes) -> None:
@@ -265,7 +264,7 @@ class Splice:
         """Bytes of the client's that came before the steady state."""
         try:
             self._take(data)
-        except Exception as error:  # noqa: BLE001 - raised again in the session's task
+        except Exception as error:  # noqa: BLE001 - told to the session
             self.failed_by(error, server=False)
 
     def resume_after_abort(self, signals: int) -> None:
@@ -328,7 +327,7 @@ class Splice:
                 self._flush_server()
             if mask & _INPUT:
                 self._read_server(mask)
-        except Exception as error:  # noqa: BLE001 - raised again in the session's task
+        except Exception as error:  # noqa: BLE001 - told to the session
             self.failed_by(error, server=True)
 
     def _server_again_event(self, mask: int) -> None:

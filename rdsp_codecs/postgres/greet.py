@@ -5,9 +5,8 @@ A conversation (`rdsp_codecs.steps`) in three parts: `start`, `prove`, and the l
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
-
-import attrs
 
 from rdsp_codecs.api import ClientLogin, Greeting, Offer, Turned
 from rdsp_codecs.conversation import Inbox
@@ -22,6 +21,8 @@ from rdsp_codecs.steps import Ask, Conversation, Send
 
 _SHORT_KEY: Final = 4
 _LONG_KEYS_SINCE: Final = m.PROTOCOL_3 + 2
+_AUTH_OK: Final = m.authentication(m.AUTH_OK)
+_READY: Final = m.ready_for_query()
 
 
 def greet(offer: Offer) -> Conversation[Greeting]:
@@ -48,8 +49,16 @@ def greet(offer: Offer) -> Conversation[Greeting]:
         return Turned(refused.problem, user)
     except PeerClosed:
         return Turned(None, user)
-    found: ClientLogin = attrs.evolve(login, leftover=inbox.leftover, welcome=welcome)
-    return found
+    return ClientLogin(
+        login.user,
+        login.database,
+        login.parameters,
+        login.protocol,
+        login.tls,
+        inbox.leftover,
+        welcome,
+        login.own_backend,
+    )
 
 
 def _answer(login: ClientLogin, welcome: Welcome | Problem | bytes, final: bytes) -> Steps:
@@ -59,9 +68,14 @@ def _answer(login: ClientLogin, welcome: Welcome | Problem | bytes, final: bytes
     if isinstance(welcome, bytes):
         raise Refused(Problem(ProblemCode.SERVER_LOGIN_FAILED), final + m.authentication(m.AUTH_OK) + welcome)
     if login.protocol < _LONG_KEYS_SINCE:
-        welcome = attrs.evolve(welcome, cancel_secret=welcome.cancel_secret[:_SHORT_KEY])
-    parts = [final, m.authentication(m.AUTH_OK)]
-    parts += [m.parameter_status(name, value) for name, value in welcome.parameters.items()]
-    parts += [m.backend_key_data(welcome.connection_id, welcome.cancel_secret), m.ready_for_query()]
-    yield Send(b"".join(parts))
+        welcome = Welcome(welcome.parameters, welcome.connection_id, welcome.cancel_secret[:_SHORT_KEY])
+    known = _statuses(tuple(welcome.parameters.items()))
+    key = m.backend_key_data(welcome.connection_id, welcome.cancel_secret)
+    yield Send(b"".join((final, _AUTH_OK, known, key, _READY)))
     return welcome
+
+
+@lru_cache(maxsize=64)
+def _statuses(parameters: tuple[tuple[str, str], ...]) -> bytes:
+    """The server's parameters as messages: the same for all clients of a pool."""
+    return b"".join([m.parameter_status(name, value) for name, value in parameters])

@@ -76,7 +76,8 @@ def _handshake() -> Steps:
 def login(how: BackendLogin) -> Conversation[PostgresState]:
     """Log in. Raises `LoginRefused` (the server's words, or ours), `WireError`, `PeerClosed`."""
     facts = yield from secure(how.tls, direct=how.direct_tls)
-    inbox = _Bounded()
+    # A server may send notices and reports without an end.
+    inbox = Inbox(most=_MAX_LOGIN)
     protocol = VERSIONS[how.max_protocol_version]
     yield Send(m.startup(how.user, how.database, how.parameters, protocol))
     state = PostgresState({})
@@ -108,23 +109,6 @@ def login(how: BackendLogin) -> Conversation[PostgresState]:
         else:
             msg = f"a message {tag!r} during login"
             raise WireError(msg)
-
-
-class _Bounded(Inbox):
-    """An inbox that takes no more than a login can need: a server may send notices and reports without an end."""
-
-    __slots__ = ("_left",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._left = _MAX_LOGIN
-
-    def take(self, size: int) -> Generator[Any, Any, bytes]:
-        self._left -= size
-        if self._left < 0:
-            msg = f"the server sent more than {_MAX_LOGIN} bytes during login"
-            raise WireError(msg)
-        return super().take(size)
 
 
 def _check_negotiation(body: bytes, asked: int) -> None:

@@ -102,7 +102,7 @@ def _password(offer: Offer, login: ClientLogin, inbox: Inbox, passwords: tuple[s
     answer = yield from _password_message(offer, inbox)
     # Digests, so that how long it takes says nothing about lengths; and as many for everybody.
     given = hashlib.sha256(proofs.prepare_password(answer.decode("utf-8", "surrogateescape"))).digest()
-    candidates = proofs.candidates(offer.mock_salt_key, login.user, passwords)
+    candidates = proofs.candidates(offer.mock_salt_key, b"", passwords)
     fits = [hmac.compare_digest(hashlib.sha256(password).digest(), given) for password, _ in candidates]
     if not any(fits[: len(passwords)]):
         raise _wrong(login.user)
@@ -125,7 +125,7 @@ def _scram(
     auth_message = b",".join((opening.bare, challenge, without_proof))
     signature = b""
     # As many lookups for everybody; the runtime has worked out all of them before (`proofs.keys_of`).
-    for number, (password, its_salt) in enumerate(proofs.candidates(offer.mock_salt_key, login.user, passwords)):
+    for number, (password, its_salt) in enumerate(proofs.candidates(offer.mock_salt_key, salt, passwords)):
         salted = yield Ask(Derive(password, its_salt, proofs.ITERATIONS))
         if proofs.proof_holds(salted, auth_message, proof) and number < len(passwords):
             signature = signature or proofs.server_signature(salted, auth_message)

@@ -7,8 +7,6 @@ import binascii
 import hmac
 from typing import Final
 
-import attrs
-
 from rdsp_codecs import proofs
 from rdsp_codecs.postgres.start import Refused, fault
 from rdsp_codecs.problems import ProblemCode
@@ -24,13 +22,15 @@ _DOWNGRADED: Final = (
 )
 
 
-@attrs.frozen
 class ClientFirst:
     """A client-first-message: its part behind the GS2 header, the client's nonce, the header."""
 
-    bare: bytes
-    nonce: bytes
-    header: bytes
+    __slots__ = ("bare", "header", "nonce")
+
+    def __init__(self, bare: bytes, nonce: bytes, header: bytes) -> None:
+        self.bare: Final = bare
+        self.nonce: Final = nonce
+        self.header: Final = header
 
 
 def _malformed(detail: str) -> Refused:
@@ -45,6 +45,8 @@ def _shown(text: bytes) -> str:
 
 class _Attributes:
     """A SCRAM message, one attribute after the other, with the server's own complaints."""
+
+    __slots__ = ("rest",)
 
     def __init__(self, rest: bytes) -> None:
         self.rest = rest

@@ -10,15 +10,15 @@ from trio.testing import MockClock
 
 from rdsp.config.model import TargetGroup
 from rdsp.endpoint import listener
+from rdsp.net.switchboard import Switchboard
 from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
 from rdsp.pool.backend import Backend
 from rdsp.pool.book import Book, BookLimits, Open
 from rdsp.pool.facts import KeyFacts
 from rdsp.pool.pool import Pool
-from rdsp.session.run import serve_client
 from rdsp_codecs.postgres import messages as m
-from tests.runtime.world import Client, World, proxy, world
+from tests.runtime.world import Client, World, proxy, serve, world
 
 
 def kept(w: World) -> dict[Any, KeyFacts]:
@@ -30,14 +30,14 @@ async def served(w: World, name: str) -> Client:
     """A client whose session leaves the pool at its end, as the endpoint has it."""
     client = w.dial(name, serve=False)
 
-    async def serve() -> None:
+    async def run() -> None:
         transport = client.transport.other
         try:
-            await serve_client(w.context, transport)
+            await serve(w.context, transport)
         finally:
             w.pool.leave(transport)
 
-    w.nursery.start_soon(serve)
+    w.nursery.start_soon(run)
     return client
 
 
@@ -83,27 +83,21 @@ async def test_facts_of_logins_that_fail_are_not_kept(clock: MockClock) -> None:
 
 async def test_the_endpoint_follows_a_reload_of_its_limit(monkeypatch: Any) -> None:
     """Real sockets: who comes in over the limit of the moment is turned away."""
-
-    async def enter(context: Any, transport: Any, *_: Any) -> None:
-        context.pool.enter(transport, "key", lambda: KeyFacts("u", "d", {}))
-        try:
-            await transport.wait_readable()
-        finally:
-            transport.close()
-            context.pool.leave(transport)
-
-    monkeypatch.setattr(listener, "serve_client", enter)
     monkeypatch.setattr(listener, "_HEADROOM", 0)
     limits = proxy().limits
     async with world() as w:
+        board = Switchboard()
+        context = attrs.evolve(w.context, board=board)
+        await w.nursery.start(context.errands.run)
+        w.nursery.start_soon(board.run)
         endpoint = listener.Endpoint(
-            w.context, await listener.open_listeners(attrs.evolve(w.context.settings, listen=("127.0.0.1:0",)), "")
+            context, await listener.open_listeners(attrs.evolve(context.settings, listen=("127.0.0.1:0",)), "")
         )
         w.nursery.start_soon(endpoint.run)
         ((host, port),) = endpoint.addresses
 
         async def connect(allowed: int) -> trio.SocketStream:
-            w.context.settings = proxy(limits=type(limits)(max_client_connections=allowed))
+            context.settings = proxy(limits=type(limits)(max_client_connections=allowed))
             return await trio.open_tcp_stream(host, port)
 
         with trio.fail_after(10):
@@ -111,15 +105,47 @@ async def test_the_endpoint_follows_a_reload_of_its_limit(monkeypatch: Any) -> N
             async with await connect(1) as refused:
                 assert not await refused.receive_some()
             second = await connect(2)
-            while kept(w)["key"].clients < 2:
+            while endpoint.connected < 2:
                 await trio.sleep(0.01)
+            assert context.counters.logins == len(context.greeters) == 2
             async with await connect(2) as refused:
                 assert not await refused.receive_some()
             await first.aclose()
             await second.aclose()
-            while kept(w):
+            while endpoint.connected:
                 await trio.sleep(0.01)
+        assert context.counters.logins == len(context.greeters) == len(context.errands) == 0
         endpoint.stop_accepting()
+
+
+async def test_an_endpoint_that_is_cancelled_leaves_nobody(monkeypatch: Any) -> None:
+    """Real sockets: clients in their login, and one that has to say first on whose behalf it comes."""
+    async with world() as w:
+        board = Switchboard()
+        context = attrs.evolve(w.context, board=board)
+        await w.nursery.start(context.errands.run)
+        w.nursery.start_soon(board.run)
+        settings = context.settings
+        endpoint = listener.Endpoint(
+            context, await listener.open_listeners(attrs.evolve(settings, listen=("127.0.0.1:0",)), "")
+        )
+        ((host, port),) = endpoint.addresses
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(endpoint.run)
+                one = await trio.open_tcp_stream(host, port)
+                while endpoint.connected < 1:
+                    await trio.sleep(0.01)
+                context.settings = attrs.evolve(settings, proxy_protocol_from=("127.0.0.1/32",))
+                two = await trio.open_tcp_stream(host, port)
+                while endpoint.connected < 2:
+                    await trio.sleep(0.01)
+                assert context.counters.logins == 1
+                nursery.cancel_scope.cancel()
+            assert endpoint.connected == context.counters.logins == len(context.greeters) == 0
+            for stream in (one, two):
+                assert not await stream.receive_some()
+                await stream.aclose()
 
 
 class Dead:

@@ -170,12 +170,19 @@ async def test_a_socket_that_cannot_be_watched_is_closed(clock: MockClock, monke
 
     async with world() as w:
         w.database.login_delay = 0.1
+        client = w.dial()
+        await trio.sleep(0.1)
         with monkeypatch.context() as patch:
             patch.setattr(w.board, "watch", full)
-            client = w.dial()
             await client.send(m.startup("app", "app", {}))
+            other = w.dial()
             await trio.sleep(1)
             assert w.database.logged_in == 0
+            assert other.transport.other.closed
+        (end,) = w.witness.ends
+        assert end.reason == "internal error"
+        assert "no more watches" in end.detail
+        w.witness.ends.clear()
         assert (await client.reply()).status == "I"
         await client.leave()
         await w.settle()

@@ -13,11 +13,12 @@ from rdsp.config.model import ClientTls, Limits, Secret, TargetGroup, UserAuth
 from rdsp.converse import receive, send_all
 from rdsp.net.memory import MemoryTransport, Script, memory_pair
 from rdsp.net.tls import Certificates
-from rdsp.session import run
+from rdsp_codecs.api import Greeting, Offer
 from rdsp_codecs.errors import PeerClosed
+from rdsp_codecs.postgres import PostgresCodec
 from rdsp_codecs.postgres import messages as m
-from rdsp_codecs.steps import TlsFacts, TlsSide
-from tests.runtime.world import EXECUTE, bind, parse, proxy, simulate, world
+from rdsp_codecs.steps import Conversation, Receive, TlsFacts, TlsSide
+from tests.runtime.world import EXECUTE, bind, parse, proxy, serve, simulate, world
 
 ONE = TargetGroup(max_backends=1)
 
@@ -158,10 +159,11 @@ async def test_nothing_is_said_in_a_handshake_that_was_not_finished(clock: MockC
 
         tries = 0
 
-        async def start_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> TlsFacts:
+        def begin_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> None:
             self.in_handshake = True
-            await trio.sleep_forever()
-            raise AssertionError
+
+        def shake(self) -> TlsFacts:
+            raise ssl.SSLWantReadError
 
         def send(self, data: bytes, /) -> int:
             if not self.in_handshake:
@@ -175,7 +177,7 @@ async def test_nothing_is_said_in_a_handshake_that_was_not_finished(clock: MockC
         stalled = Stalled("client", ours._in, ours._out, local=True)
         stalled.other, theirs.other = theirs, stalled
         await send_all(theirs, m.untagged(m.SSL_REQUEST))
-        await run.serve_client(w.context, stalled)
+        await serve(w.context, stalled)
         assert stalled.closed
         assert stalled.tries == 0
         assert trio.current_time() == 3, "and not the time of last words behind it"
@@ -216,7 +218,9 @@ async def test_tls_waits_for_what_it_says_it_wants(clock: MockClock, sends: bool
     assert tries == 2
 
 
-async def test_who_is_known_is_worked_out_before_any_client_speaks(clock: MockClock) -> None:
+async def test_who_is_known_is_worked_out_before_any_client_speaks(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So nothing is worked out while one waits to be refused."""
     asked: list[bytes] = []
 
@@ -229,7 +233,7 @@ async def test_who_is_known_is_worked_out_before_any_client_speaks(clock: MockCl
         assert asked == []
         entries = tuple(UserAuth(username=name, password=Secret(f"of-{name}")) for name in ("app", "web"))
         w.context.credentials.update(attrs.evolve(w.context.settings, auth=entries))
-        w.context.derive = derive
+        monkeypatch.setattr(w.context.deriver, "derive", derive)
         silent = w.dial()
         await w.until(lambda: len(asked) == 3)
         assert {b"of-app", b"of-web"} < set(asked)
@@ -237,17 +241,19 @@ async def test_who_is_known_is_worked_out_before_any_client_speaks(clock: MockCl
         await w.settle()
 
 
-async def test_an_error_about_a_text_is_not_told_to_the_client(
-    clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_error_about_a_text_is_not_told_to_the_client(clock: MockClock) -> None:
     """It shows a piece of the text, and that may be a password."""
 
-    async def greet(*_: object) -> None:
-        "hunter2\udce9".encode()
+    class Careless(PostgresCodec):
+        def greet(self, offer: Offer) -> Conversation[Greeting]:
+            yield Receive()
+            "hunter2\udce9".encode()
+            raise AssertionError
 
-    monkeypatch.setattr(run, "greet", greet)
     async with world() as w:
+        w.context.codec = Careless()
         client = w.dial()
+        await client.send(b"x")
         reply = await client.reply()
         assert (reply.errors, reply.texts) == (["08P01"], ["a text of the login is not UTF-8"])
         client.transport.close()

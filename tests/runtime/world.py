@@ -15,6 +15,7 @@ import trio
 import trio.testing
 
 from rdsp.auth.credentials import Credentials
+from rdsp.auth.derive import KeyDeriver
 from rdsp.config.model import ClientTls, Limits, Proxy, TargetGroup
 from rdsp.converse import receive, send_all
 from rdsp.net.memory import MemoryTransport, Script, memory_pair
@@ -28,8 +29,8 @@ from rdsp.pool.book import Book, BookLimits
 from rdsp.pool.opening import Opener
 from rdsp.pool.pool import Pool
 from rdsp.session.context import SessionContext
+from rdsp.session.greeting import Greeter
 from rdsp.session.registry import Registry
-from rdsp.session.run import serve_client
 from rdsp_codecs.api import RelayPolicy
 from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.postgres import CODEC
@@ -198,6 +199,25 @@ class Witness(Observer):
         return [end.detail for end in self.ends if end.reason == "internal error"]
 
 
+async def serve(context: SessionContext, transport: Transport) -> bool:
+    """One client connection to its end; a cancellation cuts it. Returns False when it brought a cancel request."""
+    ended, were_clients = trio.Event(), []
+
+    def left(was_client: bool) -> None:
+        were_clients.append(was_client)
+        ended.set()
+
+    Greeter(context, transport, None, left).begin(trio.current_time())
+    try:
+        await ended.wait()
+    finally:
+        for visit in [*context.greeters, *context.registry]:
+            if visit._transport is transport:  # type: ignore[attr-defined]
+                visit.cut()
+    assert len(were_clients) == 1
+    return were_clients[0]
+
+
 class World:
     """Everything of one simulation."""
 
@@ -231,7 +251,7 @@ class World:
     async def _serve(self, transport: MemoryTransport) -> None:
         self.sessions += 1
         try:
-            await serve_client(self.context, transport)
+            await serve(self.context, transport)
         finally:
             self.sessions -= 1
 
@@ -371,7 +391,7 @@ async def world(
             counters=counters,
             registry=Registry(),
             credentials=Credentials(settings),
-            derive=no_answer,
+            deriver=KeyDeriver(),
             certificates=Certificates(ClientTls(enabled=False)),
             mock_salt_key=bytes(32),
             policy=RelayPolicy(
@@ -383,6 +403,7 @@ async def world(
         nursery.start_soon(board.run)
         await nursery.start(pool.run)
         nursery.start_soon(context.ears.run)
+        await nursery.start(context.errands.run)
         yield World(nursery, context, database, board, witness)
         nursery.cancel_scope.cancel()
 

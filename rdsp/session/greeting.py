@@ -1,0 +1,269 @@
+"""A client's login, from accept to its session: the engine's greeting, driven by steps of the switchboard.
+
+The listener makes a `Greeter` for every client. Only what has to wait for more than the client itself (a key that is to
+be derived, a first database connection) gets a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import trio
+
+from rdsp.converse import CHUNK, received_now, sent_now, shaken_now
+from rdsp.net.transport import WOULD_BLOCK, Transport
+from rdsp.observe.events import SessionEnd
+from rdsp.session.context import SessionContext
+from rdsp.session.login import answer_later, answer_now, offer_to
+from rdsp.session.run import Session
+from rdsp.session.visit import CANCEL_REQUEST, LAST_WORDS_TIMEOUT, Left, Visit
+from rdsp_codecs.api import CancelAsked, ClientLogin, Greeting
+from rdsp_codecs.errors import PeerClosed, WireError
+from rdsp_codecs.problems import Problem, ProblemCode
+from rdsp_codecs.steps import Ask, Conversation, HasUnread, Receive, Send, StartTls, TlsSide
+
+_LATER: Final = object()
+"""In place of a step's result: it cannot be had yet."""
+
+
+class Greeter(Visit):
+    """One login.
+
+    Invariant: `_step` is what the conversation waits for; while an errand runs for it, no step of the board touches it.
+    """
+
+    __slots__ = ("_conversation", "_errand", "_refusal", "_rest", "_secret", "_shaking", "_step", "_tls")
+
+    def __init__(self, context: SessionContext, transport: Transport, refusal: Problem | None, left: Left) -> None:
+        super().__init__(context, transport, context.registry.new_id(), left)
+        self._refusal = refusal
+        self._secret = context.registry.new_secret()
+        self._tls = context.certificates.current
+        self._conversation: Conversation[Greeting] | None = None
+        self._step: Any = None
+        self._rest = b""
+        self._shaking = False
+        self._errand: trio.CancelScope | None = None
+
+    def begin(self, since: float) -> None:
+        """Begin. `since`: when the client was accepted, on Trio's clock; the time for its login counts from then."""
+        context = self._context
+        context.greeters.add(self)
+        context.counters.logins += 1
+        context.observers.session_started(self._number, context.settings.name, self._transport.peer)
+        try:
+            context.errands.call(self, since + context.settings.limits.login_timeout)
+            context.board.watch(self._transport, self.event)
+            if context.credentials.are_ahead():
+                self._greet()
+            else:
+                self._run_errand(self._work_ahead)
+        except Exception as error:  # noqa: BLE001 - the fence around a login: one fault must not reach the others
+            self.fell(error)
+
+    def event(self, mask: int) -> None:
+        """The client's socket is ready; a step of the board. What the conversation waits for is tried again."""
+        if self._errand is None and not self.over and self._conversation is not None:
+            self._go_on()
+
+    def woken(self, mask: int, /) -> None:
+        """The time for the login is over."""
+        if self.over:
+            return
+        problem = Problem(ProblemCode.LOGIN_TIMEOUT)
+        try:
+            self._context.observers.refused(self._context.settings.name, self._transport.peer, problem, "")
+            self._turn_away(problem, SessionEnd("login took too long", "client", ""))
+        except Exception as error:  # noqa: BLE001 - see `begin`
+            self.fell(error)
+
+    # -- the conversation -----------------------------------------------------------------------------------------
+
+    def _greet(self) -> None:
+        self._conversation = self._context.codec.greet(
+            offer_to(self._context, self._transport, self._tls, self._refusal)
+        )
+        self._go_on()
+
+    def _go_on(self, result: Any = _LATER, error: Exception | None = None) -> None:
+        """Drive the conversation until it has to wait. `result`, `error`: what an errand has brought it."""
+        try:
+            greeting = self._drive(result, error)
+        except (WireError, UnicodeError) as fault:
+            # An error about a text shows a piece of it, and it may be a password.
+            told = "a text of the login is not UTF-8" if isinstance(fault, UnicodeError) else str(fault)
+            try:
+                self._turn_away(
+                    Problem(ProblemCode.PROTOCOL_VIOLATION, told), SessionEnd("login failed", "client", told)
+                )
+            except Exception as another:  # noqa: BLE001 - see `begin`
+                self.fell(another)
+        except Exception as fault:  # noqa: BLE001 - see `begin`
+            self.fell(fault)
+        else:
+            if greeting is not None:
+                self._greeted(greeting)
+
+    def _drive(self, result: Any, error: Exception | None) -> Greeting | None:
+        """Returns the greeting when it is through. Raises what the conversation raises."""
+        conversation, step = self._conversation, self._step
+        assert conversation is not None
+        try:
+            if error is not None:
+                step = conversation.throw(error)
+            elif result is not _LATER:
+                step = conversation.send(result)
+            elif step is None:
+                step = next(conversation)
+            while True:
+                self._step = step
+                try:
+                    result = self._perform(step)
+                except (PeerClosed, WireError) as fault:
+                    step = conversation.throw(fault)
+                    continue
+                if result is _LATER:
+                    return None
+                step = conversation.send(result)
+        except StopIteration as stop:
+            greeting: Greeting = stop.value
+            return greeting
+
+    def _perform(self, step: Any) -> Any:
+        """Do what the conversation asks for. Returns `_LATER` when it has to wait."""
+        try:
+            if isinstance(step, Receive):
+                return received_now(self._transport, step.limit or CHUNK, peek=step.peek)
+            if isinstance(step, Send):
+                return self._send(step.data)
+            if isinstance(step, Ask):
+                return self._answer(step.question)
+            if isinstance(step, HasUnread):
+                return self._transport.has_unread()
+            if isinstance(step, StartTls) and step.side is TlsSide.SERVER and self._tls is not None:
+                if not self._shaking:
+                    self._shaking = True
+                    self._transport.begin_tls(TlsSide.SERVER, self._tls.context, None)
+                return shaken_now(self._transport)
+        except WOULD_BLOCK:
+            return _LATER
+        msg = f"not a step of a login: {step!r}"
+        raise TypeError(msg)
+
+    def _send(self, data: bytes) -> None:
+        """All of it; raises one of WOULD_BLOCK before that, and goes on where it stopped when it is called again."""
+        rest = self._rest or data
+        while rest:
+            self._rest = rest
+            rest = rest[sent_now(self._transport, rest) :]
+        self._rest = b""
+
+    def _answer(self, question: Any) -> Any:
+        answer = answer_now(self._context, self._transport, self._number, self._secret, question)
+        if answer is None:
+            self._run_errand(self._find_out, question)
+            return _LATER
+        return answer
+
+    # -- what has to wait -----------------------------------------------------------------------------------------
+
+    def _run_errand(self, errand: Callable[..., Awaitable[None]], *args: Any) -> None:
+        self._errand = trio.CancelScope()
+        if not self._context.errands.start(self._fenced, self._errand, errand, *args):
+            self.cut()
+
+    async def _fenced(self, scope: trio.CancelScope, errand: Callable[..., Awaitable[None]], *args: Any) -> None:
+        try:
+            with scope:
+                await errand(*args)
+        except Exception as error:  # noqa: BLE001 - see `begin`
+            self.fell(error)
+        except BaseException:
+            self.cut()
+            raise
+
+    async def _work_ahead(self) -> None:
+        context = self._context
+        await context.credentials.work_ahead(context.deriver.derive, context.mock_salt_key)
+        self._errand = None
+        if not self.over:
+            self._greet()
+
+    async def _find_out(self, question: Any) -> None:
+        """What cannot be answered at once."""
+        answer = error = None
+        try:
+            answer = await answer_later(self._context, self._number, self._secret, question)
+        except (PeerClosed, WireError) as fault:
+            error = fault
+        self._errand = None
+        if not self.over:
+            self._context.board.refresh()
+            self._go_on(answer, error)
+
+    # -- endings --------------------------------------------------------------------------------------------------
+
+    def _turn_away(self, problem: Problem, end: SessionEnd) -> None:
+        self._done()
+        self.part(end, self._context.codec.refuse(problem))
+
+    def _greeted(self, greeting: Greeting) -> None:
+        """The conversation is through."""
+        context = self._context
+        try:
+            self._done()
+            if isinstance(greeting, ClientLogin):
+                self._welcome(greeting)
+            elif isinstance(greeting, CancelAsked):
+                if not context.errands.start(self._pass_cancel, greeting.connection_id, greeting.secret):
+                    self.cut()
+            else:
+                refusal = greeting.problem
+                if refusal is not None:
+                    context.observers.refused(context.settings.name, self._transport.peer, refusal, greeting.user)
+                self.part(SessionEnd("turned away" if refusal else "left during login", "client", ""))
+        except Exception as error:  # noqa: BLE001 - see `begin`
+            self.fell(error)
+
+    def _welcome(self, login: ClientLogin) -> None:
+        context = self._context
+        session = Session(context, self._transport, self._number, login, self._left)
+        self.hand_over()
+        try:
+            context.registry.add(self._number, login.welcome.cancel_secret, session)
+            context.observers.session_admitted(self._number, login.user, login.database, login.tls)
+            session.begin(login.leftover)
+        except Exception as error:  # noqa: BLE001 - see `begin`
+            session.fell(error)
+
+    async def _pass_cancel(self, wanted: int, key: bytes) -> None:
+        """Hand a cancel to its session. The client's connection is closed last, when the cancel is on its way."""
+        context = self._context
+        try:
+            session = context.registry.find(wanted, key)
+            outcome = "passed on" if session is not None else "wrong key"
+            context.observers.cancel_asked(wanted if session is not None else None, outcome)
+            if session is not None:
+                session.cancel()
+                if isinstance(session, Session):
+                    with trio.move_on_after(LAST_WORDS_TIMEOUT):
+                        await session.cancel_passed()
+        finally:
+            self.close(CANCEL_REQUEST)
+
+    def _done(self) -> None:
+        """The login is over, one way or the other."""
+        self.over = True
+        context = self._context
+        if self in context.greeters:
+            context.greeters.remove(self)
+            context.counters.logins -= 1
+        context.errands.forget(self)
+        if self._errand is not None:
+            self._errand.cancel()
+        if self._conversation is not None:
+            self._conversation.close()
+
+    def _release(self) -> None:
+        self._done()
