@@ -102,7 +102,7 @@ async def _login_too_slow(w: World, client: Client) -> None:
     await trio.sleep(100)
 
 
-MOST = 200
+MOST = 80
 """Moments of one scenario."""
 
 SCENARIOS: dict[str, Scenario] = {
@@ -148,6 +148,8 @@ async def _run(scenario: Scenario, at: int) -> int:
             await play()
         trio.lowlevel.remove_instrument(cut)
         w.database.down = False
+        # A backend may have come for nobody just now: its first event is no business of the board's without a cause.
+        await trio.sleep(1)
         await w.settle()
         after = await w.client()
         assert (await after.query("SELECT 1")).rows == ["1"]
