@@ -83,14 +83,7 @@ async def _perform(
             if context is None:
                 msg = "no TLS context for this conversation"
                 raise TypeError(msg)
-            transport.begin_tls(side, context, hostname)
-            while True:
-                try:
-                    return shaken_now(transport)
-                except ssl.SSLWantWriteError:
-                    await transport.wait_writable()
-                except WOULD_BLOCK:
-                    await transport.wait_readable()
+            return await start_tls(transport, side, context, hostname)
         case _:
             msg = f"not a step: {step!r}"
             raise TypeError(msg)
@@ -147,6 +140,20 @@ def received_now(transport: Transport, limit: int, *, peek: bool = False) -> byt
         msg = "the peer closed the connection"
         raise PeerClosed(msg)
     return data
+
+
+async def start_tls(
+    transport: Transport, side: TlsSide, context: ssl.SSLContext, hostname: str | None = None
+) -> TlsFacts:
+    """Shake hands. Raises `PeerClosed` and `WireError`. Cancellation leaves only `close` legal."""
+    transport.begin_tls(side, context, hostname)
+    while True:
+        try:
+            return shaken_now(transport)
+        except ssl.SSLWantWriteError:
+            await transport.wait_writable()
+        except WOULD_BLOCK:
+            await transport.wait_readable()
 
 
 def shaken_now(transport: Transport) -> TlsFacts:

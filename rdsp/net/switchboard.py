@@ -97,7 +97,7 @@ class Switchboard:
         number = transport.fileno()
         self._steps[number] = step
         self._epoll.register(number, select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET)
-        records = transport.records
+        records = getattr(transport, "records", None)  # a listening socket has none
         if records is not None and records.unread:
             # It came together with something that was read before, and no edge tells of it.
             self.again(lambda mask: self._first(number, step, mask), READABLE)

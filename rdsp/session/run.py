@@ -141,8 +141,8 @@ class Session(Visit):
         board.hand_on(self._transport, splice.client_event)
         if leftover:
             splice.feed(leftover)
-        else:
-            board.again(splice.client_event, READABLE)
+        # More may have come with what the login has read: no edge tells of it.
+        board.again(splice.client_event, READABLE)
         self._context.errands.call(self, self._deadline())
 
     def _call(self) -> None:

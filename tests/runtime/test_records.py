@@ -16,6 +16,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rdsp.converse import start_tls
 from rdsp.net.records import PLAIN
 from rdsp.net.switchboard import READABLE, Switchboard
 from rdsp.net.tls import self_signed
@@ -61,8 +62,8 @@ async def shaken(both: Contexts, buffer: int = 0) -> AsyncIterator[Ends]:
 async def shake_hands(both: Contexts, ours: SocketTransport, theirs: SocketTransport) -> None:
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ours.start_tls, TlsSide.SERVER, both[0], None)
-            nursery.start_soon(theirs.start_tls, TlsSide.CLIENT, both[1], None)
+            nursery.start_soon(start_tls, ours, TlsSide.SERVER, both[0])
+            nursery.start_soon(start_tls, theirs, TlsSide.CLIENT, both[1])
     # The client reads the server's session tickets.
     await theirs.wait_readable()
     with pytest.raises(WOULD_BLOCK):
