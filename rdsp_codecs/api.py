@@ -332,10 +332,6 @@ class Ear(Protocol):
     def ping(self) -> None:
         """Have the server answer something."""
 
-    @property
-    def owes(self) -> bool:
-        """Whether the server has not answered everything."""
-
     def from_server(self, data: bytes) -> Collection[Any]:
         """Take a chunk of the backend's. Returns the relays to be `nudged`. Raises `WireError`: the ear is lost."""
 

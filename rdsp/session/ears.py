@@ -74,6 +74,8 @@ class Hearer:
         self._most = most
         self._pool, self._board, self._observers = pool, board, observers
         self._rest = b""
+        self._answers = True
+        """It has said something since it was last asked for a sign of life."""
         self._marks: dict[Any, object] = {}
         backend.borrower = self
         self._send()
@@ -127,6 +129,7 @@ class Hearer:
             if not data:
                 self.lost("the server closed it")
                 return
+            self._answers = True
             for relay in self.ear.from_server(data):
                 splice = self.members.get(relay)
                 if splice is not None:
@@ -162,7 +165,7 @@ class Hearer:
         if self._pool.moved_on(self.backend):
             self.lost("database connections go to another server now")
             return
-        if self.ear.owes:
+        if not self._answers:
             self.lost("it does not answer")
             return
         marks = {relay: relay.mark for relay in self.members if relay.mark is not None}
@@ -170,6 +173,8 @@ class Hearer:
             self.lost("it does not hear what was said elsewhere")
             return
         self._marks = marks
+        self._answers = False
+        # What a session's UNLISTEN has left to say goes out with it.
         self.ear.ping()
         self._send()
 

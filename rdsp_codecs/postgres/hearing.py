@@ -129,11 +129,6 @@ class Ear:
         """Have the server answer something."""
         self._ask(b"")
 
-    @property
-    def owes(self) -> bool:
-        """Whether the server has not answered all that it was sent."""
-        return bool(self._owed)
-
     def from_server(self, data: bytes) -> Collection[PostgresRelay]:
         """Take a chunk of the server's. Returns the relays that have something to do now (`Relay.nudged`).
 

@@ -82,6 +82,8 @@ class Connection:
         self._out: list[bytes] = []
         self._skipping = False
         self._flushing = trio.Lock()
+        self._half_sent = False
+        """Something was being sent when its life ended: nothing can be said behind it."""
         self.mail = Mailbox(database.queue, number)
         self._between = False
         """Waits for a message."""
@@ -104,7 +106,9 @@ class Connection:
             data = b"".join(self._out)
             self._out.clear()
             if data:
+                self._half_sent = True
                 await send_all(self.transport, data)
+                self._half_sent = False
 
     def stall(self) -> None:
         """From now on it neither answers nor says anything."""
@@ -144,7 +148,7 @@ class Connection:
         finally:
             for ran in self.ran:
                 ran.outcome = ran.outcome or "gone"
-            if self.last_words and not self.transport.closed and not self._flushing.locked():
+            if self.last_words and not self.transport.closed and not self._half_sent:
                 with trio.CancelScope(shield=True), trio.move_on_after(1):
                     try:
                         await send_all(self.transport, self.last_words)

@@ -111,7 +111,20 @@ async def test_what_is_unlistened_is_not_heard_any_longer_and_what_is_not_is(clo
         await one.query("UNLISTEN *")
         w.database.notify("b", "x")
         await one.nothing_more()
-        assert len(ears(w)[0].mail.listening) == 2, "one channel and that of the marks"
+        await w.until(lambda: len(ears(w)[0].mail.listening) == 2)  # one channel and that of the marks
+        await all_gone(w, one, other)
+
+
+async def test_an_unlisten_that_nothing_follows_costs_nobody_the_listener(clock: MockClock) -> None:
+    async with world(proxy(THREE)) as w:
+        one, other = await listener(w, "a"), await listener(w, "b")
+        for _ in range(5):
+            await one.query("UNLISTEN *")
+            await trio.sleep(7)
+            await one.query("LISTEN a")
+            await trio.sleep(13)
+        w.database.notify("b", "still here")
+        assert await other.hear(1) == ["b still here"]
         await all_gone(w, one, other)
 
 
