@@ -193,7 +193,7 @@ class Syncer:
                 self._forget_doubts()
                 return False
         asks = bool(doubts.suspects or doubts.reported or doubts.asked or doubts.statements or d.settings.statements)
-        if not asks and doubts.only_resets():
+        if not asks and doubts.only_resets() and doubts.done <= 1:  # RESET with SET LOCAL leaves the setting as set
             self._forget_doubts()
             return False
         if self._unreadable(touched):

@@ -279,6 +279,19 @@ SETTINGS = (
         ),
     ),
     Script(
+        "a setting that a RESET in front of a SET LOCAL leaves as set",
+        (17, 19),
+        tuple(
+            step
+            for text in ("BEGIN; RESET work_mem; SET LOCAL work_mem = '5MB'; COMMIT", "SELECT 1", "RESET work_mem")
+            for step in (
+                says("A", text),
+                says("B", "SELECT name, setting FROM pg_settings WHERE source = 'session'"),
+                says("A", "SELECT name, setting FROM pg_settings WHERE source = 'session'"),
+            )
+        ),
+    ),
+    Script(
         "a lock that was not had, or not for long, keeps nobody",
         (21, 22),
         (
