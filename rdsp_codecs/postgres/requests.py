@@ -39,6 +39,7 @@ from rdsp_codecs.postgres.statements import (
 )
 from rdsp_codecs.postgres.texts import Texts
 from rdsp_codecs.postgres.unnamed import NOTHING
+from rdsp_codecs.transaction import Transaction
 from rdsp_codecs.verdicts import DROP, KEEP, STOP, Head
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ _FAILING_QUERY: Final = frame(b"Q", b"SELECT pg_catalog.rdsp_sequence_memory_is_
 _NAMING: Final = b"PBDC"
 _STATEMENT: Final = ord("S")
 _SHORTEST_NAMING: Final = 7
+_EXECUTE: Final = b"E"
 
 
 class Requests:
@@ -99,8 +101,9 @@ class Requests:
 
     def _query(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         d = self._d
-        if d.skipping:
+        if d.skipping or d.prologue_failed:
             return self._end_failed_prologue()
+        alone = d.transaction is Transaction.NONE and not d.extended
         if shown < total:
             d.passing = Passing()
             d.saw(buffer[start + 5 : start + 5 + SHOWN], HARMLESS)
@@ -112,6 +115,8 @@ class Requests:
                 dropped = self._resolver.drops_by_book(text, verdict)
                 if self._heeding.settles_first() if dropped else self._heeding.heed(verdict):
                     d.query_waits = True
+                    if alone and not d.settling:
+                        self._end_prologue()
                     return STOP
                 if dropped:
                     return self._resolver.drop(dropped)
@@ -135,6 +140,15 @@ class Requests:
         if d.passing is not None and d.passing.may_matter(piece):
             d.passing = None
             d.pin(PinReason.UNRECOGNISED_STATE, "something in a query over max_held_bytes")
+
+    def _end_prologue(self) -> None:
+        """Have a prologue that executes anything end before the query that waits for it.
+
+        From 18 on an Execute begins an implicit transaction, which a query behind it would not end.
+        """
+        if any(part.startswith(_EXECUTE) for part in self._d.injected):
+            self._d.injected.append(SYNC)
+            self._owe(owed.SWALLOWED_SYNC)
 
     def _end_failed_prologue(self) -> bytes | None:
         """A query (or function call) while the server skips. It is ignored, unless our own messages made it skip."""

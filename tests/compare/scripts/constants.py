@@ -421,6 +421,24 @@ SHARED = (
         (2,),
     ),
 )
+MISSING = (
+    Script(
+        "a constant of a statement whose table is gone",
+        (28, 36),
+        moved(
+            says("A", f"PREPARE s AS {SEEN}"),
+            says("A", DMY),
+            says("A", "ALTER TABLE days RENAME TO days_gone"),
+            says("A", "EXECUTE s"),
+            says("A", "SELECT 1"),
+            says("A", "EXECUTE s", "SELECT 2", ready=2),
+            says("A", "EXECUTE s; SELECT 3"),
+            says("A", "ALTER TABLE days_gone RENAME TO days"),
+        ),
+        (2,),
+        before=MADE,
+    ),
+)
 CONSTANTS = (
     *(
         Script(
@@ -430,4 +448,5 @@ CONSTANTS = (
     ),
     *IN_TRANSACTIONS,
     *SHARED,
+    *MISSING,
 )
