@@ -102,11 +102,11 @@ class Doubts:
     changes: list[Verdict] = attrs.field(factory=list)
     alone: bool = False
     done: int = 0
-    reported: set[bytes] = attrs.field(factory=set)
+    reported: frozenset[bytes] = frozenset()
     suspects: dict[PinReason, str] = attrs.field(factory=dict)
     statements: bool = False
-    asked: set[bytes] = attrs.field(factory=set)
-    local: set[bytes] = attrs.field(factory=set)
+    asked: frozenset[bytes] = frozenset()
+    local: frozenset[bytes] = frozenset()
     always: bool = False
     any: bool = False
 
@@ -129,7 +129,7 @@ class Doubts:
 
     def report(self, name: bytes) -> None:
         """The server reported a new value of a setting (lower case)."""
-        self.reported.add(name)
+        self.reported |= {name}
         self.any = True
 
     @property
@@ -145,7 +145,7 @@ class Doubts:
     def read_otherwise(self) -> set[bytes]:
         """What has changed, or may have, that a text is read by (`EVERYTHING`: any of it)."""
         changed = {name for verdict in self.changes for name in verdict.touches} | self.reported
-        return self.local | {name for name in changed if name in READ_BY or name == EVERYTHING}
+        return {*self.local, *(name for name in changed if name in READ_BY or name == EVERYTHING)}
 
     def only_resets(self) -> bool:
         """Whether all changes put settings back to their values at login."""
@@ -192,9 +192,7 @@ class Doubts:
     def forget(self) -> None:
         """They are settled."""
         self.changes.clear()
-        self.reported.clear()
-        self.asked.clear()
-        self.local.clear()
+        self.reported = self.asked = self.local = frozenset()
         self.suspects.clear()
         self.alone, self.done = False, 0
         self.statements, self.any = False, self.always

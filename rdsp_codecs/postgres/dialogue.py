@@ -203,7 +203,7 @@ class Dialogue:
         self.state: PostgresState | None = None
         self.token = object()
         self.recent: list[bytes] = []
-        self.heads: set[bytes] = set()
+        self.heads: frozenset[bytes] = frozenset()
         self.reasons: dict[PinReason, None] = {}
         self.kept = 0
         self.told: Mapping[str, str] = {}
@@ -219,7 +219,7 @@ class Dialogue:
         self.query_waits = False
         self.prologue_failed = False
         self.native = self.native_all = False
-        self.mentioned: set[bytes] = set()
+        self.mentioned: frozenset[bytes] = frozenset()
         self.ensured: set[bytes] = set()
         self.dropping = False
         self.bound_naming = False
@@ -251,7 +251,7 @@ class Dialogue:
     def not_native(self) -> None:
         """The session's book knows all names again."""
         self.native = self.native_all = False
-        self.mentioned.clear()
+        self.mentioned = frozenset()
         self.ensured.clear()
 
     @property
@@ -322,7 +322,7 @@ class Dialogue:
         if self.transaction is not _NONE:
             return
         if self.heads:
-            self.heads.clear()
+            self.heads = frozenset()
         if self.reasons:
             self.reasons.clear()
 
@@ -373,7 +373,7 @@ class Dialogue:
         """The strict mode, whatever the texts say. Of custom variables those are asked for that the pool has named."""
         doubts = self.doubts
         for name in (EVERYTHING, ROLE, *self.shared.custom):
-            doubts.asked.add(name)
+            doubts.asked |= {name}
         doubts.any = True
         for reason in ASKABLE:
             doubts.suspect(reason, "found by the strict mode")

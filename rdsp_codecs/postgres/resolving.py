@@ -68,7 +68,7 @@ class Resolver:
             d.native_all = True
             gone += self._all_of_ours(state)
         else:
-            d.mentioned.update(names)
+            d.mentioned |= frozenset(names)
         for name in gone:
             state.natives.pop(name, None)
             self._owe(SWALLOWED_CLOSE)
@@ -139,7 +139,7 @@ class Resolver:
             return []
         if self._rereading.lost(statement):
             # It cannot be parsed again. To the protocol it stays what it is, unless its place had to go.
-            self._d.mentioned.discard(name)
+            self._d.mentioned -= {name}
             statement.changed = self._d.native_all
             return []
         ensured.add(name)
