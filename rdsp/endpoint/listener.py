@@ -103,6 +103,8 @@ class Endpoint:
         self._doors = doors
         self._connected = 0
         self._rate = Rate()
+        self._resting: set[int] = set()
+        """Doors, by descriptor, at which this machine's limits were met; somebody knocks there again in a while."""
         self._nursery: trio.Nursery | None = None
         self._over = trio.Event()
         self._one_left = Bell()
@@ -149,6 +151,8 @@ class Endpoint:
 
     def _knock(self, door: Door, mask: int) -> None:
         """Clients wait in front of a door; a step of the board."""
+        if door.fileno() in self._resting:
+            return
         for _ in range(_AT_ONCE):
             try:
                 sock, _ = door.socket.accept()
@@ -160,7 +164,8 @@ class Endpoint:
                 if not is_resource_trouble(error):
                     continue  # the client was gone before it was accepted
                 self._context.observers.trouble(self._context.settings.name, f"accept: {error.strerror}")
-                self._context.errands.start(self._knock_later, door)
+                if self._context.errands.start(self._knock_later, door):
+                    self._resting.add(door.fileno())
                 return
             # Read anew each time: a reload may have changed it.
             if self._connected >= self._context.settings.limits.max_client_connections + _HEADROOM:
@@ -170,7 +175,11 @@ class Endpoint:
         self._context.board.again(partial(self._knock, door), mask)
 
     async def _knock_later(self, door: Door) -> None:
-        await trio.sleep(_RETRY)
+        number = door.fileno()
+        try:
+            await trio.sleep(_RETRY)
+        finally:
+            self._resting.discard(number)
         self._context.board.again(partial(self._knock, door), READABLE)
 
     def _enter(self, sock: socket.socket) -> None:

@@ -93,10 +93,10 @@ class Switchboard:
         return self.now
 
     def watch(self, transport: Watchable, step: Step) -> None:
-        """See `Board`."""
+        """See `Board`. Raises `OSError` where the kernel watches no more (ENOSPC, ENOMEM); nothing is watched then."""
         number = transport.fileno()
-        self._steps[number] = step
         self._epoll.register(number, select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET)
+        self._steps[number] = step
         records = getattr(transport, "records", None)  # a listening socket has none
         if records is not None and records.unread:
             # It came together with something that was read before, and no edge tells of it.

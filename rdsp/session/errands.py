@@ -33,8 +33,8 @@ class Sleeper(Protocol):
 class Errands:
     """Alarms and tasks.
 
-    Invariant: for every sleeper with a finite `due` exactly one entry of the heap has that time; all other entries are
-    counted by `_stale`, and never more than half of a large heap.
+    Invariant: for every sleeper with a finite `due` there is an entry of that time in the heap; all other entries, also
+    second ones of the same time, are counted by `_stale`, and never more than half of a large heap.
     """
 
     def __init__(self, board: Board) -> None:
@@ -70,7 +70,9 @@ class Errands:
         sleeper.due = math.inf
         self._stale += 1
         if self._stale > _FEW and self._stale * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].due == entry[0]]
+            # By sleeper: one that was called off, and then called for the same time again, has two that look alike.
+            live = {id(entry[2]): entry for entry in self._heap if entry[2].due == entry[0]}
+            self._heap = list(live.values())
             heapq.heapify(self._heap)
             self._stale = 0
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import trio
 
 from rdsp.converse import CHUNK, received_now, sent_now, shaken_now
+from rdsp.net.switchboard import LEAVING
 from rdsp.net.transport import WOULD_BLOCK, Transport
 from rdsp.observe.events import SessionEnd
 from rdsp.session.context import SessionContext
@@ -33,7 +34,7 @@ class Greeter(Visit):
     Invariant: `_step` is what the conversation waits for; while an errand runs for it, no step of the board touches it.
     """
 
-    __slots__ = ("_conversation", "_errand", "_refusal", "_rest", "_secret", "_shaking", "_step", "_tls")
+    __slots__ = ("_conversation", "_errand", "_leaving", "_refusal", "_rest", "_secret", "_shaking", "_step", "_tls")
 
     def __init__(self, context: SessionContext, transport: Transport, refusal: Problem | None, left: Left) -> None:
         super().__init__(context, transport, context.registry.new_id(), left)
@@ -44,6 +45,8 @@ class Greeter(Visit):
         self._step: Any = None
         self._rest = b""
         self._shaking = False
+        self._leaving = 0
+        """The edge that tells that the client has closed its side: it comes once, and the session must know of it."""
         self._errand: trio.CancelScope | None = None
 
     def begin(self, since: float) -> None:
@@ -64,6 +67,7 @@ class Greeter(Visit):
 
     def event(self, mask: int) -> None:
         """The client's socket is ready; a step of the board. What the conversation waits for is tried again."""
+        self._leaving |= mask & LEAVING
         if self._errand is None and not self.over and self._conversation is not None:
             self._go_on()
 
@@ -206,7 +210,8 @@ class Greeter(Visit):
 
     def _turn_away(self, problem: Problem, end: SessionEnd) -> None:
         self._done()
-        self.part(end, self._context.codec.refuse(problem))
+        # Behind half a message it would be that one's data.
+        self.part(end, b"" if self._rest else self._context.codec.refuse(problem))
 
     def _greeted(self, greeting: Greeting) -> None:
         """The conversation is through."""
@@ -233,7 +238,7 @@ class Greeter(Visit):
         try:
             context.registry.add(self._number, login.welcome.cancel_secret, session)
             context.observers.session_admitted(self._number, login.user, login.database, login.tls)
-            session.begin(login.leftover)
+            session.begin(login.leftover, self._leaving)
         except Exception as error:  # noqa: BLE001 - see `begin`
             session.fell(error)
 
@@ -249,6 +254,8 @@ class Greeter(Visit):
                 if isinstance(session, Session):
                     with trio.move_on_after(LAST_WORDS_TIMEOUT):
                         await session.cancel_passed()
+        except Exception as error:  # noqa: BLE001 - see `begin`
+            self.fell(error)
         finally:
             self.close(CANCEL_REQUEST)
 

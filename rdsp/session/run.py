@@ -16,6 +16,7 @@ import trio
 from rdsp.net.switchboard import READABLE
 from rdsp.net.transport import Transport
 from rdsp.observe.events import SessionEnd
+from rdsp.pool.backend import Backend
 from rdsp.session import calls
 from rdsp.session.context import SessionContext
 from rdsp.session.login import key_of
@@ -134,15 +135,20 @@ class Session(Visit):
 
     # -- its turns ------------------------------------------------------------------------------------------------
 
-    def begin(self, leftover: bytes) -> None:
-        """The steady state begins. `leftover`: what the client said behind its login."""
+    def begin(self, leftover: bytes, leaving: int = 0) -> None:
+        """The steady state begins.
+
+        Arguments:
+            leftover: what the client said behind its login.
+            leaving: LEAVING when the client has closed its side meanwhile.
+        """
         splice, board = self._splice, self._context.board
         splice.last_active = board.now
         board.hand_on(self._transport, splice.client_event)
         if leftover:
             splice.feed(leftover)
         # More may have come with what the login has read: no edge tells of it.
-        board.again(splice.client_event, READABLE)
+        board.again(splice.client_event, READABLE | leaving)
         self._context.errands.call(self, self._deadline())
 
     def _call(self) -> None:
@@ -167,25 +173,34 @@ class Session(Visit):
             self.fell(error)
 
     def _release(self) -> None:
-        splice, pool = self._splice, self._context.pool
+        splice = self._splice
         self._context.registry.remove(self._number)
         splice.call |= calls.ENDING
         self._all_passed()
         self._context.board.forget(self._transport)
         splice.leave_queue()
-        self._context.ears.leave(splice)
         if self._pinned:
             self._pinned = False
             self._context.counters.pinned_sessions -= 1
-        backend, splice.backend = splice.backend, None
-        if backend is not None:
-            relay = splice.relay
+        try:
+            self._context.ears.leave(splice)
+        finally:
+            backend, splice.backend = splice.backend, None
+            if backend is not None:
+                self._abandon(backend)
+
+    def _abandon(self, backend: Backend) -> None:
+        splice, pool, relay = self._splice, self._context.pool, self._splice.relay
+        try:
             cut = relay.cut_short() or bool(splice.server_rest)
             in_request = cut or relay.in_request()
             # Where a relay that failed stands, nobody knows.
             clean = not relay.pins and not relay.in_doubt() and splice.fault is None
             splice.refit(backend)
-            pool.abandon(backend, relay.transaction, clean=clean, in_request=in_request, cut=cut)
+        except Exception:
+            pool.lost(backend, "a fault of the program, when its session ended")
+            raise
+        pool.abandon(backend, relay.transaction, clean=clean, in_request=in_request, cut=cut)
 
     def _deadline(self) -> float:
         """When the task must look by itself, on Trio's clock."""

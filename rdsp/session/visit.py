@@ -65,6 +65,8 @@ class Visit:
                 await send_all(self._transport, words)
         except PeerClosed:
             return
+        except Exception as error:  # noqa: BLE001 - a fault of one connection must not reach the others
+            self.fell(error)
         finally:
             self.close(end)
 
@@ -80,7 +82,7 @@ class Visit:
         self.close(_STOPPED)
 
     def close(self, end: SessionEnd) -> None:
-        """Close. The first call counts."""
+        """Close. The first call counts. A fault on the way is reported as the end; raises nothing."""
         left = self._left
         if left is _gone:
             return
@@ -90,6 +92,8 @@ class Visit:
         context.errands.forget(self)
         try:
             self._release()
+        except Exception as error:  # noqa: BLE001 - whoever closes is a step: it has nobody to raise to
+            end = internal_error(error)
         finally:
             context.board.forget(transport)
             transport.close()

@@ -69,6 +69,24 @@ async def test_who_is_forgotten_is_not_called_nor_kept(clock: MockClock, nursery
     assert len(errands) == len(errands._heap) == 0
 
 
+async def test_who_is_called_for_the_same_time_again_and_again_is_kept_once(
+    clock: MockClock, nursery: trio.Nursery
+) -> None:
+    errands, one = await begun(nursery), Sleeper()
+    for second in range(1, 41):
+        errands.call(one, 1000)
+        errands.call(one, second)
+        await trio.sleep_until(second + 0.5)
+    errands.call(one, 1000)
+    for sleeper in [Sleeper() for _ in range(100)]:
+        errands.call(sleeper, 500)
+        errands.forget(sleeper)
+    assert len(errands) == 1
+    await trio.sleep_until(1001)
+    assert one.calls == [*range(1, 41), 1000]
+    assert len(errands) == len(errands._heap) == 0
+
+
 async def test_nothing_is_begun_when_the_proxy_stops(clock: MockClock) -> None:
     ended = []
 

@@ -1,0 +1,157 @@
+"""What a task with its block gave by itself, and steps have to do: faults stay where they are, and nothing is left."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from rdsp.config.addresses import Address
+from rdsp.config.model import TargetGroup
+from rdsp.endpoint.listener import Door, Endpoint
+from rdsp.net.memory import Script
+from rdsp.net.switchboard import READABLE, Switchboard
+from rdsp.observe.events import SessionEnd
+from rdsp.session.run import Session
+from rdsp_codecs.postgres import messages as m
+from tests.runtime.world import proxy, world
+
+
+@pytest.mark.parametrize("late", [0.0, 0.05])
+async def test_an_end_of_file_behind_the_first_request_is_seen_though_its_edge_came_in_the_login(
+    clock: MockClock, late: float
+) -> None:
+    """The login waits for its pool's first backend when the client says all that it has to say, and closes its side."""
+    async with world(service_time=0.2) as w:
+        client = w.dial()
+        await client.send(m.startup("app", "app", {}))
+        await trio.sleep(late)
+        await client.send(m.query(client.mark("SELECT 1")))
+        client.transport.shutdown()
+        with trio.move_on_after(30):
+            while (await client.reply()).status:
+                pass
+        await trio.sleep(5)
+        assert w.sessions == 0, "nobody has seen that the client has closed its side"
+        client.transport.close()
+        await w.settle()
+
+
+async def test_no_words_stand_behind_half_a_message_of_the_login(clock: MockClock) -> None:
+    """The client does not read, and the time for its login is over."""
+    async with world() as w:
+        client = w.dial(theirs=Script(capacity=4))
+        await client.send(m.startup("app", "app", {}))
+        await trio.sleep(w.context.settings.limits.login_timeout + 1)
+        assert [end.reason for end in w.witness.ends] == ["login took too long"]
+        assert (await client.reply()).kinds == ""
+        client.transport.close()
+        await w.settle()
+
+
+def fails(*_: object, **__: object) -> None:
+    raise RuntimeError("a fault of the program")
+
+
+async def test_a_fault_while_a_session_lets_go_is_told_and_costs_its_backend_alone(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(proxy(TargetGroup(max_backends=1))) as w:
+        for how in ("leaves", "is cut"):
+            client, other = await w.client(), await w.client()
+            await client.query("BEGIN")
+            with monkeypatch.context() as patch:
+                patch.setattr(w.context.ears, "leave", fails)
+                if how == "leaves":
+                    client.transport.close()
+                else:
+                    session = w.context.registry.find(client.number, client.secret)
+                    assert session is not None
+                    session.cut()
+                await trio.sleep(1)
+            assert (await other.query("SELECT 1")).rows == ["1"]
+            assert len(w.witness.internal) == 1
+            w.witness.ends.clear()
+            await other.leave()
+            await w.settle()
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM])
+async def test_a_machine_in_trouble_while_last_words_wait_costs_that_client_alone(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Errors of `send` that are not the peer's doing."""
+    async with world(proxy(TargetGroup(max_backends=2), idle_client_timeout=20.0)) as w:
+        client = await w.client(theirs=Script(capacity=400))
+        idle = await w.client()
+        client.transport.hold()
+        await client.send(m.query(client.mark("BIG 100000")))
+        client.transport.let_go()
+        await trio.sleep(1)
+        session = w.context.registry.find(client.number, client.secret)
+        assert isinstance(session, Session)
+        proxys = client.transport.other
+        session.part(SessionEnd("for a test", "proxy", ""), session_rest(session) + b"words")
+
+        def send(data: bytes, /) -> int:
+            raise OSError(number, "trouble")
+
+        monkeypatch.setattr(proxys, "send", send)
+        client.transport.let_go()
+        await client.reply()
+        await trio.sleep(10)
+        assert (await idle.query("SELECT 1")).rows == ["1"]
+        assert len(w.witness.internal) == 1
+        w.witness.ends.clear()
+        client.transport.close()
+        await idle.leave()
+        await w.settle()
+
+
+def session_rest(session: Session) -> bytes:
+    """What the client has not taken yet: it has to be offered again."""
+    rest: bytes = session._splice.client_rest
+    return rest
+
+
+async def test_a_board_that_cannot_watch_one_more_watches_nothing_and_lives() -> None:
+    """A regular file is what epoll refuses without being at its limits."""
+    board = Switchboard()
+    try:
+        with open(__file__, "rb") as file:
+            with pytest.raises(OSError):
+                board.watch(file, lambda _: None)
+            board.forget(file)
+        assert repr(board) == "<Switchboard 0 watched, 0 again>"
+    finally:
+        board.close()
+
+
+class FullDoor:
+    """A listening socket of a process that has no descriptor left."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def accept(self) -> Any:
+        self.asked += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def fileno(self) -> int:
+        return 1000
+
+
+async def test_without_descriptors_a_door_is_tried_ten_times_a_second_however_many_knock(clock: MockClock) -> None:
+    async with world() as w:
+        full = FullDoor()
+        door = Door(full, Address("127.0.0.1", 1), lambda: None)  # type: ignore[arg-type]
+        endpoint = Endpoint(w.context, [])
+        for _ in range(50):
+            endpoint._knock(door, READABLE)
+            await trio.sleep(0.01)
+        await trio.sleep(0.5)
+        assert 8 <= full.asked <= 12
+        assert len(w.witness.troubles) == full.asked
