@@ -16,6 +16,11 @@ PLAIN: Final = 16384
 """The most bytes that a record carries (RFC 8446, 5.1)."""
 SEALED: Final = PLAIN + 1024
 """Bytes per read of the socket: a record and more. OpenSSL's buffers grow to this, and stay so large."""
+_BARREN: Final = 2 * SEALED
+"""Bytes that one `recv` looks at without finding data. The largest record fits in twice: this is a peer that does
+nothing but update keys, as fast as we can follow, while everybody else waits."""
+_ANSWERS: Final = 2 * SEALED
+"""Bytes that may wait here when TLS answers by itself: one record of data, and answers that the peer does not read."""
 
 
 class Records:
@@ -63,8 +68,12 @@ class Records:
         return not self._hungry and self.unread
 
     def recv(self, limit: int, /) -> bytes:
-        """See `Transport`. Gives what one record carries. An end without close_notify is an end of file too."""
+        """See `Transport`. Gives what one record carries. An end without close_notify is an end of file too.
+
+        Raises `ssl.SSLError` also for a peer that keeps TLS busy with itself.
+        """
         size = limit if limit < PLAIN else PLAIN
+        barren = 0
         self.drained = emptied = False
         while True:
             if not self._hungry:
@@ -72,6 +81,8 @@ class Records:
                     data = self._read(size)
                 except ssl.SSLWantReadError:
                     self._hungry = True  # the socket has the last word: it may be at its end
+                    if self._outgoing.pending:
+                        self._answer()
                 except ssl.SSLError:
                     self._answer()
                     raise
@@ -83,9 +94,12 @@ class Records:
                         # What was pulled by an earlier call proves nothing: the edge of what came since may be spent.
                         self.drained = emptied
                     return data
+            if barren > _BARREN:
+                raise ssl.SSLError("the peer sends nothing but messages of TLS itself")
             sealed = self._pull(SEALED)
             if not sealed:
                 return b""
+            barren += len(sealed)
             self._incoming.write(sealed)
             self._hungry, emptied = False, len(sealed) < SEALED
 
@@ -117,12 +131,17 @@ class Records:
             return 0
 
     def _answer(self) -> None:
-        """What OpenSSL has to say by itself goes out, or stands in front of what is sent next."""
+        """What OpenSSL has to say by itself goes out, or stands in front of what is sent next.
+
+        Raises `ssl.SSLError` when too much stands there.
+        """
         self._rest += self._outgoing.read()
         try:
             self._rest = self._rest[self._pushed(self._rest) :]
         except OSError:
             self._rest = b""  # the peer is gone: who reads on is told
+        if len(self._rest) > _ANSWERS:
+            raise ssl.SSLError("the peer does not read what TLS answers")
 
     def close_notify(self) -> None:
         """The last record, as far as the socket takes it. The peer's is not waited for."""

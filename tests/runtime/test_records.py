@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
+import os
 import select
 import socket
 import ssl
@@ -13,6 +16,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -270,3 +274,69 @@ async def test_a_close_in_the_middle_of_a_record_adds_nothing(both: Contexts) ->
             ours.send(b"x" * PLAIN)
         ours.close()
         assert theirs.recv(CHUNK) == b""
+
+
+class KeyUpdates:
+    """A client's KeyUpdate messages that ask for one in return (RFC 8446, 4.6.3 and 7), sealed by hand."""
+
+    def __init__(self, secrets: Path) -> None:
+        """`secrets`: what the client's context has logged, of one connection with TLS_AES_256_GCM_SHA384."""
+        lines = [line.split() for line in secrets.read_text().splitlines()]
+        (self._secret,) = (bytes.fromhex(words[2]) for words in lines if words[0] == "CLIENT_TRAFFIC_SECRET_0")
+
+    def _expand(self, label: bytes, size: int) -> bytes:
+        info = size.to_bytes(2, "big") + bytes([6 + len(label)]) + b"tls13 " + label + b"\0"
+        return hmac.digest(self._secret, info + b"\1", hashlib.sha384)[:size]
+
+    def take(self, count: int) -> bytes:
+        """The next so many records. Each is the first one under its key."""
+        records = []
+        for _ in range(count):
+            head = b"\x17\3\3\0\x16"
+            sealed = AESGCM(self._expand(b"key", 32)).encrypt(self._expand(b"iv", 12), b"\x18\0\0\1\1\x16", head)
+            records.append(head + sealed)
+            self._secret = self._expand(b"traffic upd", 48)
+        return b"".join(records)
+
+
+@asynccontextmanager
+async def rekeying(folder: Path, buffer: int = 0) -> AsyncIterator[tuple[SocketTransport, socket.socket, KeyUpdates]]:
+    """A server's end, the client's bare socket, and what the client may say on it."""
+    server, client = contexts(folder)
+    client.keylog_filename = str(folder / "secrets")
+    async with shaken((server, client), buffer) as (ours, theirs):
+        with socket.socket(fileno=os.dup(theirs.fileno())) as bare:
+            bare.setblocking(False)
+            yield ours, bare, KeyUpdates(folder / "secrets")
+
+
+async def test_what_tls_answers_by_itself_is_sent_though_nothing_is_read(tmp_path: Path) -> None:
+    """It must not heap up here for a client that says nothing else."""
+    async with rekeying(tmp_path) as (ours, bare, updates):
+        answered = 0
+        for number in range(1, 20):
+            bare.send(updates.take(10))
+            with pytest.raises(WOULD_BLOCK):
+                ours.recv(CHUNK)
+            answered += len(bare.recv(CHUNK))
+            assert answered == (10 * number - 1) * 27  # the last one is not answered before something is sent
+
+
+async def test_who_asks_for_answers_and_does_not_read_them_is_lost(tmp_path: Path) -> None:
+    async with rekeying(tmp_path, 4096) as (ours, bare, updates):
+        with pytest.raises(ssl.SSLError, match="does not read"):
+            for _ in range(100):
+                bare.send(updates.take(50))
+                with contextlib.suppress(*WOULD_BLOCK[:1], ssl.SSLWantReadError):
+                    ours.recv(CHUNK)
+
+
+async def test_one_recv_does_not_go_on_for_ever_over_what_carries_nothing(tmp_path: Path) -> None:
+    """A peer that sends as fast as TLS can look at it would keep all others waiting."""
+    async with rekeying(tmp_path) as (ours, bare, updates):
+        data = updates.take(6000)
+        bare.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        assert bare.send(data) == len(data)
+        with pytest.raises(ssl.SSLError, match="nothing but"):
+            ours.recv(CHUNK)
+        assert has_news(ours)
