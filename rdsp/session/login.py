@@ -74,16 +74,17 @@ async def answer_later(context: SessionContext, number: int, secret: bytes, ques
         return refusal
     parameters = context.pool.facts(key).parameters
     assert parameters is not None
-    return Welcome(parameters, number, secret)
+    # Others may have come in while this one waited.
+    return _too_many(context) or Welcome(parameters, number, secret)
 
 
 def _admit_now(
     context: SessionContext, transport: Transport, login: Any, number: int, secret: bytes
 ) -> Welcome | Problem | None:
     assert isinstance(login, ClientLogin)
-    limit = context.settings.limits.max_client_connections
-    if len(context.registry) >= limit:
-        return Problem(ProblemCode.TOO_MANY_CLIENTS, str(limit))
+    refusal = _too_many(context)
+    if refusal is not None:
+        return refusal
 
     def make() -> KeyFacts:
         startup, shared = dict(context.codec.startup(login)), context.codec.shared()
@@ -91,6 +92,12 @@ def _admit_now(
 
     facts = context.pool.enter(transport, key_of(context, login, number), make)
     return None if facts.parameters is None else Welcome(facts.parameters, number, secret)
+
+
+def _too_many(context: SessionContext) -> Problem | None:
+    """Why no more clients may come in."""
+    limit = context.settings.limits.max_client_connections
+    return Problem(ProblemCode.TOO_MANY_CLIENTS, str(limit)) if len(context.registry) >= limit else None
 
 
 def key_of(context: SessionContext, login: ClientLogin, number: int) -> Hashable:

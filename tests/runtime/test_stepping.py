@@ -10,14 +10,14 @@ import trio
 from trio.testing import MockClock
 
 from rdsp.config.addresses import Address
-from rdsp.config.model import TargetGroup
+from rdsp.config.model import Limits, TargetGroup
 from rdsp.endpoint.listener import Door, Endpoint
 from rdsp.net.memory import Script
 from rdsp.net.switchboard import READABLE, Switchboard
 from rdsp.observe.events import SessionEnd
 from rdsp.session.run import Session
 from rdsp_codecs.postgres import messages as m
-from tests.runtime.world import proxy, world
+from tests.runtime.world import Client, proxy, world
 
 
 @pytest.mark.parametrize("late", [0.0, 0.05])
@@ -49,6 +49,24 @@ async def test_no_words_stand_behind_half_a_message_of_the_login(clock: MockCloc
         assert [end.reason for end in w.witness.ends] == ["login took too long"]
         assert (await client.reply()).kinds == ""
         client.transport.close()
+        await w.settle()
+
+
+async def test_no_more_come_in_than_may_though_all_of_them_waited_for_the_first_backend(clock: MockClock) -> None:
+    async with world(proxy(limits=Limits(max_client_connections=2)), service_time=0.2) as w:
+        clients, replies = [w.dial() for _ in range(5)], list[str]()
+
+        async def login(client: Client) -> None:
+            reply = await client.login()
+            replies.append(reply.status or ",".join(reply.errors))
+
+        async with trio.open_nursery() as nursery:
+            for client in clients:
+                nursery.start_soon(login, client)
+        assert sorted(replies) == ["53300"] * 3 + ["I"] * 2
+        assert len(w.context.registry) == 2
+        for client in clients:
+            client.transport.close()
         await w.settle()
 
 
