@@ -202,10 +202,11 @@ class Endpoint:
             self._left(False)
 
     def _greet(self, transport: SocketTransport, since: float) -> None:
-        limits = self._context.settings.limits
+        limits, now = self._context.settings.limits, self._context.board.now
         refusal, left = None, self._left
         if limits.max_connections_per_second:
-            admitted = self._rate.admits(since, limits.max_connections_per_second, limits.connection_burst)
+            # Not `since`, which may lie before that of others who have come in already: the rate's clock goes forward.
+            admitted = self._rate.admits(now, limits.max_connections_per_second, limits.connection_burst)
             refusal = None if admitted else Problem(ProblemCode.TOO_FAST, str(limits.max_connections_per_second))
             left = self._left_counted if admitted else left
         Greeter(self._context, transport, refusal, left).begin(since)

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from rdsp.config.addresses import Address
 from rdsp.config.model import Limits, TargetGroup
 from rdsp.endpoint.listener import Door, Endpoint
-from rdsp.net.memory import Script
+from rdsp.net.memory import Script, memory_pair
 from rdsp.net.switchboard import READABLE, Switchboard
 from rdsp.observe.events import SessionEnd
 from rdsp.session.run import Session
@@ -67,6 +67,29 @@ async def test_no_more_come_in_than_may_though_all_of_them_waited_for_the_first_
         assert len(w.context.registry) == 2
         for client in clients:
             client.transport.close()
+        await w.settle()
+
+
+async def test_a_load_balancers_client_that_says_late_who_it_is_does_not_refill_the_rate(clock: MockClock) -> None:
+    async with world(proxy(limits=Limits(max_connections_per_second=1, connection_burst=1))) as w:
+        endpoint, clients = Endpoint(w.context, []), []
+
+        async def comes(since: float) -> str:
+            mine, proxys = memory_pair("client")
+            clients.append(mine)
+            w.board.refresh()
+            endpoint._greet(proxys, since)  # type: ignore[arg-type]
+            reply = await Client(mine, "client").login()
+            return reply.status or reply.errors[0]
+
+        await trio.sleep(100)
+        since = trio.current_time()
+        assert await comes(since) == "I"
+        assert await comes(since - 50) == "53300"
+        assert await comes(since) == "53300"
+        for mine in clients:
+            mine.close()
+        await w.until(lambda: not len(w.context.registry))
         await w.settle()
 
 
