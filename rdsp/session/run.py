@@ -346,6 +346,7 @@ class Session(Visit):
         """
         splice, words = self._splice, parting.words
         splice.call |= calls.ENDING
+        splice.leave_queue()  # last words may take a while, and a backend that comes meanwhile would run the request
         if words is not None:
             rest = splice.client_rest + b"".join(splice.relay.to_client)
             words = rest + words if splice.relay.may_speak() else rest

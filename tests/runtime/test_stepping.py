@@ -15,6 +15,7 @@ from rdsp.endpoint.listener import Door, Endpoint
 from rdsp.net.memory import Script, memory_pair
 from rdsp.net.switchboard import READABLE, Switchboard
 from rdsp.observe.events import SessionEnd
+from rdsp.session import calls
 from rdsp.session.run import Session
 from rdsp_codecs.postgres import messages as m
 from tests.runtime.world import Client, proxy, world
@@ -90,6 +91,30 @@ async def test_a_load_balancers_client_that_says_late_who_it_is_does_not_refill_
         for mine in clients:
             mine.close()
         await w.until(lambda: not len(w.context.registry))
+        await w.settle()
+
+
+async def test_who_is_told_its_end_while_it_waits_gets_no_backend_any_more(clock: MockClock) -> None:
+    """The last words wait for a client that does not read; a backend that comes meanwhile must not run its request."""
+    async with world(proxy(TargetGroup(max_backends=1))) as w:
+        holder, waiter = await w.client(), await w.client(theirs=Script(capacity=100))
+        await waiter.send(m.query(waiter.mark("SELECT 1")))  # its answer fills the socket
+        await trio.sleep(1)
+        await holder.query("BEGIN")
+        text = waiter.mark("SELECT 2")
+        await waiter.send(m.query(text))
+        await trio.sleep(1)
+        session = w.context.registry.find(waiter.number, waiter.secret)
+        assert isinstance(session, Session)
+        session._splice.summon(calls.DEAF)
+        await trio.sleep(1)
+        assert len(w.context.registry) == 2, "its last words are said already"
+        await holder.query("COMMIT")
+        await trio.sleep(1)
+        assert text not in w.database.times()
+        assert w.statistics().borrowed == w.context.counters.waiting == 0
+        waiter.transport.close()
+        await holder.leave()
         await w.settle()
 
 
