@@ -279,18 +279,37 @@ class Requests:
             if shown < total:
                 raise WireError("invalid string in message")
             return self._as_it_is(owed.BIND)
+        name = buffer[portal_end:name_end][:NAME_BYTES]
+        statement = self._book.named.get(name) if name else self._book.unnamed
+        if statement is None:
+            return self._bind_to(None, buffer, (start, portal_end, name_end, start + shown), total)
+        verdict = statement.verdict
+        if verdict is not HARMLESS:
+            verdict = self.texts.bound(verdict, buffer[name_end + 1 : start + shown])
+            if self._heeding.heed(verdict):
+                return STOP
+            if self._heeding.reads_lost_memory(verdict):
+                self._owe(Owed(Kind.BIND, note=Replace(sequence_memory_lost())))
+                return failing_frame()
+        statement.bound = True
+        judged = self._bind_to(statement, buffer, (start, portal_end, name_end, start + shown), total)
+        if judged is not STOP:
+            # Only now: what it changes is not what it is read by.
+            self._heeding.saw(statement.text or b"", verdict)
+        return judged
+
+    def _bind_to(
+        self, statement: Statement | None, buffer: bytes, at: tuple[int, int, int, int], total: int
+    ) -> bytes | None:
+        """A Bind whose statement means this. `at`: where it begins, its names, the end of the second, what is shown."""
+        d, (start, portal_end, name_end, end) = self._d, at
         given = buffer[portal_end:name_end]
         name = given[:NAME_BYTES]
-        statement = self._book.named.get(name) if name else self._book.unnamed
-        if statement is not None:
-            refused = self._bound(statement, buffer[name_end + 1 : start + shown])
-            if refused is not KEEP:
-                return refused
         if d.native and name and d.is_native(name):
             if not self._resolver.stands(name, statement) and self._resolver.go_native((name,)):
                 return STOP
             return self._refuse_changed(statement) or self._as_it_is(owed.BIND)
-        misfits = self._refuse_misfit(statement, given, buffer[name_end + 1 : start + shown])
+        misfits = self._refuse_misfit(statement, given, buffer[name_end + 1 : end])
         if misfits:
             return misfits
         server_name, prefix = self._resolver.resolve(given, statement)
@@ -301,21 +320,7 @@ class Requests:
             return KEEP
         size = total - 1 + len(server_name) - len(given)
         head = (b"B", size.to_bytes(4, "big"), buffer[start + 5 : portal_end], server_name)
-        return Head(b"".join((prefix, *head, buffer[name_end : start + shown])))
-
-    def _bound(self, statement: Statement, parameters: bytes) -> bytes | None:
-        """Heed what a statement does that is bound now. KEEP: nothing is in the way."""
-        verdict = statement.verdict
-        if verdict is not HARMLESS:
-            verdict = self.texts.bound(verdict, parameters)
-            if self._heeding.heed(verdict):
-                return STOP
-            if self._heeding.reads_lost_memory(verdict):
-                self._owe(Owed(Kind.BIND, note=Replace(sequence_memory_lost())))
-                return failing_frame()
-        statement.bound = True
-        self._heeding.saw(statement.text or b"", verdict)
-        return KEEP
+        return Head(b"".join((prefix, *head, buffer[name_end:end])))
 
     def _refuse_misfit(self, statement: Statement | None, name: bytes, parameters: bytes) -> bytes:
         """A server counts the parameters before it looks whether the statement still is what it was.
