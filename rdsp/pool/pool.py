@@ -185,9 +185,10 @@ class Pool:
         """The keeper looks again when its help is needed."""
         self._changed.set()
 
-    def left(self, waiter: Waiter) -> None:
-        """The waiter does not wait any longer (it was not answered yet)."""
+    def left(self, waiter: Waiter, key: Hashable) -> None:
+        """The waiter does not wait for a backend of `key` any longer (it was not answered yet)."""
         self._carry_out(self.book.left(waiter, self.board.refresh()))
+        self._forget_unused(key)  # its client may have left before it
 
     def lost(self, backend: Backend, why: str) -> None:
         """The borrower found the backend closed or broken: close it at once."""

@@ -34,7 +34,9 @@ class Greeter(Visit):
     Invariant: `_step` is what the conversation waits for; while an errand runs for it, no step of the board touches it.
     """
 
-    __slots__ = ("_conversation", "_errand", "_leaving", "_refusal", "_rest", "_secret", "_shaking", "_step", "_tls")
+    __slots__ = (
+        "_conversation", "_early", "_errand", "_leaving", "_refusal", "_rest", "_secret", "_shaking", "_step", "_tls",
+    )  # fmt: skip
 
     def __init__(self, context: SessionContext, transport: Transport, refusal: Problem | None, left: Left) -> None:
         super().__init__(context, transport, context.registry.new_id(), left)
@@ -47,6 +49,8 @@ class Greeter(Visit):
         self._shaking = False
         self._leaving = 0
         """The edge that tells that the client has closed its side: it comes once, and the session must know of it."""
+        self._early = b""
+        """What the client has said and the conversation has not taken yet."""
         self._errand: trio.CancelScope | None = None
 
     def begin(self, since: float) -> None:
@@ -68,8 +72,12 @@ class Greeter(Visit):
     def event(self, mask: int) -> None:
         """The client's socket is ready; a step of the board. What the conversation waits for is tried again."""
         self._leaving |= mask & LEAVING
-        if self._errand is None and not self.over and self._conversation is not None:
+        if self.over or self._conversation is None:
+            return
+        if self._errand is None:
             self._go_on()
+        elif self._leaving:
+            self._look_whether_gone()
 
     def woken(self, mask: int, /) -> None:
         """The time for the login is over."""
@@ -138,13 +146,13 @@ class Greeter(Visit):
         """Do what the conversation asks for. Returns `_LATER` when it has to wait."""
         try:
             if isinstance(step, Receive):
-                return received_now(self._transport, step.limit or CHUNK, peek=step.peek)
+                return self._receive(step)
             if isinstance(step, Send):
                 return self._send(step.data)
             if isinstance(step, Ask):
                 return self._answer(step.question)
             if isinstance(step, HasUnread):
-                return self._transport.has_unread()
+                return bool(self._early) or self._transport.has_unread()
             if isinstance(step, StartTls) and step.side is TlsSide.SERVER and self._tls is not None:
                 if not self._shaking:
                     self._shaking = True
@@ -154,6 +162,15 @@ class Greeter(Visit):
             return _LATER
         msg = f"not a step of a login: {step!r}"
         raise TypeError(msg)
+
+    def _receive(self, step: Receive) -> bytes:
+        """Raises one of WOULD_BLOCK, and `PeerClosed`."""
+        limit, early = step.limit or CHUNK, self._early
+        if not early:
+            return received_now(self._transport, limit, peek=step.peek)
+        if not step.peek:
+            self._early = early[limit:]
+        return early[:limit]
 
     def _send(self, data: bytes) -> None:
         """All of it; raises one of WOULD_BLOCK before that, and goes on where it stopped when it is called again."""
@@ -167,6 +184,8 @@ class Greeter(Visit):
         answer = answer_now(self._context, self._transport, self._number, self._secret, question)
         if answer is None:
             self._run_errand(self._find_out, question)
+            if self._leaving and not self.over:
+                self._look_whether_gone()
             return _LATER
         return answer
 
@@ -186,6 +205,19 @@ class Greeter(Visit):
         except BaseException:
             self.cut()
             raise
+
+    def _look_whether_gone(self) -> None:
+        """The client has closed its side while an errand runs for it: if it has said nothing before that, it waits for
+        nothing any more, and leaves the pool's queue.
+        """
+        try:
+            while len(self._early) < CHUNK:
+                self._early += received_now(self._transport, CHUNK)
+        except WOULD_BLOCK:
+            return
+        except PeerClosed as gone:
+            if not self._early:
+                self.close(SessionEnd("left during login", "client", str(gone)))
 
     async def _work_ahead(self) -> None:
         context = self._context
@@ -238,7 +270,7 @@ class Greeter(Visit):
         try:
             context.registry.add(self._number, login.welcome.cancel_secret, session)
             context.observers.session_admitted(self._number, login.user, login.database, login.tls)
-            session.begin(login.leftover, self._leaving)
+            session.begin(login.leftover + self._early, self._leaving)
         except Exception as error:  # noqa: BLE001 - see `begin`
             session.fell(error)
 

@@ -140,7 +140,7 @@ async def _first_backend(context: SessionContext, key: Hashable) -> Problem | by
         if waiter.backend is not None:
             context.pool.give_back_unused(waiter.backend)
         elif waiter.refusal is None:
-            context.pool.left(waiter)
+            context.pool.left(waiter, key)
     if waiter.backend is not None:
         return None
     refusal = waiter.refusal or Problem(ProblemCode.BORROW_TIMEOUT)

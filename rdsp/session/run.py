@@ -173,11 +173,15 @@ class Session(Visit):
             self.fell(error)
 
     def _release(self) -> None:
-        splice = self._splice
         self._context.registry.remove(self._number)
-        splice.call |= calls.ENDING
         self._all_passed()
         self._context.board.forget(self._transport)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """No backend, no place in the queue, no listener any more. Any number of times."""
+        splice = self._splice
+        splice.call |= calls.ENDING
         splice.leave_queue()
         if self._pinned:
             self._pinned = False
@@ -345,11 +349,11 @@ class Session(Visit):
         data.
         """
         splice, words = self._splice, parting.words
-        splice.call |= calls.ENDING
-        splice.leave_queue()  # last words may take a while, and a backend that comes meanwhile would run the request
         if words is not None:
             rest = splice.client_rest + b"".join(splice.relay.to_client)
             words = rest + words if splice.relay.may_speak() else rest
+        # Last words may take a while: others need the backend, and one that comes meanwhile would run the request.
+        self._let_go()
         self.part(parting.end, words or b"")
 
     def _part(self, problem: Problem, blame: str) -> Parting:

@@ -258,7 +258,7 @@ class Splice:
         if self.queued:
             self.queued = False
             self._counters.waiting -= 1
-            self._pool.left(self)
+            self._pool.left(self, self.key)
 
     def feed(self, data: bytes) -> None:
         """Bytes of the client's that came before the steady state."""

@@ -41,6 +41,52 @@ async def test_an_end_of_file_behind_the_first_request_is_seen_though_its_edge_c
         await w.settle()
 
 
+@pytest.mark.parametrize("how", ["closes", "resets", "has closed already"])
+async def test_who_leaves_while_its_pools_first_backend_is_waited_for_leaves_the_queue(
+    clock: MockClock, how: str
+) -> None:
+    async with world(proxy(TargetGroup(max_backends=1))) as w:
+        holder = await w.client()
+        await holder.query("BEGIN")
+        client = w.dial()
+        await client.send(m.startup("somebody", "else", {}))
+        if how == "has closed already":
+            client.transport.shutdown()
+        await w.until(lambda: w.statistics().waiting == 1 or w.witness.ends)
+        if how == "resets":
+            client.transport.reset()
+        elif how == "closes":
+            client.transport.close()
+        await w.until(lambda: w.sessions == 1, 1)
+        assert w.statistics().waiting == w.context.counters.logins == 0
+        assert w.witness.ends[-1].reason == "left during login"
+        assert len(w.pool._facts) == 1, "what is known of its pool is kept, though nobody is in it"
+        assert (await holder.query("COMMIT")).status == "I"
+        client.transport.close()
+        await holder.leave()
+        await w.settle()
+
+
+async def test_what_was_said_before_the_end_of_file_is_answered_though_it_came_in_the_login(clock: MockClock) -> None:
+    async with world(proxy(TargetGroup(max_backends=1))) as w:
+        holder = await w.client()
+        await holder.query("BEGIN")
+        client = w.dial()
+        await client.send(m.startup("somebody", "else", {}))
+        await w.until(lambda: w.statistics().waiting == 1)
+        await client.send(m.query(client.mark("SELECT 1")) + m.query(client.mark("SELECT 2")) + m.TERMINATE)
+        client.transport.shutdown()
+        await trio.sleep(1)
+        assert w.statistics().waiting == 1
+        await holder.query("COMMIT")
+        replies = [await client.reply() for _ in range(3)]
+        assert [reply.status for reply in replies] == ["I"] * 3
+        assert [reply.rows for reply in replies] == [[], ["1"], ["2"]]
+        client.transport.close()
+        await holder.leave()
+        await w.settle()
+
+
 async def test_no_words_stand_behind_half_a_message_of_the_login(clock: MockClock) -> None:
     """The client does not read, and the time for its login is over."""
     async with world() as w:
@@ -115,6 +161,26 @@ async def test_who_is_told_its_end_while_it_waits_gets_no_backend_any_more(clock
         assert w.statistics().borrowed == w.context.counters.waiting == 0
         waiter.transport.close()
         await holder.leave()
+        await w.settle()
+
+
+async def test_last_words_that_are_not_read_hold_no_backend(clock: MockClock) -> None:
+    """The client was idle in its transaction for too long."""
+    settings = proxy(TargetGroup(max_backends=1), limits=Limits(idle_in_transaction_timeout=20.0))
+    async with world(settings) as w:
+        client, other = await w.client(theirs=Script(capacity=100)), await w.client()
+        await client.send(m.query(client.mark("BEGIN")) + m.query(client.mark("SELECT 1")))
+        session = w.context.registry.find(client.number, client.secret)
+        assert isinstance(session, Session)
+        await w.until(lambda: session.over)
+        parted = trio.current_time()
+        assert len(w.context.registry) == 2, "its last words are said already"
+        assert (await other.query("SELECT 1")).rows == ["1"]
+        assert trio.current_time() - parted < 1
+        await w.until(lambda: len(w.context.registry) == 1)
+        assert trio.current_time() - parted > 4
+        client.transport.close()
+        await other.leave()
         await w.settle()
 
 
