@@ -294,6 +294,8 @@ class World:
         assert self.context.counters.waiting == 0
         assert self.context.counters.logins == 0
         assert not len(self.context.registry)
+        book, facts = self.pool.book, self.pool._facts.values()
+        assert all(any(map(book.knows, each.keys)) for each in facts), "facts of pools without clients and backends"
         assert self.database.logged_in == statistics.idle, (self.database.live, statistics)
         assert not self.database.problems, self.database.problems
         assert not self.witness.internal, self.witness.internal[0]
