@@ -41,6 +41,7 @@ class MemoryBoard:
         self._steps: dict[int, tuple[MemoryTransport, Step]] = {}
         self._ready: dict[int, MemoryTransport] = {}
         self._again: deque[tuple[Step, int]] = deque()
+        self._slow: deque[tuple[Step, int]] = deque()
         self._timers: list[tuple[float, int, MemoryTransport]] = []
         self._order = itertools.count()
         self._task: trio.lowlevel.Task | None = None
@@ -81,6 +82,11 @@ class MemoryBoard:
     def again(self, step: Step, mask: int) -> None:
         """See `Board`."""
         self._again.append((step, mask))
+        self._wake()
+
+    def slowly(self, step: Step, mask: int) -> None:
+        """See `Board`."""
+        self._slow.append((step, mask))
         self._wake()
 
     @property
@@ -146,7 +152,7 @@ class MemoryBoard:
         numbers = list(ready)
         if self._shuffle is not None:
             self._shuffle.shuffle(numbers)
-        again = len(self._again)
+        again, slow = len(self._again), bool(self._slow)
         for number in numbers:
             found = self._steps.get(number)
             if found is not None:
@@ -158,7 +164,11 @@ class MemoryBoard:
             step, mask = self._again.popleft()
             self.steps_called += 1
             step(mask)
-        return bool(numbers or again)
+        if slow:
+            step, mask = self._slow.popleft()
+            self.steps_called += 1
+            step(mask)
+        return bool(numbers or again or slow)
 
     def __repr__(self) -> str:
         return f"<MemoryBoard {len(self._steps)} watched, {len(self._ready)} ready, {len(self._again)} again>"

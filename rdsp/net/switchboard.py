@@ -52,7 +52,10 @@ class Board(Protocol):
         """Stop watching. Must come before the transport is closed; unknown transports are ignored."""
 
     def again(self, step: Step, mask: int) -> None:
-        """Call `step(mask)` in the next round: it stopped early, or what held it back is over."""
+        """Call `step(mask)` in one of the next rounds: it stopped early, or what held it back is over."""
+
+    def slowly(self, step: Step, mask: int) -> None:
+        """Call `step(mask)` when those who wait for less have had a turn: it costs milliseconds (a TLS handshake)."""
 
 
 class Switchboard:
@@ -65,6 +68,8 @@ class Switchboard:
     """Batches handled before Trio's other tasks get a turn."""
     EVENTS: Final = 256
     """Events per batch."""
+    LONG: Final = 0.002
+    """Seconds of a batch for steps that go on, and as many for slow ones; one of each has its turn in any case."""
     LINGER: Final = 0.001
     """Seconds that the board waits in the kernel for more, when it just had work, before it goes back to Trio.
 
@@ -79,6 +84,7 @@ class Switchboard:
         self._epoll = select.epoll()
         self._steps: dict[int, Step] = {}
         self._again: deque[tuple[Step, int]] = deque()
+        self._slow: deque[tuple[Step, int]] = deque()
         self._bell: trio.lowlevel.Task | None = None
         self._in_batch = False
         self.leave = False
@@ -122,6 +128,12 @@ class Switchboard:
         if not self._in_batch:
             self._ring()
 
+    def slowly(self, step: Step, mask: int) -> None:
+        """See `Board`. May be called from any task of the loop, as `again`."""
+        self._slow.append((step, mask))
+        if not self._in_batch:
+            self._ring()
+
     def _ring(self) -> None:
         if self._bell is not None:
             task, self._bell = self._bell, None
@@ -138,30 +150,41 @@ class Switchboard:
                 for _ in range(self.BATCHES):
                     if self.leave or not self._batch(self.LINGER):
                         break
-                if self._again:
+                if self._again or self._slow:
                     self._ring()
 
     def _batch(self, timeout: float) -> bool:
         """One round. Returns whether there was anything to do."""
-        again = self._again
+        again, slow = self._again, self._slow
         self._in_batch = True
-        events = self._epoll.poll(0 if again else timeout, self.EVENTS)
+        events = self._epoll.poll(0 if again or slow else timeout, self.EVENTS)
         self.now = self._clock() + self._since
         steps = self._steps
         for number, mask in events:
             step = steps.get(number)
             if step is not None:
                 step(mask)
-        for _ in range(len(again)):
-            step, mask = again.popleft()
-            step(mask)
+        if again:
+            self._go_on(again)
+        if slow:
+            self._go_on(slow)
+            self.leave = True
         self._in_batch = False
-        return bool(events or again)
+        return bool(events or again or slow)
+
+    def _go_on(self, steps: deque[tuple[Step, int]]) -> None:
+        """A turn for everybody who waits for one by now, or for as many as there is time for."""
+        until = self._clock() + self.LONG
+        for _ in range(len(steps)):
+            step, mask = steps.popleft()
+            step(mask)
+            if self._clock() > until:
+                return
 
     async def _serve_again(self) -> None:
         """Steps that ask for another turn while no socket has an event."""
         while True:
-            if self._again:
+            if self._again or self._slow:
                 await trio.lowlevel.checkpoint()
                 self._batch(0)
             else:

@@ -13,6 +13,7 @@ import trio
 
 from rdsp.converse import CHUNK, received_now, sent_now, shaken_now
 from rdsp.net.switchboard import LEAVING
+from rdsp.net.tls import ServerTls
 from rdsp.net.transport import WOULD_BLOCK, Transport
 from rdsp.observe.events import SessionEnd
 from rdsp.session.context import SessionContext
@@ -35,7 +36,8 @@ class Greeter(Visit):
     """
 
     __slots__ = (
-        "_conversation", "_early", "_errand", "_leaving", "_refusal", "_rest", "_secret", "_shaking", "_step", "_tls",
+        "_conversation", "_early", "_errand", "_leaving", "_refusal", "_rest", "_secret", "_shake_due",
+        "_shaking", "_step", "_tls",
     )  # fmt: skip
 
     def __init__(self, context: SessionContext, transport: Transport, refusal: Problem | None, left: Left) -> None:
@@ -47,6 +49,8 @@ class Greeter(Visit):
         self._step: Any = None
         self._rest = b""
         self._shaking = False
+        """In a TLS handshake."""
+        self._shake_due = False
         self._leaving = 0
         """The edge that tells that the client has closed its side: it comes once, and the session must know of it."""
         self._early = b""
@@ -74,10 +78,13 @@ class Greeter(Visit):
         self._leaving |= mask & LEAVING
         if self.over or self._conversation is None:
             return
-        if self._errand is None:
+        if self._errand is not None:
+            if self._leaving:
+                self._look_whether_gone()
+        elif self._shaking:
+            self._shake_slowly()
+        else:
             self._go_on()
-        elif self._leaving:
-            self._look_whether_gone()
 
     def woken(self, mask: int, /) -> None:
         """The time for the login is over."""
@@ -154,10 +161,7 @@ class Greeter(Visit):
             if isinstance(step, HasUnread):
                 return bool(self._early) or self._transport.has_unread()
             if isinstance(step, StartTls) and step.side is TlsSide.SERVER and self._tls is not None:
-                if not self._shaking:
-                    self._shaking = True
-                    self._transport.begin_tls(TlsSide.SERVER, self._tls.context, None)
-                return shaken_now(self._transport)
+                return self._shake(self._tls)
         except WOULD_BLOCK:
             return _LATER
         msg = f"not a step of a login: {step!r}"
@@ -179,6 +183,30 @@ class Greeter(Visit):
             self._rest = rest
             rest = rest[sent_now(self._transport, rest) :]
         self._rest = b""
+
+    def _shake(self, tls: ServerTls) -> Any:
+        """Raises one of WOULD_BLOCK, `PeerClosed`, and `WireError`."""
+        if not self._shaking:
+            self._shaking = True
+            self._transport.begin_tls(TlsSide.SERVER, tls.context, None)
+            self._shake_slowly()
+        if self._shake_due:
+            return _LATER
+        facts = shaken_now(self._transport)
+        self._shaking = False
+        return facts
+
+    def _shake_slowly(self) -> None:
+        """A handshake may cost milliseconds, and hundreds of clients may come at once."""
+        if not self._shake_due:
+            self._shake_due = True
+            self._context.board.slowly(self._shake_on, 0)
+
+    def _shake_on(self, mask: int) -> None:
+        """The turn has come."""
+        self._shake_due = False
+        if not self.over:
+            self._go_on()
 
     def _answer(self, question: Any) -> Any:
         answer = answer_now(self._context, self._transport, self._number, self._secret, question)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import ssl
+import struct
 from typing import Any
 
 import pytest
@@ -10,10 +12,12 @@ import trio
 from trio.testing import MockClock
 
 from rdsp.config.addresses import Address
-from rdsp.config.model import Limits, TargetGroup
+from rdsp.config.model import ClientTls, Limits, TargetGroup
+from rdsp.converse import receive
 from rdsp.endpoint.listener import Door, Endpoint
-from rdsp.net.memory import Script, memory_pair
+from rdsp.net.memory import MemoryTransport, Script, memory_pair
 from rdsp.net.switchboard import READABLE, Switchboard
+from rdsp.net.tls import Certificates
 from rdsp.observe.events import SessionEnd
 from rdsp.session import calls
 from rdsp.session.run import Session
@@ -84,6 +88,43 @@ async def test_what_was_said_before_the_end_of_file_is_answered_though_it_came_i
         assert [reply.rows for reply in replies] == [[], ["1"], ["2"]]
         client.transport.close()
         await holder.leave()
+        await w.settle()
+
+
+async def test_handshakes_are_slow_steps_and_each_client_has_one_at_a_time(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An RSA key of 4096 bits costs 5 ms, and hundreds may come at once."""
+    async with world() as w:
+        w.context.certificates = Certificates(ClientTls())
+        real, shaken, at_once = w.board._batch, list[MemoryTransport](), list[int]()
+
+        def batch() -> bool:
+            before = len(shaken)
+            worked = real()
+            at_once.append(len(shaken) - before)
+            return worked
+
+        def shake(transport: MemoryTransport) -> None:
+            shaken.append(transport)
+            transport.recv(100)
+            raise ssl.SSLEOFError
+
+        monkeypatch.setattr(w.board, "_batch", batch)
+        monkeypatch.setattr(MemoryTransport, "shake", shake)
+        clients = [w.dial() for _ in range(20)]
+        for client in clients:
+            await client.send(struct.pack(">II", 8, 80877103))
+        for client in clients:
+            assert await receive(client.transport, 10) == b"S"
+        shaken.clear()
+        for client in clients:
+            await client.send(b"hello")
+        await w.until(lambda: not w.sessions)
+        assert max(at_once) == 1
+        assert len(shaken) == len(clients)
+        for client in clients:
+            client.transport.close()
         await w.settle()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import groupby
 
 import pytest
 import trio
@@ -214,6 +215,37 @@ async def test_a_step_that_always_wants_more_starves_nobody() -> None:
         for _ in range(20):
             await trio.lowlevel.checkpoint()
         assert spins > before
+        board.forget(end)
+        end.close()
+        peer.close()
+
+
+@pytest.mark.parametrize(("how", "cost", "at_once"), [("again", 0.0005, 5), ("slowly", 0.005, 1)])
+async def test_while_many_go_on_or_are_slow_others_are_served(how: str, cost: float, at_once: int) -> None:
+    """By a clock of the test's own, which only the steps move."""
+    async with running() as board:
+        end, peer = pair()
+        moment, turns = [100.0], list[str]()
+
+        def other(mask: int) -> None:
+            if mask & READABLE:
+                end.recv(100)
+                turns.append("other")
+
+        def heavy(mask: int) -> None:
+            turns.append("heavy")
+            moment[0] += cost
+            peer.send(b"?")
+
+        def start(mask: int) -> None:
+            board._clock = lambda: moment[0]
+            for _ in range(30):
+                getattr(board, how)(heavy, 0)
+
+        board.watch(end, other)
+        board.again(start, 0)
+        await until(lambda: turns.count("heavy") == 30 and turns[-1] == "other")
+        assert max(len(list(same)) for who, same in groupby(turns) if who == "heavy") <= at_once, turns
         board.forget(end)
         end.close()
         peer.close()
