@@ -4,15 +4,21 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # Which Python makes the environment; without it, the first of python3, python3.14 ... that is new enough.
 PYTHON ?=
+# How many tests run at once: they wait more than they compute, each process with servers of its own.
+WORKERS ?= 4
 # How long the demo runs, in seconds; without it, until Ctrl-C.
 DURATION ?=
 # How many clients the demo has; without it, its own default.
 CLIENTS ?=
 
+# Tests start hundreds of proxies, which need not read their sources each time.
+unexport PYTHONDONTWRITEBYTECODE
+PYTEST := $(PY) -m pytest -q -n $(WORKERS) --dist worksteal
+
 .PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick bench-full bench-peers generate lock clean debian debian-bench debian-drivers
 help:
 	@echo "make demo [DURATION=5]   an embedded PostgreSQL, the proxy and 500 clients"
-	@echo "make test                checks, documentation and tests (under 15 minutes)"
+	@echo "make test [WORKERS=1]    checks, documentation and tests (10 minutes)"
 	@echo "make test-servers        the slower matrix of servers and drivers"
 	@echo "make check               format, lint, types, import contracts, generated pages, shape of the repository"
 	@echo "make format              formats, and fixes what the linter can fix"
@@ -67,12 +73,12 @@ wheel: compiled
 	@ls dist
 
 test: check docs debian test-compiled
-	$(PY) -m pytest -m "not matrix" tests
+	$(PYTEST) -m "not matrix" tests
 
 # The tests of what is compiled, on the compiled modules; the others run on the written ones.
 test-compiled: compiled
 	@if [ -e $(COMPILED)/rdsp_compiled/sources.txt ]; then \
-	    set -x; RDSP_SCANNER=compiled PYTHONPATH=$(COMPILED) $(PY) -m pytest -q tests/codecs tests/pool tests/runtime; \
+	    set -x; RDSP_SCANNER=compiled PYTHONPATH=$(COMPILED) $(PYTEST) tests/codecs tests/pool tests/runtime; \
 	else echo "Not tested: the compiled modules." >&2; fi
 
 # JDBC and node are needed by the matrix alone. A node that is there already may not be Debian's.
@@ -88,7 +94,7 @@ $(NODE_TESTS)/node_modules/.done: $(NODE_TESTS)/package.json $(NODE_TESTS)/packa
 	[ -z "$$RDSP_REQUIRE_SERVERS" ]; fi
 
 test-servers: $(VENV)/.dev debian debian-drivers $(NODE_TESTS)/node_modules/.done
-	$(PY) -m pytest -m matrix tests
+	$(PYTEST) -m matrix tests
 
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff format .

@@ -15,6 +15,7 @@ import trio.testing
 
 from rdsp.auth.derive import KeyDeriver
 from rdsp.errors import InternalError
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.trio
 
@@ -30,7 +31,7 @@ def counted_hash(monkeypatch: pytest.MonkeyPatch, gate: threading.Event) -> Iter
         with lock:
             running += 1
             seen.append(running)
-        assert gate.wait(10)
+        assert gate.wait(PATIENCE)
         with lock:
             running -= 1
         return real(name, password, salt, iterations, length)

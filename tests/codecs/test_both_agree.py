@@ -22,6 +22,7 @@ from tests.codecs.agreement import Filtered, Relayed
 from tests.codecs.postgres.test_relay_properties import MUTATIONS, SEEDS, cut, mutated
 from tests.codecs.postgres.test_shortcuts import POLICIES, TURNS
 from tests.servers import rawclient as w
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent
 BUILT = ROOT / "build" / "compiled"
@@ -61,7 +62,7 @@ class Runner:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
-        self.process.wait(20)
+        self.process.wait(PATIENCE)
         self.process.stdout.close()
 
 

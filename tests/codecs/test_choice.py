@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rdsp_codecs.choice import COMPILED, DIGEST_FILE, PYTHON, choose, digest
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent
 SUFFIX = EXTENSION_SUFFIXES[0]
@@ -91,7 +92,7 @@ def rdsp(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

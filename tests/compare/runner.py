@@ -7,13 +7,15 @@ are interleaved as the steps say. What is compared: every message in its order, 
 
 from __future__ import annotations
 
+import contextlib
 import struct
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 
 from tests.servers.rawclient import TERMINATE, Message, RawClient, fields, query
+from tests.waiting import eventually
 
 FORGIVEN = {
     "L": "line numbers of the server's source differ between versions, and errors that the proxy words have none",
@@ -30,7 +32,7 @@ class Step:
     Attributes:
         who: the client's letter.
         messages: what it sends, in one write.
-        ready: how many ReadyForQuery to wait for; 0: listen until it is quiet; -1: do not listen now.
+        ready: how many ReadyForQuery to wait for; 0: listen until nothing more is to come; -1: do not listen now.
         leaves: it closes its socket afterwards, without listening.
         slowly: it writes byte by byte.
         rudely: it leaves with a TCP reset, as the kernel of a killed process that had unread data does.
@@ -92,10 +94,59 @@ def _messages(parts: tuple[bytes | str, ...]) -> tuple[bytes, ...]:
     return tuple(query(part) if isinstance(part, str) else part for part in parts)
 
 
-def run(script: Script, connect: Connect, asleep: Callable[[], bool] = lambda: True) -> list[str]:
+@attrs.define
+class Quiet:
+    """Listens where no ReadyForQuery tells the end: at the server until its process waits, then as long at the proxy.
+
+    One for both runs of a script, the direct one first.
+    """
+
+    _counts: list[int] = attrs.field(factory=list, init=False)
+
+    def directly(self, client: RawClient) -> list[Message]:
+        """All that comes until the backend waits for its client."""
+        received: list[Message] = []
+        while not received or received[-1][0]:
+            state = _state(client.key[0])
+            try:
+                received.append(client.receive(0.05))
+            except TimeoutError:
+                # What it was sent woke it at once: it has done that, and has said nothing since.
+                if state in ("S", ""):
+                    break
+        self._counts.append(len(received))
+        return received
+
+    def proxied(self, client: RawClient) -> list[Message]:
+        """As many messages as came directly the same time, and what comes right behind them."""
+        received: list[Message] = []
+        count = self._counts.pop(0) if self._counts else 0
+        with contextlib.suppress(TimeoutError):
+            while len(received) < count and (not received or received[-1][0]):
+                received.append(client.receive(20))
+            if not received or received[-1][0]:
+                received += client.until_quiet()
+        return received
+
+
+def _state(process: int) -> str:
+    """R: it computes, or could; S: it waits for something; "": it is gone."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return ""
+
+
+def run(
+    script: Script,
+    connect: Connect,
+    asleep: Callable[[], bool] = lambda: True,
+    listen: Callable[[RawClient], list[Message]] = RawClient.until_quiet,
+) -> list[str]:
     """Run a script on connections made by `connect`. Returns one line per message.
 
     `asleep`: whether a backend of the server is in pg_sleep, where a cancel finds every run of a script alike.
+    `listen`: hears what comes where no ReadyForQuery ends it, see `Quiet`.
     """
     clients: dict[str, RawClient] = {}
     pids: dict[int, str] = {}
@@ -118,21 +169,14 @@ def run(script: Script, connect: Connect, asleep: Callable[[], bool] = lambda: T
                 continue
             first: list[Message] = []
             if step.cancelled:
-                _await(asleep)
+                eventually(asleep)
                 first = client.cancel_until_answered()
-            received = first + (client.until_ready(step.ready) if step.ready else client.until_quiet())
+            received = first + (client.until_ready(step.ready) if step.ready else listen(client))
             lines += [f"{step.who} {line}" for line in shown(received)]
     finally:
         for client in clients.values():
             client.close()
     return lines
-
-
-def _await(claim: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not claim():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)
 
 
 def shown(messages: list[Message]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compare.runner import Script, run
+from tests.compare.runner import Quiet, Script, run
 from tests.compare.scripts import ALL
 from tests.compare.scripts.elsewhere import ELSEWHERE
 from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
@@ -49,9 +49,10 @@ def test_the_proxy_answers_as_the_server_does(
         return watcher.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == b"1"
 
     prepare(script, postgres)
-    direct = run(script, connector(postgres.port), asleep)
+    quiet = Quiet()
+    direct = run(script, connector(postgres.port), asleep, quiet.directly)
     prepare(script, postgres)
-    proxied = run(script, connector(proxies(pool).port), asleep)
+    proxied = run(script, connector(proxies(pool).port), asleep, quiet.proxied)
     watcher.close()
 
     difference = "\n".join(difflib.unified_diff(direct, proxied, "direct", "proxied", lineterm="", n=2))

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,17 +18,11 @@ import pytest
 
 from rdsp.demo import postgres as module
 from rdsp.demo.postgres import NotInstalled, Postgres, embedded
+from tests.waiting import PATIENCE as LIMIT
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.live
-LIMIT = 60.0
 MAIN = "import sys; from rdsp.demo import run; run.LOAD_SECONDS = 0.5; sys.exit(run.main({}, {}, {}, {}))"
-
-
-def eventually(claim: Callable[[], bool], seconds: float = LIMIT) -> None:
-    deadline = time.monotonic() + seconds
-    while not claim():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
 
 
 def processes_with(text: str) -> list[str]:

@@ -11,6 +11,7 @@ import trio
 from rdsp.demo.load import Crowd, Tally
 from rdsp.demo.wire import Login
 from tests.demo.fake import FakeServer
+from tests.waiting import PATIENCE
 
 
 @asynccontextmanager
@@ -24,7 +25,7 @@ async def serving(server: FakeServer) -> AsyncIterator[Login]:
 async def load(server: FakeServer, clients: int = 3, seconds: float = 0.3, parting: float = 5.0) -> Tally:
     async with serving(server) as login:
         crowd = Crowd(login, None, pause=0.01, parting=parting)
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             await crowd.run(clients, seconds)
         return crowd.tally
 
@@ -73,7 +74,7 @@ async def test_clients_that_cannot_log_in_are_errors_and_the_others_work_on() ->
 
 
 async def test_a_server_that_is_not_there_is_an_error_for_every_client() -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE):
         server = FakeServer()
         async with serving(server) as login:
             pass
@@ -85,7 +86,7 @@ async def test_a_server_that_is_not_there_is_an_error_for_every_client() -> None
 async def test_a_load_that_is_stopped_early_ends_its_transactions_and_is_no_error() -> None:
     async with serving(FakeServer()) as login:
         crowd = Crowd(login, None, pause=0.01)
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(crowd.run, 30, 3600)
                 while crowd.tally.transactions < 60:
@@ -98,7 +99,7 @@ async def test_a_load_that_is_stopped_before_all_are_in_is_no_error() -> None:
     async with serving(FakeServer()) as login:
         crowd = Crowd(login, None, pause=0.01)
         crowd.stop()
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             await crowd.run(100, 3600)
     assert (crowd.tally.connected, crowd.tally.errors) == (0, 0)
 
@@ -106,6 +107,6 @@ async def test_a_load_that_is_stopped_before_all_are_in_is_no_error() -> None:
 async def test_a_database_that_cannot_be_counted_is_an_error() -> None:
     async with serving(FakeServer()) as login, serving(FakeServer(refuse_logins=0)) as direct:
         crowd = Crowd(login, direct, pause=0.01)
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             await crowd.run(2, 0.2)
     assert "connections could not be counted: 53300 too many" in crowd.tally.first_error

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.servers.postgres import DATABASE, PASSWORD, USER
+from tests.live.hostile import Scene
+from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
+from tests.servers.proxy import ProxyProcess
+from tests.waiting import eventually
+
+__all__ = ["connect", "eventually"]
 
 
 def connect(port: int, **more: Any) -> psycopg.Connection[Any]:
     """A psycopg connection of the tests' user, in autocommit."""
     settings = {"user": USER, "password": PASSWORD, "dbname": DATABASE, "autocommit": True, **more}
     return psycopg.connect(port=port, **{"host": "127.0.0.1", **settings})
-
-
-def eventually(claim: Callable[[], bool], seconds: float = 15.0) -> None:
-    """Wait until a claim holds; fails when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not claim():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -39,3 +35,21 @@ def opened() -> Any:
     yield open_one
     for connection in connections:
         connection.close()
+
+
+@pytest.fixture(scope="module")
+def two_backends(postgres15: TestServer) -> Iterator[ProxyProcess]:
+    """A proxy of the module's own, with two backends."""
+    with ProxyProcess.for_target(postgres15.target(), "--max-backends", "2") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def scene(postgres15: TestServer, two_backends: ProxyProcess) -> Iterator[Scene]:
+    """A scene on it, which must be whole at the end."""
+    scene = Scene(postgres15, two_backends)
+    try:
+        yield scene
+        scene.assert_all_is_well(2)
+    finally:
+        scene.leave()

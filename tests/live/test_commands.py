@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer, binaries
 from tests.servers.proxy import ProxyProcess
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.live
 Proxies = Callable[[int], ProxyProcess]
@@ -38,7 +38,7 @@ def run(
         **more,
     }
     return subprocess.run(
-        [tool(command[0]), *command[1:]], env=environment, capture_output=True, text=True, timeout=90, check=False
+        [tool(command[0]), *command[1:]], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -61,19 +61,21 @@ def test_psql_copies_and_describes(proxies: Proxies, tmp_path: Path) -> None:
     assert "\n6\n" in done.stdout
 
 
-def test_ctrl_c_in_a_running_query(proxies: Proxies) -> None:
+def test_ctrl_c_in_a_running_query(proxies: Proxies, postgres: TestServer) -> None:
     environment = {**os.environ, "PGPASSWORD": PASSWORD}
     command = [tool("psql"), "-X", "-h", "127.0.0.1", "-p", str(proxies(2).port), "-U", USER, DATABASE]
     process = subprocess.Popen(
-        [*command, "-c", "SELECT pg_sleep(60)"],
+        [*command, "-c", "SELECT pg_sleep(300)"],
         env=environment,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
     )
-    time.sleep(1)
+    with postgres.admin() as admin:
+        asleep = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        eventually(lambda: admin.execute(asleep).fetchone())
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE)
 
     assert "canceling statement due to user request" in errors
 

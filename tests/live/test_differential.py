@@ -5,16 +5,13 @@ Hypothesis writes the steps. With two backends neither client can stand in the o
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from tests.compare.runner import Script, Step, run
+from tests.compare.runner import Quiet, Script, Step, run
 from tests.compare.test_comparison import connector
-from tests.live.conftest import eventually
 from tests.live.naming_scripts import naming_scripts
 from tests.servers.postgres import TestServer
 from tests.servers.proxy import ProxyProcess
@@ -31,6 +28,7 @@ from tests.servers.rawclient import (
     parse,
     query,
 )
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.live
 
@@ -123,15 +121,15 @@ def scripts(draw: st.DrawFn) -> Script:
 def compare(script: Script, server: TestServer, port: int) -> None:
     """Run a script on both. What makes the server itself break off, or crash (15.18 does), is no example."""
     crashes = _crashes(server)
-    lines = []
-    for target in (server.port, port):
-        eventually(lambda: _make_table(server), 60)
+    lines, quiet = [], Quiet()
+    for target, listen in ((server.port, quiet.directly), (port, quiet.proxied)):
+        eventually(lambda: _make_table(server))
         try:
-            lines.append(run(script, connector(target)))
+            lines.append(run(script, connector(target), listen=listen))
         except OSError as error:
             lines.append([f"lost: {type(error).__bases__[0].__name__}"])
     if _crashes(server) > crashes or (lines[0] or [""])[0].startswith("lost"):
-        eventually(lambda: _make_table(server), 60)
+        eventually(lambda: _make_table(server))
         reject()
     assert lines[1] == lines[0]
 
@@ -149,47 +147,17 @@ def _make_table(server: TestServer) -> bool:
     return True
 
 
-QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
-LONG = settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
+KINDS = {"anything": scripts(), "names in SQL and in the protocol": naming_scripts()}
 
 
-@QUICK
-@given(script=scripts())
+@pytest.mark.parametrize("examples", [80, pytest.param(800, marks=[pytest.mark.matrix, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_clients_see_what_two_direct_connections_see(
-    postgres15: TestServer, two_backends: ProxyProcess, script: Script
+    postgres15: TestServer, two_backends: ProxyProcess, kind: str, examples: int
 ) -> None:
-    compare(script, postgres15, two_backends.port)
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(script=KINDS[kind])
+    def holds(script: Script) -> None:
+        compare(script, postgres15, two_backends.port)
 
-
-@pytest.mark.matrix
-@pytest.mark.timeout(900)
-@LONG
-@given(script=scripts())
-def test_two_clients_see_what_two_direct_connections_see_for_long(
-    postgres15: TestServer, two_backends: ProxyProcess, script: Script
-) -> None:
-    compare(script, postgres15, two_backends.port)
-
-
-@QUICK
-@given(script=naming_scripts())
-def test_names_in_sql_and_in_the_protocol_mean_what_they_mean_directly(
-    postgres15: TestServer, two_backends: ProxyProcess, script: Script
-) -> None:
-    compare(script, postgres15, two_backends.port)
-
-
-@pytest.mark.matrix
-@pytest.mark.timeout(900)
-@LONG
-@given(script=naming_scripts())
-def test_names_in_sql_and_in_the_protocol_mean_what_they_mean_directly_for_long(
-    postgres15: TestServer, two_backends: ProxyProcess, script: Script
-) -> None:
-    compare(script, postgres15, two_backends.port)
-
-
-@pytest.fixture(scope="session")
-def two_backends(postgres15: TestServer) -> Callable[[], ProxyProcess]:
-    with ProxyProcess.for_target(postgres15.target(), "--max-backends", "2") as proxy:
-        yield proxy
+    holds()

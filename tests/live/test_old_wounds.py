@@ -18,29 +18,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.live.conftest import connect, eventually
-from tests.live.test_hostile import Scene, knock, sasl, startup, until_closed
+from tests.live.conftest import connect
+from tests.live.hostile import Scene, knock, sasl, startup, until_closed
 from tests.servers.postgres import DATABASE, USER, TestServer
 from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import RawClient
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.live
-
-
-@pytest.fixture(scope="module")
-def proxy(postgres15: TestServer) -> Iterator[ProxyProcess]:
-    with ProxyProcess.for_target(postgres15.target(), "--max-backends", "2") as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def scene(postgres15: TestServer, proxy: ProxyProcess) -> Iterator[Scene]:
-    scene = Scene(postgres15, proxy)
-    try:
-        yield scene
-        scene.assert_all_is_well(2)
-    finally:
-        scene.leave()
 
 
 # -- by their names ------------------------------------------------------------------------------------------------------
@@ -53,7 +38,7 @@ def test_a_second_start_up_message_lets_nobody_in(scene: Scene, user: str, where
     begin = [startup(f"user\0{user}\0database\0nowhere\0".encode()), sasl()][: where + 1]
     again = startup(f"user\0{USER}\0database\0{DATABASE}\0".encode())
     for port in (scene.server.port, scene.port):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
             for part in begin:
                 sock.sendall(part)
                 assert sock.recv(1000)[:1] == b"R"
@@ -73,7 +58,7 @@ def test_lengths_over_two_billion_end_their_connection_and_cost_nothing(scene: S
     else:
         client = scene.login()
         client.send(tag + struct.pack(">I", size))
-        client.socket.settimeout(10)
+        client.socket.settimeout(PATIENCE)
         until_closed(client.socket)
     assert scene.processor_time() - began < 1
     assert scene.grew() < 20
@@ -83,7 +68,7 @@ def test_a_message_that_is_announced_and_dripped_grows_nothing(scene: Scene) -> 
     """CVE-2026-6668: a buffer grew in a loop. A password of 65 KB may be announced; it is kept as it comes, and no more."""
     socks = []
     for _ in range(30):
-        sock = socket.create_connection(("127.0.0.1", scene.port), timeout=10)
+        sock = socket.create_connection(("127.0.0.1", scene.port), timeout=PATIENCE)
         sock.sendall(startup())
         assert sock.recv(1000)[:1] == b"R"
         sock.sendall(b"p" + struct.pack(">I", 1024) + b"SCRAM")
@@ -145,7 +130,7 @@ class Liar:
                 sock, _ = self._listener.accept()
                 self.guests += 1
                 with sock, contextlib.suppress(OSError):
-                    sock.settimeout(5)
+                    sock.settimeout(PATIENCE)
                     if sock.recv(8)[4:] == struct.pack(">I", 80877103):
                         sock.sendall(b"N")
                     sock.recv(1000)
@@ -156,7 +141,7 @@ class Liar:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
 
 def _asks_for(iterations: bytes, nonce: bytes = b"") -> Callable[[socket.socket], None]:

@@ -16,10 +16,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.live.conftest import connect, eventually
+from tests.live.conftest import connect
 from tests.servers.postgres import DATABASE, TestServer
 from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import message
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.live
 V1 = b"PROXY TCP4 203.0.113.7 10.0.0.1 51234 5432\r\n"
@@ -36,14 +37,14 @@ def proxy(postgres15: TestServer, tmp_path_factory: pytest.TempPathFactory) -> I
     file = tmp_path_factory.mktemp("c") / "rdsp.toml"
     file.write_text(
         f"[logging]\nlevel = 'debug'\n[[proxies]]\nlisten = '0.0.0.0:0'\nproxy_protocol_from = ['127.0.0.1']\n"
-        f"limits.login_timeout = 2\ntarget.url = 'postgresql://trusted@127.0.0.1:{postgres15.port}/{DATABASE}'\n"
+        f"limits.login_timeout = 4\ntarget.url = 'postgresql://trusted@127.0.0.1:{postgres15.port}/{DATABASE}'\n"
     )
     with ProxyProcess(str(file)) as running:
         yield running
 
 
 def _dial(proxy: ProxyProcess, source: str = "127.0.0.1") -> socket.socket:
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout=10, source_address=(source, 0))
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE, source_address=(source, 0))
 
 
 def _all(sock: socket.socket) -> bytes:
@@ -124,13 +125,13 @@ def test_who_does_not_finish_its_header_is_closed_when_the_time_for_a_login_is_o
             started = time.monotonic()
             sock.sendall(start)
             assert _all(sock) == b""
-            assert 1.5 < time.monotonic() - started < 5
+            assert time.monotonic() - started > 3.5
     with _dial(proxy) as sock:
         started = time.monotonic()
-        time.sleep(1.2)
+        time.sleep(2)
         sock.sendall(V2)
         assert b"authentication timeout" in _all(sock)
-        assert time.monotonic() - started < 2.9
+        assert time.monotonic() - started < 6, "not as much time again"
     with _dial(proxy) as sock:
         sock.sendall(LOCAL + START_UP)
         assert sock.recv(9) == message("R", struct.pack(">I", 0))
@@ -153,12 +154,12 @@ def test_a_header_may_be_demanded_on_unix_sockets(
             (START_UP, b""),
         ):
             with socket.socket(socket.AF_UNIX) as sock:
-                sock.settimeout(10)
+                sock.settimeout(PATIENCE)
                 eventually(lambda: len(proxy.ports) == 2)
                 sock.connect(str(folder / ".s.PGSQL.6543"))
                 sock.sendall(start)
                 assert (sock.recv(len(answer)) if answer else _all(sock)) == answer
-        with socket.create_connection(("127.0.0.1", proxy.ports[1]), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", proxy.ports[1]), timeout=PATIENCE) as sock:
             sock.sendall(START_UP)
             assert sock.recv(9) == message("R", struct.pack(">I", 0))
         proxy.wait_for_log("A new client connected from 203.0.113.7:51234")
@@ -196,7 +197,7 @@ def test_haproxy_speaks_to_it(postgres15: TestServer, tmp_path: Path, version: s
                 connect(proxy.port, connect_timeout=5)
         finally:
             balancer.send_signal(signal.SIGTERM)
-            balancer.wait(10)
+            balancer.wait(PATIENCE)
 
 
 def _listens(port: int) -> bool:

@@ -8,10 +8,10 @@ import pytest
 from psycopg import sql
 
 from tests.compare.runner import shown
-from tests.live.conftest import eventually
 from tests.servers.postgres import PASSWORD, TestServer
 from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import SYNC, RawClient, fields, parse, query
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.live
 
@@ -65,7 +65,7 @@ def test_a_limit_on_idleness_ends_its_own_session_and_no_other(proxy: ProxyProce
     one = raw(proxy.port)
     one.ask(query("SET idle_session_timeout = '300ms'"))
 
-    assert [tag for tag, _ in one.until_quiet(2.0)] == ["E", ""]
+    assert [tag for tag, _ in one.until_ready()] == ["E", ""]
     assert raw(proxy.port).value("SHOW idle_session_timeout") == b"0"
 
 

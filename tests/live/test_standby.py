@@ -12,11 +12,12 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from tests.live.conftest import connect, eventually
+from tests.live.conftest import connect
 from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
 from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import Message, RawClient, query
 from tests.servers.standby import Standby
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.matrix]
 

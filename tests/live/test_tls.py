@@ -28,10 +28,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
 from rdsp.net.tls import self_signed
-from tests.live.conftest import connect, eventually
-from tests.live.test_hostile import SSL_REQUEST, sasl, startup, until_closed
+from tests.live.conftest import connect
+from tests.live.hostile import SSL_REQUEST, sasl, startup, until_closed
 from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
 from tests.servers.proxy import ProxyProcess
+from tests.waiting import PATIENCE, asked_again, eventually
 
 pytestmark = pytest.mark.live
 
@@ -74,7 +75,7 @@ def shown(port: int, *, direct: bool = False) -> bytes:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["postgresql"])
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
         if not direct:
             sock.sendall(SSL_REQUEST)
             assert sock.recv(1) == b"S"
@@ -121,11 +122,8 @@ def test_libpq_logs_in_by_tls_of_every_kind(
 @pytest.mark.parametrize("negotiation", ["postgres", "direct"])
 def test_a_cancel_goes_over_tls_as_its_connection_does(proxy: ProxyProcess, negotiation: str) -> None:
     with connect(proxy.port, sslmode="require", sslnegotiation=negotiation) as client:
-        timer = threading.Timer(0.3, client.cancel_safe)
-        timer.start()
-        with pytest.raises(psycopg.errors.QueryCanceled):
-            client.execute("SELECT pg_sleep(20)")
-        timer.join()
+        with asked_again(client.cancel_safe), pytest.raises(psycopg.errors.QueryCanceled):
+            client.execute("SELECT pg_sleep(300)")
 
 
 def _context(*alpn: str) -> ssl.SSLContext:
@@ -144,7 +142,7 @@ def test_direct_tls_needs_the_protocols_name_as_at_the_server(
     told = []
     for port in (postgres17.port, proxy.port):
         with (
-            socket.create_connection(("127.0.0.1", port), timeout=10) as sock,
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock,
             contextlib.suppress(ssl.SSLError, OSError),
         ):
             with _context(*alpn).wrap_socket(sock) as tls:
@@ -199,7 +197,7 @@ def test_psql_by_tls(proxy: ProxyProcess, folder: Path) -> None:
 def test_a_handshake_of_nonsense_is_closed(postgres17: TestServer, proxy: ProxyProcess, data: bytes) -> None:
     """Row 95."""
     for port in (postgres17.port, proxy.port):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
             sock.sendall(data)
             assert until_closed(sock)[:1] in (b"\x15", b""), "an alert of TLS at the most"
 
@@ -210,7 +208,7 @@ def test_nothing_in_clear_behind_an_ssl_request_is_taken_for_the_clients(
     request: pytest.FixtureRequest, name: str, data: bytes
 ) -> None:
     """CVE-2021-3935, CVE-2021-43766: what an attacker puts in front of the handshake is never read as if from inside."""
-    with socket.create_connection(("127.0.0.1", request.getfixturevalue(name).port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", request.getfixturevalue(name).port), timeout=PATIENCE) as sock:
         sock.sendall(data)
         answer = until_closed(sock)
         assert answer[:1] == b"S"
@@ -258,8 +256,11 @@ class Relay:
 
     def _serve(self) -> None:
         sock, _ = self._listener.accept()
-        sock.settimeout(10)
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._target), timeout=10) as inner:
+        sock.settimeout(PATIENCE)
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self._target), timeout=PATIENCE) as inner,
+        ):
             assert sock.recv(8) == SSL_REQUEST
             inner.sendall(SSL_REQUEST)
             sock.sendall(inner.recv(1))
@@ -279,7 +280,7 @@ class Relay:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # which ends `accept`, too
         self._listener.close()
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize("want", ["prefer", "require"])

@@ -14,10 +14,11 @@ import pytest
 
 from rdsp.net.tls import self_signed
 from tests.live.conftest import connect
-from tests.live.test_hostile import until_closed
+from tests.live.hostile import until_closed
 from tests.live.test_tls import configured, write_pair
 from tests.servers.postgres import MD5_PASSWORD, MD5_USER, PASSWORD, USER, TestServer
 from tests.servers.proxy import ProxyProcess
+from tests.waiting import PATIENCE, asked_again
 
 pytestmark = pytest.mark.live
 
@@ -45,11 +46,8 @@ def test_the_proxy_logs_in_to_the_server_by_tls_of_every_kind(
         target += f"&sslrootcert={postgres17.certificate}"
     with ProxyProcess.for_target(target, "--max-backends", "2") as proxy, connect(proxy.port) as client:
         assert _encrypted(client) == (True, "TLSv1.3")
-        timer = threading.Timer(0.3, client.cancel)
-        timer.start()
-        with pytest.raises(psycopg.errors.QueryCanceled):
-            client.execute("SELECT pg_sleep(20)")
-        timer.join()
+        with asked_again(client.cancel), pytest.raises(psycopg.errors.QueryCanceled):
+            client.execute("SELECT pg_sleep(300)")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +134,7 @@ class Injector:
             while True:
                 sock, _ = self._listener.accept()
                 with sock:
-                    sock.settimeout(5)
+                    sock.settimeout(PATIENCE)
                     sock.recv(8)
                     sock.sendall(self._words)
                     with contextlib.suppress(OSError):
@@ -146,7 +144,7 @@ class Injector:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # which ends `accept`, too
         self._listener.close()
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize("mode", ["prefer", "require"])

@@ -8,7 +8,6 @@ import signal
 import socket
 import stat
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +15,9 @@ import asyncpg
 import psycopg
 import pytest
 
-from tests.live.conftest import eventually
 from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer, binaries
 from tests.servers.proxy import ProxyProcess
+from tests.waiting import PATIENCE, asked_again, eventually
 
 pytestmark = pytest.mark.live
 PORT = 6543
@@ -69,13 +68,8 @@ def _psql(host: Path | str, user: str, text: str) -> subprocess.CompletedProcess
 
 
 def _is_cancelled(connection: psycopg.Connection) -> None:
-    timer = threading.Timer(0.5, connection.cancel_safe)
-    timer.start()
-    try:
-        with pytest.raises(psycopg.errors.QueryCanceled):
-            connection.execute("SELECT pg_sleep(20)")
-    finally:
-        timer.join()
+    with asked_again(connection.cancel_safe), pytest.raises(psycopg.errors.QueryCanceled):
+        connection.execute("SELECT pg_sleep(300)")
 
 
 @pytest.mark.usefixtures("proxy")
@@ -151,7 +145,7 @@ def test_what_is_not_ours_stays(postgres15: TestServer, folder: Path) -> None:
 
 def _refused(arguments: tuple[str, ...], why: str) -> None:
     proxy = ProxyProcess(*arguments)
-    proxy.process.wait(20)
+    proxy.process.wait(PATIENCE)
     status, log = proxy.discard()
     assert status == 1
     assert why in log

@@ -10,17 +10,17 @@ import contextlib
 import random
 import socket
 import struct
-import threading
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from tests.live.conftest import connect, eventually
-from tests.live.test_hostile import GSS_REQUEST, SSL_REQUEST, knock, startup, until_closed
+from tests.live.conftest import connect
+from tests.live.hostile import GSS_REQUEST, SSL_REQUEST, knock, startup, until_closed
 from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
 from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import RawClient, fields, query
+from tests.waiting import PATIENCE, asked_again, eventually
 
 pytestmark = pytest.mark.live
 
@@ -44,7 +44,7 @@ def login(port: int, code: int = V3, **parameters: str) -> RawClient:
 
 
 def raw_answer(port: int, data: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
         sock.sendall(data)
         return until_closed(sock)
 
@@ -89,11 +89,8 @@ def test_libpq_speaks_any_version_with_any_server(proxy15: ProxyProcess, version
 @pytest.mark.parametrize("kind", ["cancel", "cancel_safe"])
 def test_a_cancel_with_a_key_of_either_length_reaches_its_query(proxy15: ProxyProcess, version: str, kind: str) -> None:
     with connect(proxy15.port, max_protocol_version=version) as client, connect(proxy15.port) as other:
-        timer = threading.Timer(0.2, getattr(client, kind))
-        timer.start()
-        with pytest.raises(psycopg.errors.QueryCanceled):
-            client.execute("SELECT pg_sleep(20)")
-        timer.join()
+        with asked_again(getattr(client, kind)), pytest.raises(psycopg.errors.QueryCanceled):
+            client.execute("SELECT pg_sleep(300)")
         assert other.execute("SELECT 1").fetchone() == (1,)
         assert client.execute("SELECT 2").fetchone() == (2,)
 
@@ -120,11 +117,8 @@ def test_towards_the_server_any_version_works_and_cancels(
     """15 knows 3.0 only and negotiates down; 18 gives a long key for `latest`, and must be cancelled with all of it."""
     target = request.getfixturevalue(server).target() + f"?max_protocol_version={version}"
     with ProxyProcess.for_target(target, "--max-backends", "2") as proxy, connect(proxy.port) as client:
-        timer = threading.Timer(0.3, client.cancel)
-        timer.start()
-        with pytest.raises(psycopg.errors.QueryCanceled):
-            client.execute("SELECT pg_sleep(20)")
-        timer.join()
+        with asked_again(client.cancel), pytest.raises(psycopg.errors.QueryCanceled):
+            client.execute("SELECT pg_sleep(300)")
         assert client.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -144,7 +138,7 @@ def test_encryption_that_there_is_not_is_refused_and_the_client_goes_on(
     with ProxyProcess(str(path)) as proxy:
         told = []
         for port in (postgres18.port, proxy.port):
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
                 answers = b""
                 for one in (*requests, startup()):
                     with contextlib.suppress(ConnectionError):

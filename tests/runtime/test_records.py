@@ -26,6 +26,7 @@ from rdsp.net.switchboard import READABLE, Switchboard
 from rdsp.net.tls import self_signed
 from rdsp.net.transport import WOULD_BLOCK, SocketTransport
 from rdsp_codecs.steps import TlsSide
+from tests.waiting import PATIENCE
 
 CHUNK = 65536
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
@@ -64,7 +65,7 @@ async def shaken(both: Contexts, buffer: int = 0) -> AsyncIterator[Ends]:
 
 
 async def shake_hands(both: Contexts, ours: SocketTransport, theirs: SocketTransport) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(start_tls, ours, TlsSide.SERVER, both[0])
             nursery.start_soon(start_tls, theirs, TlsSide.CLIENT, both[1])
@@ -193,7 +194,7 @@ async def test_two_records_that_came_together_are_both_read(both: Contexts) -> N
         assert not ours.records.drained
         assert ours.has_unread()
         assert not has_news(ours)
-        with trio.fail_after(1):
+        with trio.fail_after(PATIENCE):
             await ours.wait_readable()
         assert ours.recv(CHUNK) == b"two"
         # Something may have come since they did, whose edge is spent.
@@ -218,7 +219,7 @@ async def test_what_came_before_the_watch_is_an_edge_though_the_socket_is_empty(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(board.run)
             board.watch(ours, step)
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE):
                 while not got:
                     await trio.sleep(0.001)
             nursery.cancel_scope.cancel()

@@ -12,6 +12,7 @@ import trio
 
 from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE, Switchboard
 from rdsp.net.transport import SocketTransport
+from tests.waiting import PATIENCE
 
 
 @asynccontextmanager
@@ -32,7 +33,7 @@ def pair() -> tuple[SocketTransport, socket.socket]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE):
         while not condition():
             await trio.sleep(0.001)
 

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-START_SECONDS = 20.0
+from tests.waiting import PATIENCE
 
 
 class ProxyProcess:
@@ -56,7 +56,7 @@ class ProxyProcess:
     @property
     def port(self) -> int:
         """Where the first proxy listens."""
-        assert self._ready.wait(START_SECONDS), "the proxy is not ready"
+        assert self._ready.wait(PATIENCE), "the proxy is not ready"
         assert self.ports, f"the proxy did not start:\n{self.log()}"
         return self.ports[0]
 
@@ -69,12 +69,12 @@ class ProxyProcess:
         """Everything it has logged."""
         return "".join(self._output) + self._log_path.read_text(errors="replace")
 
-    def wait_for_log(self, text: str, seconds: float = 10.0) -> None:
+    def wait_for_log(self, text: str, seconds: float = PATIENCE) -> None:
         """Return when the log contains `text`."""
         deadline = time.monotonic() + seconds
         while text not in self.log():
             assert time.monotonic() < deadline, f"{text!r} was not logged:\n{self.log()[-4000:]}"
-            time.sleep(0.02)
+            time.sleep(0.01)
 
     def tell(self, number: int) -> None:
         """Send it a signal."""

@@ -10,6 +10,8 @@ import socket
 import struct
 import time
 
+from tests.waiting import PATIENCE
+
 Message = tuple[str, bytes]
 
 
@@ -68,7 +70,7 @@ class RawClient:
 
     def __init__(self, port: int, parameters: dict[str, str], password: str, *, code: int = 3 << 16) -> None:
         self.port = port
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self._buffer = b""
         self.parameters: dict[str, str] = {}
         self.key = (0, b"")
@@ -127,7 +129,7 @@ class RawClient:
         for byte in b"".join(messages):
             self.socket.sendall(bytes([byte]))
 
-    def receive(self, seconds: float = 20.0) -> Message:
+    def receive(self, seconds: float = PATIENCE) -> Message:
         """The next message; ("", b"") at end of file. Raises `TimeoutError`."""
         self.socket.settimeout(seconds)
         while True:
@@ -141,7 +143,7 @@ class RawClient:
                 return "", b""
             self._buffer += data
 
-    def until_ready(self, times: int = 1, seconds: float = 20.0) -> list[Message]:
+    def until_ready(self, times: int = 1, seconds: float = PATIENCE) -> list[Message]:
         """Messages up to and with so many ReadyForQuery, or the end of file."""
         received: list[Message] = []
         while times:
@@ -179,12 +181,12 @@ class RawClient:
 
     def cancel(self) -> None:
         """Send a CancelRequest for this connection, and wait until it was dealt with."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as sock:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as sock:
             sock.sendall(struct.pack(">III", 16, 80877102, self.key[0]) + self.key[1])
             while sock.recv(100):
                 pass
 
-    def cancel_until_answered(self, seconds: float = 20.0) -> list[Message]:
+    def cancel_until_answered(self, seconds: float = PATIENCE) -> list[Message]:
         """Cancel again and again until the first message comes: a request that overtakes its query does nothing."""
         deadline = time.monotonic() + seconds
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.servers.postgres import ADMIN, ADMIN_PASSWORD, TestServer
+from tests.waiting import PATIENCE
 
 
 class Standby(TestServer):
@@ -25,7 +26,7 @@ class Standby(TestServer):
         self.catch_up()
         return self
 
-    def catch_up(self, seconds: float = 30.0) -> None:
+    def catch_up(self, seconds: float = PATIENCE) -> None:
         """Wait until what the primary has committed by now is seen here. Raises `RuntimeError` when that takes longer."""
         with self._primary.admin() as primary, self.admin() as here:
             # The servers of the tests commit without waiting for their log: what is in its buffers is not sent.

@@ -11,6 +11,7 @@ from psycopg_pool import ConnectionPool
 
 from tests.drivers.programs.psycopg_help import connect, fails
 from tests.drivers.programs.transcript import CA, SCHEMA, crowd, described, main, part, say
+from tests.waiting import PATIENCE, asked_again
 
 
 @part
@@ -119,7 +120,7 @@ def notifications() -> None:
         with client.transaction():
             for payload in ("a", "b", "a"):
                 client.execute(f"NOTIFY {channel}, '{payload}'")
-        for notification in client.notifies(timeout=2, stop_after=4):
+        for notification in client.notifies(timeout=PATIENCE, stop_after=4):
             say(notification.channel, notification.payload, notification.pid > 0)
         client.execute(f"UNLISTEN {channel}")
         client.execute(f"NOTIFY {channel}, 'unheard'")
@@ -129,28 +130,22 @@ def notifications() -> None:
 @crowd  # where it never queues: a cancel of who waits is told at another moment
 def cancels() -> None:
     with connect() as client:
-        client.cancel_safe(timeout=5)  # with nothing running it hits nothing
+        client.cancel_safe(timeout=PATIENCE)  # with nothing running it hits nothing
         say(client.execute("SELECT 'alive'").fetchone())
         for prepare in (False, True):
-            timer = threading.Timer(0.5, client.cancel_safe)
-            timer.start()
-            fails("cancelled", partial(client.execute, "SELECT pg_sleep(%s)", (30,), prepare=prepare))
-            timer.join()
+            with asked_again(client.cancel_safe):
+                fails("cancelled", partial(client.execute, "SELECT pg_sleep(%s)", (300,), prepare=prepare))
             say(client.execute("SELECT 'alive'").fetchone())
         with client.cursor() as cursor:
-            timer = threading.Timer(0.5, client.cancel)
-            timer.start()
-            try:
-                list(cursor.copy("COPY (SELECT pg_sleep(30)) TO STDOUT").__enter__())
-            except psycopg.Error as error:  # another class when the cancel comes before the COPY has begun
-                say("COPY", "canceling statement due to user request" in str(error))
-            timer.join()
+            with asked_again(client.cancel):
+                try:
+                    list(cursor.copy("COPY (SELECT pg_sleep(300)) TO STDOUT").__enter__())
+                except psycopg.Error as error:  # another class when the cancel comes before the COPY has begun
+                    say("COPY", "canceling statement due to user request" in str(error))
         client.autocommit = False
         client.execute("SELECT 1")
-        timer = threading.Timer(0.5, client.cancel_safe)
-        timer.start()
-        fails("in a transaction", client.execute, "SELECT pg_sleep(30)")
-        timer.join()
+        with asked_again(client.cancel_safe):
+            fails("in a transaction", client.execute, "SELECT pg_sleep(300)")
         say(client.info.transaction_status.name)
         client.rollback()
         client.execute("SET LOCAL statement_timeout = '50ms'")
