@@ -209,6 +209,8 @@ class Relay(Protocol):
     pins: PinBoard
     refused: bytes
     """With `UNFIT`: the server's words with which the request is to be refused; b"": try another backend."""
+    unharmed: bool
+    """With `UNFIT`: the backend is what it was before it was borrowed, and may be lent to others."""
 
     @property
     def fit(self) -> object:

@@ -423,11 +423,16 @@ class Splice:
         """The backend cannot be brought into the session's state: the request, still held, tries another one."""
         backend, relay = self.backend, self.relay
         assert backend is not None
-        words = relay.refused
-        self.let_go(backend)
+        words, unharmed = relay.refused, relay.unharmed
+        self.state = _QUIET
+        relay.detached()
+        self.backend = None
         self.settling = False
         self.server_rest = b""
-        self._pool.lost(backend, "it could not be brought into its session's state")
+        if unharmed:
+            self._pool.give_back(backend)
+        else:
+            self._pool.lost(backend, "it could not be brought into its session's state")
         if words:
             self.resume_after_abort(relay.abort(words))
         else:

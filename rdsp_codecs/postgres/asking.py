@@ -132,6 +132,12 @@ class Doubts:
         self.reported |= {name}
         self.any = True
 
+    def error(self, *, undoes: bool) -> None:
+        """A message of the client's failed; `undoes`: all that was done since the last boundary with it."""
+        self.alone = False
+        if undoes:
+            self.done = 0
+
     @property
     def settings(self) -> bool:
         """Whether settings are in doubt."""

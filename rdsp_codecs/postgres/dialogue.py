@@ -191,6 +191,7 @@ class Dialogue:
         away: it listens, and no backend does it for the session.
         unfit: the error with which the backend refused to be brought into the session's state; b"" when it did not.
         broken: it ended its connection over it.
+        mending: the first request that is held, or that runs, changes what no backend takes any more: the rest waits.
     """
 
     def __init__(self, policy: RelayPolicy, shared: SharedStatements) -> None:
@@ -237,6 +238,7 @@ class Dialogue:
         self.away = False
         self.unfit = b""
         self.broken = False
+        self.mending = False
 
     def begin(self) -> bool:
         """The session has, from the first, what its pool's backends have. Returns whether that is known yet."""

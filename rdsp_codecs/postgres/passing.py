@@ -54,6 +54,7 @@ class PassingRelay:
         "to_client",
         "to_server",
         "transaction",
+        "unharmed",
     )
 
     def __init__(self, policy: RelayPolicy) -> None:
@@ -63,6 +64,7 @@ class PassingRelay:
         self.pins = PinBoard()
         self.pins.add(PinReason.REPLICATION, "a replication connection")
         self.refused = b""
+        self.unharmed = False
         self._client = ChunkFilter(
             client_framing(policy.max_frame), _FROM_CLIENT, self._asks, self.to_server, _MAX_SHOWN
         )

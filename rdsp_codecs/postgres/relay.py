@@ -13,7 +13,7 @@ from rdsp_codecs import moves
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.filtering import ChunkFilter
 from rdsp_codecs.postgres import dialogue as owed
-from rdsp_codecs.postgres.dialogue import Dialogue, Kind
+from rdsp_codecs.postgres.dialogue import Dialogue
 from rdsp_codecs.postgres.framing import (
     CLIENT_INTEREST,
     SERVER_ASKING,
@@ -22,7 +22,7 @@ from rdsp_codecs.postgres.framing import (
     SERVER_SIMPLE,
     client_framing,
 )
-from rdsp_codecs.postgres.handing import Handing, Hearing
+from rdsp_codecs.postgres.handing import Handing
 from rdsp_codecs.postgres.lexer import NAME_BYTES
 from rdsp_codecs.postgres.listening import Listening
 from rdsp_codecs.postgres.refuse import refuse
@@ -31,6 +31,7 @@ from rdsp_codecs.postgres.requests import Requests
 from rdsp_codecs.postgres.resolving import FLUSH
 from rdsp_codecs.postgres.settings import NO_SETTINGS, Settings
 from rdsp_codecs.postgres.shortcuts import Shortcuts, total_at
+from rdsp_codecs.postgres.standing import Standing
 from rdsp_codecs.postgres.statements import SharedStatements, close_frame, evict, frame, parsed_alone
 from rdsp_codecs.postgres.syncing import Syncer
 from rdsp_codecs.transaction import Transaction
@@ -52,7 +53,7 @@ _ANSWERED_ALONE: Final = b"QF"
 """Messages that end with a ReadyForQuery of their own; all others belong to a group that a Sync ends."""
 
 
-class PostgresRelay(Hearing):
+class PostgresRelay(Standing):
     """See `rdsp_codecs.api.Relay`.
 
     Invariant: `_held` is empty unless no backend is attached or a prologue runs; what it holds comes behind what the
@@ -60,13 +61,12 @@ class PostgresRelay(Hearing):
     """
 
     __slots__ = (
-        "_client",
-        "_held",
         "_held_needed",
         "_held_size",
         "_inspect",
         "_max_frame",
         "_max_held",
+        "_mending_size",
         "_owe",
         "_replies",
         "_requests",
@@ -77,6 +77,7 @@ class PostgresRelay(Hearing):
         "to_client",
         "to_server",
         "transaction",
+        "unharmed",
     )
 
     def __init__(self, who: ClientLogin, policy: RelayPolicy, shared: SharedStatements) -> None:
@@ -105,8 +106,11 @@ class PostgresRelay(Hearing):
         self._held: list[bytes] = []
         self._held_size = 0
         self._held_needed = 0
+        self._mending_size = 0
+        """Bytes held that are a request which mends (see `mending`), and that is not sent yet."""
         self._skip_to_sync = False
         self.refused = b""
+        self.unharmed = False
         dialogue.login = who.user.encode("utf-8", "surrogateescape")[:NAME_BYTES]
         dialogue.told = who.welcome.parameters if who.welcome else {}
         for name, value in dialogue.told.items():
@@ -123,7 +127,7 @@ class PostgresRelay(Hearing):
                 self._held_size = len(data)
                 return moves.WANT_BACKEND
             return self._hold(data)
-        if d.paused:
+        if d.paused or d.mending:
             self._keep(data)
             return moves.NOTHING
         self._forward(data)
@@ -174,16 +178,24 @@ class PostgresRelay(Hearing):
         if not (d.ledger.empty and self._client.between_frames and self._server.between_frames):
             return moves.NOTHING
         d.over = False
+        if d.mending:
+            self._syncer.mending_over()
         if d.doubts.any and d.transaction is Transaction.NONE and self._syncer.settle():
             self.to_server += d.injected
             d.injected.clear()
             self._server.interest = self._interest()
             return moves.NOTHING
+        signals = moves.OVER
+        if d.mending:
+            d.mending = False
+            if self._held and self.pins:
+                return self._resume()
+            signals |= moves.AGAIN if self._held else moves.NOTHING
         if d.listening.channels:
             return self._over_listening()
         self._server.interest = SERVER_SIMPLE
         self.transaction = d.transaction
-        return moves.OVER
+        return signals
 
     def _over_listening(self) -> int:
         """The same for a session that listens: first its backend stops to do so, if it can be given back at all."""
@@ -295,7 +307,12 @@ class PostgresRelay(Hearing):
         d, held = self._d, self._held
         if d.paused:
             return self._after_client()
-        if len(held) == 1:
+        if d.mending:
+            self._client.resume()
+            if self._mending_size:
+                self._push(self._unheld(self._mending_size))
+                self._mending_size = 0
+        elif len(held) == 1:
             data = held.pop()
             self._held_size = 0
             self._forward(data)
@@ -306,6 +323,13 @@ class PostgresRelay(Hearing):
                 self._held_size -= len(data)
                 self._push(data)
         return self._after_client()
+
+    def _unheld(self, size: int) -> bytes:
+        """The first so many bytes of what is held, which is held no longer."""
+        data = b"".join(self._held)
+        self._held = [data[size:]] if size < len(data) else []
+        self._held_size -= size
+        return data[:size]
 
     # -- the server's bytes ---------------------------------------------------------------------------------------
 
@@ -344,16 +368,19 @@ class PostgresRelay(Hearing):
         d = self._d
         error, d.unfit = d.unfit, b""
         broken, d.broken, d.paused = d.broken, False, False
+        self.unharmed = not broken and self._syncer.spares_backend() and self._server.between_frames
         # What else of ours is owed, and half read, goes with it.
         d.ledger.clear()
         d.injected.clear()
         d.asking, d.extended, d.over = 0, False, False
         self._server.reset()
         self._server.interest = SERVER_SIMPLE
-        if broken or not self._syncer.fresh:
-            # Something of its past is in the way (temp_buffers behind a temporary table): a new one has none.
-            return signals | moves.UNFIT
-        self.refused = frame(b"E", error)
+        if broken or not self._syncer.is_refused():
+            self.unharmed = False
+        else:
+            self._mending_size = self._syncer.mends(b"".join(self._held) if self._client.empty else b"")
+            if not self._mending_size:
+                self.refused = frame(b"E", error)
         return signals | moves.UNFIT
 
     def broke_off(self) -> int:
@@ -378,6 +405,7 @@ class PostgresRelay(Hearing):
         self._d.state = None
         self._shortcuts.leave()
         self.refused = b""
+        self.unharmed = False
         if not self._client.empty:
             rest = self._client.take()
             if rest:
@@ -387,7 +415,14 @@ class PostgresRelay(Hearing):
     def answer_alone(self) -> bool:
         """See `Relay`: Parse messages of known texts, and their Sync."""
         d = self._d
-        if self._held[0][0] != _PARSE or d.native or not d.begin() or self._skip_to_sync or not self._client.empty:
+        if (
+            self._held[0][0] != _PARSE
+            or d.native
+            or d.mending
+            or not d.begin()
+            or self._skip_to_sync
+            or not self._client.empty
+        ):
             return False
         held = b"".join(self._held)
         most = d.policy.max_session_statements
@@ -397,44 +432,6 @@ class PostgresRelay(Hearing):
             self._held_size = 0
             self.to_client.append(_PARSED * parsed + _READY_IDLE)
         return bool(parsed)
-
-    def in_request(self) -> bool:
-        """See `Relay`."""
-        d = self._d
-        between = d.ledger.empty and self._client.between_frames and self._server.between_frames
-        return not between or d.skipping or d.extended
-
-    def endless(self) -> bool:
-        """See `Relay`: its requests all end."""
-        return False
-
-    def owes(self) -> bool:
-        """See `Relay`. A server that waits for COPY data waits for the client."""
-        d = self._d
-        return not ((d.ledger.only(Kind.COPY_END) or d.copying) and self._server.between_frames)
-
-    def holds_goodbye(self) -> bool:
-        """See `Relay`."""
-        held, at = self._client.kept + b"".join(self._held), 0
-        while len(held) - at >= 5:
-            if held[at] == _TERMINATE:
-                return True
-            at += _LENGTH(held, at + 1)[0] + 1
-        return False
-
-    def may_speak(self) -> bool:
-        """See `Relay`."""
-        return self._server.between_frames
-
-    def cut_short(self) -> bool:
-        """See `Relay`."""
-        return self._d.state is not None and not self._client.between_frames
-
-    def cancellable(self) -> bool:
-        """See `Relay`."""
-        d = self._d
-        head = d.ledger.head
-        return d.state is not None and head is not None and not (head.swallow and head.kind == Kind.QUERY)
 
     @property
     def fit(self) -> Settings:
@@ -464,12 +461,10 @@ class PostgresRelay(Hearing):
             return self._over_listening() & ~moves.OVER
         return moves.NOTHING
 
-    def in_doubt(self) -> bool:
-        """See `Relay`."""
-        return self._d.doubts.lasting
-
     def abort(self, problem: Problem | bytes) -> int:
         """See `Relay`."""
+        self._syncer.give_up_mending()
+        self._mending_size = 0
         self.to_client.append(problem if isinstance(problem, bytes) else refuse(problem))
         held = b"".join(self._held)
         if held[:1] and held[0] in _ANSWERED_ALONE:

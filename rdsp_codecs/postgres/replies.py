@@ -198,7 +198,7 @@ class Replies:
         if _is_own(head):
             assert head is not None
             return self._own_query_failed(head.note, buffer[start:end])
-        d.doubts.alone = False
+        d.doubts.error(undoes=d.mending)
         if not d.native_all and d.state is not None and _GONE(buffer, start, end) is not None:
             d.state.lost_statements()
         if head is None or head.kind in (Kind.QUERY, Kind.FUNCTION):

@@ -29,12 +29,13 @@ class Sole:
     statement: bytes | None
 
 
-_ITEM: Final = rb"""(?:[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)|'(?:[^'\\\n\r]|'')*'|"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)"""
+VALUE: Final = rb"""(?:[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)|'(?:[^'\\\n\r]|'')*'|"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)"""
+"""A pattern: one value in plain words."""
 _SET: Final = re.compile(
     rb"\s*set\s+(?:session\s+(?!authorization\b|characteristics\b))?"
     rb"(?:(?P<name>[a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)*)(?:\s*=\s*|\s+to\s+)"
     rb"|(?P<special>time\s+zone|role)\s+)"
-    rb"(?P<value>%b(?:\s*,\s*%b)*)\s*;?\s*" % (_ITEM, _ITEM),
+    rb"(?P<value>%b(?:\s*,\s*%b)*)\s*;?\s*" % (VALUE, VALUE),
     re.IGNORECASE,
 ).fullmatch
 _RESET: Final = re.compile(

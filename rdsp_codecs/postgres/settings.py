@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 ROLE: Final = b"role"
 AUTHORIZATION: Final = b"session_authorization"
 ENCODING: Final = b"client_encoding"
-_IDENTITY: Final = frozenset({ROLE, AUTHORIZATION})
+IDENTITY: Final = frozenset({ROLE, AUTHORIZATION})
 _TIMEOUT: Final = b"_timeout"
 _PLAIN_NAME: Final = re.compile(rb"[a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)*").fullmatch
 
@@ -109,12 +109,12 @@ def sync_texts(have: Settings, want: Settings) -> list[bytes]:
     old, new = have.statements, want.statements
     changed = {name: text for name, text in new.items() if old.get(name) != text}
     first: list[bytes] = []
-    if not _IDENTITY.isdisjoint(old):
+    if not IDENTITY.isdisjoint(old):
         first = [b"RESET SESSION AUTHORIZATION", b"RESET ROLE"]
-        changed |= {name: new[name] for name in _IDENTITY & new.keys()}
+        changed |= {name: new[name] for name in IDENTITY & new.keys()}
     # A limit goes even where it is only set to another value: the old one would hold for the rest of these statements.
     limits = {name for name in old if name in changed and name.endswith(_TIMEOUT)}
-    gone = {name for name in old if name not in new and name not in _IDENTITY} | limits
+    gone = {name for name in old if name not in new and name not in IDENTITY} | limits
     first += [b"RESET " + _identifier(name) for name in sorted(gone, key=_timeouts_first)]
     later = [changed[name] for name in _in_order(changed)]
     encoding = changed.get(ENCODING)
@@ -136,6 +136,6 @@ def _timeouts_first(name: bytes) -> tuple[bool, bytes]:
 
 def _in_order(names: Iterable[bytes]) -> list[bytes]:
     """Timeouts behind the others, then who one is."""
-    plain = sorted(name for name in names if name not in _IDENTITY and not name.endswith(_TIMEOUT))
-    timeouts = sorted(name for name in names if name not in _IDENTITY and name.endswith(_TIMEOUT))
+    plain = sorted(name for name in names if name not in IDENTITY and not name.endswith(_TIMEOUT))
+    timeouts = sorted(name for name in names if name not in IDENTITY and name.endswith(_TIMEOUT))
     return plain + timeouts + [name for name in (AUTHORIZATION, ROLE) if name in names]

@@ -18,10 +18,11 @@ from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres.asking import ASKABLE, Question
 from rdsp_codecs.postgres.dialogue import SWALLOWED_QUERY, SWALLOWED_SYNC, Dialogue, Kind, Learn
 from rdsp_codecs.postgres.handing import Handing
+from rdsp_codecs.postgres.mending import first_request, mended, without
 from rdsp_codecs.postgres.messages import SYNC, parameter_status
 from rdsp_codecs.postgres.naming import reconcile
 from rdsp_codecs.postgres.setting_text import EVERYTHING, Sole
-from rdsp_codecs.postgres.settings import ENCODING, Settings, sync_texts
+from rdsp_codecs.postgres.settings import ENCODING, IDENTITY, Settings, sync_texts
 from rdsp_codecs.postgres.statements import describe_frame, frame
 from rdsp_codecs.postgres.texts import Texts
 from rdsp_codecs.postgres.unnamed import NOTHING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _FORGET_SEQUENCES: Final = frame(b"Q", b"DISCARD SEQUENCES\0")
 _MOST_BROKEN: Final = 3
+_MOST_REFUSED: Final = 3
 _IDLE_LIMIT: Final = b"idle_session_timeout"
 _NOT_ZERO: Final = re.compile(rb"[1-9]").search
 _UNDOING_TAGS: Final = {
@@ -68,6 +70,12 @@ class Syncer:
         self._to_client = to_client
         self.fresh = False
         """The backend had no session before."""
+        self._in_parts = False
+        """What brings it into the session's state are several queries, of which some may succeed."""
+        self._refused: tuple[Settings, ...] = ()
+        """What new backends have refused."""
+        self._unmended: Settings | None = None
+        """What the session has, in truth, while a request that mends it runs without."""
         self._broken = 0
         """Backends that broke off while they were brought into the session's state, one behind the other."""
 
@@ -96,6 +104,7 @@ class Syncer:
             state.settings = wanted
             return
         texts = sync_texts(state.settings, wanted)
+        self._in_parts = len(texts) > 1
         for text in texts:
             note = Sync(last=text is texts[-1])
             d.ledger.owe(Owed(Kind.QUERY, swallow=True, note=note))
@@ -103,6 +112,63 @@ class Syncer:
         d.asking += len(texts)
         d.paused = True
         state.last = NOTHING
+
+    # -- when no backend takes what the session has ---------------------------------------------------------------
+
+    def is_refused(self) -> bool:
+        """A backend has refused. Whether it is the session's state, and not something of the backend's past.
+
+        What is in the way (temp_buffers behind a temporary table) is not in that of a new one.
+        """
+        settings = self._d.settings
+        assert settings is not None
+        known = any(settings is refused for refused in self._refused)
+        if self.fresh and not known:
+            self._refused = (*self._refused[-_MOST_REFUSED:], settings)
+        return self.fresh or known
+
+    def spares_backend(self) -> bool:
+        """A backend has refused. Whether it is what it was before."""
+        return self._d.ledger.empty and not self._in_parts
+
+    def mends(self, held: bytes) -> int:
+        """No backend takes what the session has. How many bytes of what is held are a request that changes just that.
+
+        Then the session is without what the request sets, up to its end (`mending_over`), and has all the rest. 0:
+        there is no such request, and the session has what it had.
+        """
+        d, settings = self._d, self._d.settings
+        assert settings is not None
+        text, size = first_request(held, d.statements.named, d.statements.unnamed)
+        left = without(settings, mended(text))
+        if self._unmended is not None or d.listening.channels or len(left) == len(settings.statements):
+            self.give_up_mending()
+            return 0
+        if self._texts.inspect(text).pins or (d.policy.has_init_query and EVERYTHING in mended(text)):
+            return 0  # should it fail, the session could not be kept on the backend
+        self._unmended = settings
+        self._believe(d.shared.settings.of(left, settings.spelled))
+        d.mending = True
+        return size
+
+    def _believe(self, settings: Settings) -> None:
+        self._d.settings = settings
+        self._d.statements.altered = True
+
+    def give_up_mending(self) -> None:
+        """The session has what it had."""
+        if self._unmended is not None:
+            self._believe(self._unmended)
+        self._unmended = None
+        self._d.mending = False
+
+    def mending_over(self) -> None:
+        """A request that mends is over. If it has not done so, the session has what it had, and no doubts."""
+        d = self._d
+        if self._unmended is not None and not d.doubts.done:
+            self._believe(self._unmended)
+            d.doubts.forget()
+        self._unmended = None
 
     def spares_request(self) -> bool:
         """The backend breaks off. Whether nothing of the client's has reached it, and another one is to be tried."""
@@ -168,6 +234,7 @@ class Syncer:
             d.doubts.done += 1
         elif tag in (b"DEALLOCATE ALL", b"DISCARD ALL"):
             self._forget_statements()
+            d.doubts.done += tag == b"DISCARD ALL"
         if d.listening.channels and tag != b"NOTIFY":
             d.doubts.suspect(PinReason.LISTEN, "the session listens")
         if d.pins:
@@ -241,7 +308,7 @@ class Syncer:
         assert d.settings is not None
         statements = dict(d.settings.statements)
         if sole.name == EVERYTHING:
-            for name in statements.keys() - {b"role", b"session_authorization"}:
+            for name in statements.keys() - IDENTITY:
                 del statements[name]
         else:
             statements.pop(sole.name, None)
