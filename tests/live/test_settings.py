@@ -54,7 +54,7 @@ def test_what_another_role_s_rights_have_set_stays_with_its_session(
         assert one.ask(query(text))[0][0] == "C"
 
     assert one.value("SHOW session_replication_role") == b"replica"
-    assert "set with the rights of another role" in proxy.log()
+    proxy.wait_for_log("set with the rights of another role")
     one.close()
     assert raw(proxy.port).value("SHOW session_replication_role") == b"origin"
     with postgres15.admin() as admin:
