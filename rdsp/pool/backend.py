@@ -36,7 +36,6 @@ class Backend:
         "_idle_event",
         "borrower",
         "cancelling",
-        "full",
         "member",
         "on_settled",
         "records",
@@ -56,10 +55,6 @@ class Backend:
         self.transport = transport
         self.recv = transport.recv
         self.send = transport.send
-        self.full = 0 if transport.tls is not None else 65536
-        """A plain socket that gave fewer bytes than this, a read's size, is empty; TLS is read until it wants more,
-        or until `records` says that there is none.
-        """
         self.records = transport.records
         self.state = state
         self.way = way

@@ -24,7 +24,8 @@ from rdsp.pool.pool import Pool
 from rdsp.session import calls
 from rdsp.session.bell import Bell
 from rdsp.session.machine import State
-from rdsp.session.splice import CHUNK, READS, Splice
+from rdsp.session.reading import CHUNK, READS
+from rdsp.session.splice import Splice
 from rdsp_codecs import moves
 from rdsp_codecs.api import Codec, Ear
 from rdsp_codecs.errors import CodecError

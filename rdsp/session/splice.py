@@ -19,15 +19,11 @@ from rdsp.pool.pool import Pool
 from rdsp.session import calls
 from rdsp.session.machine import State
 from rdsp.session.policy import may_release
+from rdsp.session.reading import LONG, READS, START, left_the_queue, paced
 from rdsp_codecs import moves
 from rdsp_codecs.api import Relay
 from rdsp_codecs.problems import Problem
 from rdsp_codecs.transaction import Transaction
-
-CHUNK: Final = 65536
-"""Bytes per read."""
-READS: Final = 8
-"""Reads per step before other sessions get their turn."""
 
 # Members of enumerations under names of their own: looking them up costs more than all that is done with them.
 _BUSY: Final = State.BUSY
@@ -48,10 +44,11 @@ class Splice:
     """
 
     __slots__ = (
-        "_board", "_client_again", "_client_full", "_client_records", "_client_recv", "_client_send", "_counters",
-        "_from_client", "_from_server", "_marks", "_pool", "_server_again", "_to_client", "_to_server", "backend",
-        "call", "client", "client_rest", "fault", "fault_of_server", "key", "last_active", "leaving", "queued",
-        "refusal", "relay", "said_fatal", "server_rest", "settling", "state", "stopping", "waiting_since", "wake",
+        "_board", "_chunk", "_client_again", "_client_more", "_client_records", "_client_recv", "_client_send",
+        "_counters", "_from_client", "_from_server", "_marks", "_pool", "_server_again", "_to_client", "_to_server",
+        "backend", "call", "client", "client_rest", "fault", "fault_of_server", "key", "last_active", "leaving",
+        "queued", "refusal", "relay", "said_fatal", "server_rest", "settling", "state", "stopping", "waiting_since",
+        "wake",
     )  # fmt: skip
 
     def __init__(
@@ -91,9 +88,10 @@ class Splice:
         self._to_server = relay.to_server
         self._client_recv = client.recv
         self._client_send = client.send
-        # Over TLS a short read proves nothing: more records may stand in the socket, as `records` knows.
-        self._client_full = 0 if client.tls is not None else CHUNK
         self._client_records = client.records
+        self._chunk = START
+        self._client_more = 0
+        """Waits for a turn to read on, with these bits."""
         # Events that came while their side was not to be read: an edge, above all that of a peer that left, comes once.
         self._client_again = 0
         self._server_again = 0
@@ -131,9 +129,11 @@ class Splice:
         if self._deaf():
             self._put_off(mask)
             return
+        since = 0.0
         for _ in range(READS):
+            chunk = self._chunk
             try:
-                data = received(self._client_recv, CHUNK)
+                data = received(self._client_recv, chunk)
             except WOULD_BLOCK:
                 return
             if not data:
@@ -142,32 +142,31 @@ class Splice:
                 return
             self._take(data)
             records = self._client_records
-            if (len(data) < self._client_full or (records is not None and records.drained)) and not mask & LEAVING:
+            drained = records.drained if records is not None else len(data) < chunk
+            if drained and not mask & LEAVING:
                 return  # there is no more, and the next edge will tell, also to who is deaf now
             if self._deaf():
                 self._put_off(mask)
                 return
-        self._board.again(self.client_event, mask & ~WRITABLE)
+            now = self._board.refresh()
+            if since:
+                self._chunk = paced(chunk, now - since)
+                if now - since > LONG:
+                    break
+            since = now
+        if not self._client_more:
+            self._board.again(self._read_client_on, 0)
+        self._client_more |= mask & ~WRITABLE
+
+    def _read_client_on(self, _: int) -> None:
+        mask, self._client_more = self._client_more, 0
+        self.client_event(mask)
 
     def _put_off(self, mask: int) -> None:
         """The client's news must wait; but who leaves the queue leaves it now."""
         self._client_again |= mask & _INPUT
-        if mask & LEAVING and self.state is _WAITING:
-            self._left_the_queue()
-
-    def _left_the_queue(self) -> None:
-        """The client closed its side while its request waits: who said no good-bye must not take a backend now."""
-        while not self.relay.holds_too_much:
-            try:
-                data = received(self._client_recv, CHUNK)
-            except WOULD_BLOCK:
-                return
-            if not data:
-                if self.relay.holds_goodbye():
-                    return
-                break
-            self.relay.from_client(data)
-        self.summon(calls.CLIENT_GONE)
+        if mask & LEAVING and self.state is _WAITING and left_the_queue(self.relay, self._client_recv):
+            self.summon(calls.CLIENT_GONE)  # and no backend is taken for it
 
     def _deaf(self) -> bool:
         """Whether the client must not be read now: it waits, the server does not take its bytes, or the task is due."""
@@ -335,6 +334,7 @@ class Splice:
             self.server_event(mask)
 
     def _read_server(self, mask: int) -> None:  # noqa: C901 - the hot path stays in one frame
+        since = 0.0
         for _ in range(READS):
             backend = self.backend
             if backend is None:
@@ -343,7 +343,8 @@ class Splice:
                 self._server_again |= mask & _INPUT
                 return
             try:
-                data = received(backend.recv, CHUNK)
+                chunk = self._chunk
+                data = received(backend.recv, chunk)
             except WOULD_BLOCK:
                 return
             if not data:
@@ -371,8 +372,15 @@ class Splice:
                 if signals != moves.OVER:
                     self.report(signals)
             records = backend.records
-            if (len(data) < backend.full or (records is not None and records.drained)) and not mask & LEAVING:
+            drained = records.drained if records is not None else len(data) < chunk
+            if drained and not mask & LEAVING:
                 return
+            now = self._board.refresh()
+            if since:
+                self._chunk = paced(chunk, now - since)
+                if now - since > LONG:
+                    break
+            since = now
         if self.backend is not None:
             self._board.again(self._server_again_event, mask & ~WRITABLE)
 
