@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE as LIMIT
+
 TARGET = "postgresql://app:hunter2@127.0.0.1:1/shop"
 READY = re.compile(r'rdsp: proxy "(\S+)" is ready on 127\.0\.0\.1:(\d+) ')
-LIMIT = 20.0
 
 
 class Running:

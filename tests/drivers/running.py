@@ -19,7 +19,7 @@ from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
 from tests.servers.proxy import ProxyProcess
 
 ROOT = Path(__file__).parent.parent.parent
-SECONDS = 150.0
+SECONDS = 500.0
 
 
 NODE = ROOT / "tests" / "drivers" / "node"

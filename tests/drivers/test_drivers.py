@@ -98,7 +98,7 @@ ALL = [
 ]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("program", QUICK)
 def test_two_at_once_see_what_a_direct_connection_sees(
     program: Program, postgres15: TestServer, proxied: Callable[[TestServer, int], ProxyProcess], certificate: Path

@@ -188,8 +188,8 @@ def test_a_server_that_stops_answering_is_given_up_in_time_and_taken_again(
     """Frozen, not dead: the kernel still accepts for it. Who asks is told, within the time for a connect."""
     file = tmp_path / "rdsp.toml"
     file.write_text(
-        f'[[proxies]]\nlisten = "127.0.0.1:0"\ntarget = {{url = "{fresh_postgres.target()}", connect_timeout = 1}}\n'
-        "target_group.connection_borrow_timeout = 3\n"
+        f'[[proxies]]\nlisten = "127.0.0.1:0"\ntarget = {{url = "{fresh_postgres.target()}", connect_timeout = 2}}\n'
+        "target_group.connection_borrow_timeout = 6\n"
     )
     with ProxyProcess(str(file)) as proxy, connect(proxy.port) as holder, connect(proxy.port) as client:
         holder.execute("BEGIN")

@@ -101,7 +101,7 @@ def test_a_search_path_of_a_clients_does_not_reach_the_proxys_own_questions(
         path = tmp_path / "proxy.toml"
         path.write_text(
             f'[[proxies]]\nlisten = "127.0.0.1:0"\ntarget.url = "{postgres15.target()}"\n'
-            "target_group.connection_borrow_timeout = 5\n"
+            "target_group.connection_borrow_timeout = 30\n"
         )
         with ProxyProcess(str(path)) as proxy, contextlib.ExitStack() as stack:
             evil = stack.enter_context(connect(proxy.port, options="-c search_path=evil,pg_catalog"))
@@ -236,14 +236,16 @@ def secrets(folder: Path, **users: str) -> Path:
 
 
 @contextlib.contextmanager
-def with_secrets(server: TestServer, folder: Path, **users: str) -> Iterator[tuple[ProxyProcess, Path]]:
+def with_secrets(
+    server: TestServer, folder: Path, seconds: float = 30, **users: str
+) -> Iterator[tuple[ProxyProcess, Path]]:
     kept = folder / "secrets"
     kept.mkdir()
     secrets(kept, **users)
     path = folder / "proxy.toml"
     path.write_text(
         f'[[proxies]]\nlisten = "127.0.0.1:0"\ntarget.host = "127.0.0.1"\ntarget.port = {server.port}\n'
-        f"target_group.max_backends = 4\ntarget_group.connection_borrow_timeout = 3\n[[proxies.auth]]\nsecrets_folder = '{kept}'\n"
+        f"target_group.max_backends = 4\ntarget_group.connection_borrow_timeout = {seconds}\n[[proxies.auth]]\nsecrets_folder = '{kept}'\n"
     )
     with ProxyProcess(str(path)) as proxy:
         yield proxy, kept
@@ -309,7 +311,7 @@ def test_a_password_that_is_changed_on_the_server_first_is_asked_for_and_not_ham
     def attempts() -> int:
         return postgres18.log().count(f'password authentication failed for user "{user}"')
 
-    with with_secrets(postgres18, tmp_path, **{user: "first"}) as (proxy, folder):
+    with with_secrets(postgres18, tmp_path, 3, **{user: "first"}) as (proxy, folder):
         with connect(proxy.port, user=user, password="first", autocommit=False) as old:
             old.execute("SELECT 1")
             with postgres18.admin() as admin:

@@ -24,10 +24,10 @@ pytestmark = pytest.mark.live
 
 
 @contextlib.contextmanager
-def impatient(folder: Path, target: str) -> Iterator[ProxyProcess]:
+def impatient(folder: Path, target: str, seconds: float = 2) -> Iterator[ProxyProcess]:
     """A proxy that soon gives up on a server that cannot be logged in to."""
     write_pair(folder, self_signed(["localhost"]))
-    with ProxyProcess(configured(folder, target, "target_group.connection_borrow_timeout = 2")) as proxy:
+    with ProxyProcess(configured(folder, target, f"target_group.connection_borrow_timeout = {seconds}")) as proxy:
         yield proxy
 
 
@@ -109,7 +109,8 @@ def test_the_proxy_proves_itself_as_the_server_asks(
     postgres17: TestServer, tmp_path: Path, user: str, password: str, mode: str, works: bool
 ) -> None:
     """But never by a password in clear over a connection in clear."""
-    with impatient(tmp_path, postgres17.target(user, password) + f"?sslmode={mode}") as proxy:
+    target = postgres17.target(user, password) + f"?sslmode={mode}"
+    with impatient(tmp_path, target, PATIENCE if works else 2) as proxy:
         if works:
             with connect(proxy.port, user=user, password=password) as client:
                 assert client.execute("SELECT current_user").fetchone() == (user,)

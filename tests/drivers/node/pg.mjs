@@ -150,8 +150,8 @@ part('errors', async () => {
   }
   await fails('password', () => connect({ password: 'wrong' }))
   await fails('database', () => connect({ database: 'nowhere' }))
-  const timed = await connect({ statement_timeout: 200 })
-  await fails('statement_timeout', () => timed.query('SELECT pg_sleep(20)'))
+  const timed = await connect({ statement_timeout: 1000 })
+  await fails('statement_timeout', () => timed.query('SELECT pg_sleep(300)'))
   say((await timed.query('SHOW statement_timeout')).rows)
   await timed.end()
   await client.end()

@@ -35,7 +35,7 @@ export async function fails(what, make) {
 }
 
 export const until = async (claim) => {
-  for (let turn = 0; turn < 200 && !claim(); turn++) await new Promise((resolve) => setTimeout(resolve, 25))
+  for (let turn = 0; turn < 2400 && !claim(); turn++) await new Promise((resolve) => setTimeout(resolve, 25))
 }
 
 export async function main() {

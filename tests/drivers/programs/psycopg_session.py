@@ -79,8 +79,8 @@ def settings() -> None:
     first.execute("SET app.tenant = 'one'")
     say(first.execute("SELECT current_setting('app.tenant', true)").fetchone())
     say(second.execute("SELECT current_setting('app.tenant', true)").fetchone())
-    third.execute("SET statement_timeout = '100ms'")
-    fails("timeout", third.execute, "SELECT pg_sleep(5)")
+    third.execute("SET statement_timeout = '1s'")
+    fails("timeout", third.execute, "SELECT pg_sleep(300)")
     third.execute("DISCARD ALL")
     say(third.execute("SHOW statement_timeout").fetchone(), third.info.timezone == first.info.timezone)
     fails("no such", third.execute, "SET nix = 1")
@@ -148,8 +148,8 @@ def cancels() -> None:
             fails("in a transaction", client.execute, "SELECT pg_sleep(300)")
         say(client.info.transaction_status.name)
         client.rollback()
-        client.execute("SET LOCAL statement_timeout = '50ms'")
-        fails("timeout", client.execute, "SELECT pg_sleep(30)")
+        client.execute("SET LOCAL statement_timeout = '500ms'")
+        fails("timeout", client.execute, "SELECT pg_sleep(300)")
         client.rollback()
 
 
