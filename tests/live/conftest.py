@@ -38,6 +38,13 @@ def opened() -> Any:
 
 
 @pytest.fixture(scope="module")
+def one_backend(postgres15: TestServer) -> Iterator[ProxyProcess]:
+    """A proxy of the module's own, with one backend."""
+    with ProxyProcess.for_target(postgres15.target(), "--max-backends", "1") as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
 def two_backends(postgres15: TestServer) -> Iterator[ProxyProcess]:
     """A proxy of the module's own, with two backends."""
     with ProxyProcess.for_target(postgres15.target(), "--max-backends", "2") as proxy:
