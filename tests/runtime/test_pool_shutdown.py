@@ -18,6 +18,7 @@ from rdsp.pool.servers import Servers
 from rdsp_codecs.postgres import messages as m
 from tests.runtime.world import World, simulate, world
 from tests.servers.proxy import ProxyProcess
+from tests.waiting import PATIENCE
 
 
 def application(w: World) -> App:
@@ -81,8 +82,8 @@ def test_no_signal_breaks_the_end() -> None:
         with socket.create_connection(("127.0.0.1", proxy.port)):
             proxy.tell(signal.SIGTERM)
             proxy.wait_for_log("drains")
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + PATIENCE
             while proxy.process.poll() is None and time.monotonic() < deadline:
                 proxy.tell(signal.SIGTERM)
                 time.sleep(0.001)
-        assert proxy.process.wait(1) == 0
+        assert proxy.process.wait(PATIENCE) == 0
