@@ -24,5 +24,7 @@ FATAL: Final = 32
 """The server ended the connection in its own words, which are in `to_client`: hand them over, then close both."""
 AGAIN: Final = 128
 """With `OVER`: the client has said more meanwhile. When the backend is given back, call `from_client(b"")`."""
+VACATE: Final = 256
+"""What was handed on fails where a database has connections of others: those that no client could use must close."""
 UNFIT: Final = 64
 """The backend cannot be brought into the session's state; nothing of the request has reached it. Borrow another one."""

@@ -18,6 +18,7 @@ from rdsp.config.model import Target
 from rdsp.converse import converse, send_all
 from rdsp.net.transport import Transport
 from rdsp.pool.facts import KeyFacts
+from rdsp.pool.member import OpenFailure
 from rdsp.pool.servers import Way
 from rdsp_codecs.api import BackendLogin, Codec
 from rdsp_codecs.errors import CodecError, LoginRefused, PeerClosed
@@ -197,3 +198,10 @@ class Opener:
             await self.run(self.codec.cancel(state, tls, direct_tls=direct), transport, way)
         finally:
             transport.close()
+
+
+def kind_of(refused: LoginRefused) -> OpenFailure:
+    """What a server's refusal means for others who wait."""
+    if not refused.transient:
+        return OpenFailure.DENIED
+    return OpenFailure.REFUSED_KEY if refused.own_limit else OpenFailure.REFUSED_BUSY

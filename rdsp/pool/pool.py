@@ -27,8 +27,9 @@ from rdsp.pool.facts import KeyFacts, Variant, base_of
 from rdsp.pool.lending import Lending
 from rdsp.pool.limits import UNTOLD, book_limits
 from rdsp.pool.member import MemberState
-from rdsp.pool.opening import Opener
+from rdsp.pool.opening import Opener, kind_of
 from rdsp.pool.retiring import ask_limit, cancel_quietly, say_goodbye
+from rdsp.pool.vacating import Vacating
 from rdsp_codecs.errors import CodecError, LoginRefused
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
@@ -88,6 +89,9 @@ class Pool:
             carry_out=self._carry_out,
             stir=self._stir,
         )
+        self._vacating = Vacating(
+            book, self._has_clients, partial(self._retire, why="no client could use it, and a database is to be left")
+        )
         # Bound methods of a compiled class: the steady state pays for no wrapper.
         self.take = lending.take
         self.give_back = lending.give_back
@@ -132,6 +136,14 @@ class Pool:
             key = self._clients.pop(client)
             self._facts[key].clients -= 1
             self._forget_unused(key)
+
+    def vacate(self) -> None:
+        """A borrower's statement fails where others are connected to a database: close what no client could use."""
+        self._vacating.begin(self.board.refresh())
+        self._stir()
+
+    def _has_clients(self, key: Hashable) -> bool:
+        return self._facts[base_of(key)].clients > 0
 
     def facts(self, key: Hashable) -> KeyFacts:
         """The facts of a pool that a client has entered."""
@@ -345,7 +357,7 @@ class Pool:
         except trio.TooSlowError:
             self._open_failed(member, OpenFailure.UNREACHABLE, "it took too long", None)
         except LoginRefused as refused:
-            self._open_failed(member, _kind(refused), str(refused), refused.raw or None)
+            self._open_failed(member, kind_of(refused), str(refused), refused.raw or None)
         except CodecError as error:
             self._open_failed(member, OpenFailure.UNREACHABLE, str(error), None)
         except OSError as error:
@@ -454,8 +466,9 @@ class Pool:
             self._changed = trio.Event()
             now = trio.current_time()
             deadline = self.book.next_deadline(now)
+            look_at = self._vacating.look(now)
             self._lending.timing = self.book.waiting > 0
-            with trio.move_on_at(min(deadline if deadline is not None else math.inf, now + _TICK_AT_LEAST)):
+            with trio.move_on_at(min(deadline if deadline is not None else math.inf, look_at, now + _TICK_AT_LEAST)):
                 await self._changed.wait()
             await trio.sleep(_TICK_AT_MOST + random.random() * _TICK_AT_MOST)  # noqa: S311 - spreads work, no secret
 
@@ -477,12 +490,6 @@ class Pool:
         """No new grants; idle backends close now, borrowed ones when they are given back."""
         self._closed = True
         self._carry_out(self.book.drain(self.board.refresh()))
-
-
-def _kind(refused: LoginRefused) -> OpenFailure:
-    if not refused.transient:
-        return OpenFailure.DENIED
-    return OpenFailure.REFUSED_KEY if refused.own_limit else OpenFailure.REFUSED_BUSY
 
 
 _PROLOGUE_LOOK = 0.002

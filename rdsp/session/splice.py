@@ -199,11 +199,13 @@ class Splice:
             self._request_over()
 
     def report(self, signals: int) -> None:
-        """Tell the task of pins and good-byes."""
+        """Do what flags ask for beyond the request: tell the task of pins and good-byes, have connections closed."""
         if signals & (moves.PINNED | moves.UNPINNED):
             self.summon(calls.PINNED)
         if signals & moves.BYE:
             self.summon(calls.BYE)
+        if signals & moves.VACATE:
+            self._pool.vacate()
         if signals & moves.AGAIN and self.backend is None:
             self._heed_client(self.relay.from_client(b""))
 

@@ -192,6 +192,7 @@ class Dialogue:
         unfit: the error with which the backend refused to be brought into the session's state; b"" when it did not.
         broken: it ended its connection over it.
         mending: the first request that is held, or that runs, changes what no backend takes any more: the rest waits.
+        vacates: what goes out fails where others are connected to a database; `VACATE` tells the relay's caller.
     """
 
     def __init__(self, policy: RelayPolicy, shared: SharedStatements) -> None:
@@ -239,6 +240,7 @@ class Dialogue:
         self.unfit = b""
         self.broken = False
         self.mending = False
+        self.vacates = False
 
     def begin(self) -> bool:
         """The session has, from the first, what its pool's backends have. Returns whether that is known yet."""
@@ -315,6 +317,7 @@ class Dialogue:
             self.shared.sequence_minded = True
         if verdict.channels is None or verdict.channels:
             self.listening.name(verdict.channels)
+        self.vacates = self.vacates or verdict.vacates
         self.heads |= verdict.heads
         self.reasons |= dict.fromkeys(reason for reason, _ in verdict.pins)
 

@@ -74,6 +74,24 @@ def may_matter(text: bytes) -> bool:
     return b"--" in lowered and _HIT_BEHIND_LINE_COMMENT(lowered) is not None
 
 
+_BETWEEN: Final = rb"(?:\s|--[^\n\r]*+|/\*(?:[^*]|\*(?!/))*+\*/)"
+_VACATES: Final = re.compile(
+    rb"(?:%b|;)*+(?:(?:create|drop)%b++database|alter%b++database%b.*(?:rename|tablespace))%b"
+    % (_BETWEEN, _BETWEEN, _BETWEEN, _BETWEEN, _WORD_ENDS),
+    re.IGNORECASE | re.DOTALL,
+).match
+_MAY_BEGIN: Final = b"cdaCDA-/; \t\n\r\f\v"
+
+
+def vacates(text: bytes) -> bool:
+    """Whether a text is a statement that fails while others are connected to a database.
+
+    DROP DATABASE, CREATE DATABASE (to its template), ALTER DATABASE with RENAME or SET TABLESPACE: each must be a text
+    by itself. Nested comments are not read.
+    """
+    return text[:1] in _MAY_BEGIN and _VACATES(text) is not None
+
+
 class Passing:
     """The prefilter for a text that is too long to be held, in the pieces in which it passes.
 

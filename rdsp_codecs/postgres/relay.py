@@ -162,6 +162,9 @@ class PostgresRelay(Standing):
             d.injected.clear()
         self._server.interest = self._interest()
         signals = moves.PINNED if self.pins.has_fresh else moves.NOTHING
+        if d.vacates:
+            d.vacates = False
+            signals |= moves.VACATE
         if self._requests.bye:
             signals |= moves.BYE
         elif d.over:

@@ -21,7 +21,7 @@ import attrs
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres.digest import digest
 from rdsp_codecs.postgres.inspection import Look
-from rdsp_codecs.postgres.notable import may_matter
+from rdsp_codecs.postgres.notable import may_matter, vacates
 from rdsp_codecs.postgres.setting_text import Sole, sole_setting
 
 
@@ -47,6 +47,7 @@ class Verdict:
         sole: what it does when it is one plain SET or RESET (see `setting_text`).
         channels: what it listens to; b"" stands for any name that is not ASCII, None for any at all.
         heads: which of b"set", b"declare" and b"do" statements begin with: for `tag_pins`.
+        vacates: it fails where others are connected to a database (see `notable.vacates`).
     """
 
     pins: tuple[tuple[PinReason, str], ...] = ()
@@ -65,10 +66,12 @@ class Verdict:
     sole: Sole | None = None
     channels: frozenset[bytes] | None = frozenset()
     heads: frozenset[bytes] = frozenset()
+    vacates: bool = False
 
 
 HARMLESS: Final = Verdict()
 """The one verdict of all texts in which nothing was found, no head either: compare by identity."""
+_VACATING: Final = Verdict(vacates=True)
 
 _SHOWN: Final = 4096
 """How many bytes of a statement a digest is made of."""
@@ -85,15 +88,16 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
 
     Takes time linear in the text, about 1 us for a short harmless one.
     """
+    nothing_else = _VACATING if vacates(text) else HARMLESS
     if not may_matter(text):
-        return HARMLESS
+        return nothing_else
     look = Look(text, escapes=escapes)
     look.run()
     if multibyte_unsafe and not text.isascii():
         look.distrust(0)
     nothing = not (look.reasons or look.native or look.drops or look.memory or look.unlocks or look.touches)
     if nothing and not (look.local or look.heads or look.named_by or look.defines):
-        return HARMLESS
+        return nothing_else
     known = None if look.doubtful else escapes
     pins = tuple(
         (reason, digest(text[start : start + _SHOWN], escapes=known)) for reason, start in look.reasons.items()
@@ -116,6 +120,7 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
         sole=sole,
         channels=None if look.unheard else frozenset(look.channels),
         heads=frozenset(look.heads),
+        vacates=nothing_else.vacates,
     )
 
 

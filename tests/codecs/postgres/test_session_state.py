@@ -476,3 +476,25 @@ def test_blanks_between_pieces_hide_nothing_and_a_long_harmless_text_does_not_ma
     )
     assert not any(passing.may_matter(b" " * 100) for _ in range(3))
     assert passing.may_matter(b"set x = 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("DROP DATABASE a", True),
+        ("; -- it is old\n drop/* and unused */database if exists a;", True),
+        ("CREATE DATABASE a TEMPLATE b", True),
+        ("ALTER DATABASE a RENAME TO b", True),
+        ("alter database a\nset tablespace b", True),
+        ("ALTER DATABASE a SET search_path = b", False),
+        ("SELECT 'DROP DATABASE a'", False),
+        ("CREATE TABLE database ()", False),
+        ("DROP DATABASES", False),
+        ("", False),
+    ],
+)
+def test_who_wants_a_database_for_itself_is_told(text: str, expected: bool) -> None:
+    verdict = inspect(text.encode())
+    assert verdict.vacates is expected
+    assert not verdict.pins
+    assert expected or verdict is HARMLESS
