@@ -317,12 +317,12 @@ class Splice:
             self.summon(calls.CLIENT_GONE)
         elif not self.client_rest and self._server_again:
             mask, self._server_again = self._server_again, 0
-            self._board.again(self._server_again_event, mask)
+            self._board.again(self.server_event, mask)
 
     # -- the server's side ----------------------------------------------------------------------------------------
 
     def server_event(self, mask: int) -> None:
-        """The borrowed backend's socket is ready."""
+        """The borrowed backend's socket is ready. Nothing happens where it was given back since this was asked for."""
         try:
             if self.server_rest and mask & WRITABLE:
                 self._flush_server()
@@ -330,10 +330,6 @@ class Splice:
                 self._read_server(mask)
         except Exception as error:  # noqa: BLE001 - told to the session
             self.failed_by(error, server=True)
-
-    def _server_again_event(self, mask: int) -> None:
-        if self.backend is not None:
-            self.server_event(mask)
 
     def _read_server(self, mask: int) -> None:  # noqa: C901 - the hot path stays in one frame
         since = 0.0
@@ -384,7 +380,7 @@ class Splice:
                     break
             since = now
         if self.backend is not None:
-            self._board.again(self._server_again_event, mask & ~WRITABLE)
+            self._board.again(self.server_event, mask & ~WRITABLE)
 
     def _request_over(self, leaving: int = 0) -> None:
         """A request is over: give the backend back, or keep it. `leaving`: the server has closed its side."""
@@ -473,7 +469,7 @@ class Splice:
             if not is_peer_loss(error):
                 raise
             # What the server said before it went may still be read; the end of file then tells the rest.
-            self._board.again(self._server_again_event, READABLE | LEAVING)
+            self._board.again(self.server_event, READABLE | LEAVING)
             return
         if sent < len(data):
             self.server_rest = data[sent:]
@@ -482,7 +478,7 @@ class Splice:
         if self.backend is not None:
             self.server_rest, lost = pushed(self.backend.send, self.server_rest)
             if lost:
-                self._board.again(self._server_again_event, READABLE | LEAVING)
+                self._board.again(self.server_event, READABLE | LEAVING)
         if not self.server_rest:
             if self.state is _HOLDING and not self.relay.in_request():
                 self._release_late()
