@@ -132,7 +132,7 @@ class Site:
         )
         said = done.stdout + b"\n-- standard error\n" + done.stderr
         lines = [f"exit status {done.returncode}", *said.decode(errors="replace").splitlines()]
-        for mine, everyones in ((str(folder), "FOLDER"), (str(port), "PORT")):
+        for mine, everyones in ((str(folder), "FOLDER"), (f"port {port}", "port PORT")):
             lines = [line.replace(mine, everyones) for line in lines]
         return [_UNLIKE.sub("*", line) for line in lines]
 
