@@ -88,9 +88,9 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
 
     Takes time linear in the text, about 1 us for a short harmless one.
     """
-    nothing_else = _VACATING if vacates(text) else HARMLESS
     if not may_matter(text):
-        return nothing_else
+        return HARMLESS
+    nothing_else = _VACATING if vacates(text) else HARMLESS
     look = Look(text, escapes=escapes)
     look.run()
     if multibyte_unsafe and not text.isascii():
