@@ -13,7 +13,8 @@ import attrs
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres.binding import bound_verdict
 from rdsp_codecs.postgres.digest import digest
-from rdsp_codecs.postgres.session_state import Verdict, inspect
+from rdsp_codecs.postgres.notable import may_matter
+from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, inspect
 from rdsp_codecs.postgres.setting_text import EVERYTHING
 
 _UNSAFE_ENCODINGS: Final = frozenset({"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"})
@@ -23,6 +24,13 @@ _REMEMBERED_MAX: Final = 4096
 _MAY_USE_SEQUENCE: Final = re.compile(rb"insert|nextval|setval|copy|merge", re.IGNORECASE).search
 _remembered: dict[bytes, Verdict] = {}
 """Verdicts of recent short texts: a pure function's results, at most 4096 of 512 bytes, thrown away together."""
+DIGITS_ALIKE: Final = bytes.maketrans(b"123456789", b"000000000")
+"""A table for `bytes.translate`. What `may_matter` says of a text does not depend on which digits are in it."""
+_NOTHING_FOUND: Final = HARMLESS
+_passed: set[bytes] = set()
+"""Recent short texts, all their digits 0, in which `may_matter` finds nothing: clients that write values into their
+texts send few different ones. As many, and thrown away, as those above.
+"""
 
 
 class Texts:
@@ -60,15 +68,12 @@ class Texts:
         """What the text does to the session."""
         if self._changing:
             return self._inspect_both(text)
-        if self.escapes or self.multibyte_unsafe:
+        if len(text) <= _REMEMBERED_TEXT and text.translate(DIGITS_ALIKE) in _passed:
+            verdict = _NOTHING_FOUND
+        elif self.escapes or self.multibyte_unsafe:
             verdict = inspect(text, escapes=self.escapes, multibyte_unsafe=self.multibyte_unsafe)
-            return self._with_sequences(text, verdict) if self._pin_sequences else verdict
-        remembered = _remembered.get(text)
-        verdict = remembered if remembered is not None else inspect(text)
-        if remembered is None and len(text) <= _REMEMBERED_TEXT:
-            if len(_remembered) >= _REMEMBERED_MAX:
-                _remembered.clear()
-            _remembered[text] = verdict
+        else:
+            verdict = _recalled(text)
         return self._with_sequences(text, verdict) if self._pin_sequences else verdict
 
     def _with_sequences(self, text: bytes, verdict: Verdict) -> Verdict:
@@ -121,3 +126,22 @@ class Texts:
     def detail(self, text: bytes) -> str:
         """What a pin says about a text."""
         return text[:512].decode("utf-8", "replace") if self._debug_text else digest(text)
+
+
+def _recalled(text: bytes) -> Verdict:
+    """The verdict on a text under the usual rules of quoting, remembered from last time or for next time."""
+    verdict = _remembered.get(text)
+    if verdict is not None:
+        return verdict
+    if len(text) > _REMEMBERED_TEXT:
+        return inspect(text)
+    if not may_matter(text):
+        if len(_passed) >= _REMEMBERED_MAX:
+            _passed.clear()
+        _passed.add(text.translate(DIGITS_ALIKE))
+        return _NOTHING_FOUND
+    verdict = inspect(text)
+    if len(_remembered) >= _REMEMBERED_MAX:
+        _remembered.clear()
+    _remembered[text] = verdict
+    return verdict
