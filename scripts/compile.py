@@ -23,6 +23,9 @@ os.environ["RDSP_SCANNER"] = "python"
 
 from rdsp_codecs.choice import DIGEST_FILE, PACKAGE, digest, modules_in  # noqa: E402 - from the sources beside it
 
+_DIRECT_CALLS = ("-fno-semantic-interposition", "-fno-plt")
+"""Functions of the extension call each other, and can be inlined: nobody puts others in their place."""
+
 
 def recipe() -> str:
     """What else the outcome depends on: how it is made, and by what."""
@@ -59,7 +62,8 @@ def build(modules: list[str], folder: Path) -> None:
         header = str(ROOT / "scripts" / "compiled.h")
         extensions = mypycify(files, opt_level="3", debug_level="0", group_name="rdsp", target_dir=scratch)
         for extension in extensions:
-            extension.extra_compile_args = [*extension.extra_compile_args, "-include", header]
+            extension.extra_compile_args = [*extension.extra_compile_args, "-include", header, *_DIRECT_CALLS]
+            extension.extra_link_args = [*extension.extra_link_args, "-Wl,-Bsymbolic-functions"]
         command = build_ext(Distribution({"name": PACKAGE, "ext_modules": extensions, "packages": []}))
         command.build_lib, command.build_temp = str(folder), scratch
         command.ensure_finalized()
