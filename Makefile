@@ -73,7 +73,7 @@ wheel: compiled
 	@ls dist
 
 test: check docs debian test-compiled
-	$(PYTEST) -m "not matrix" tests
+	$(PYTEST) -m "not matrix" --ignore=tests/repo tests  # which `check` has run
 
 # The tests of what is compiled, on the compiled modules; the others run on the written ones.
 test-compiled: compiled

@@ -156,7 +156,7 @@ class Scene:
 @contextlib.contextmanager
 def staged(server: TestServer, folder: Path, backends: int = 2, **limits: object) -> Iterator[Scene]:
     """A scene with a proxy of its own."""
-    path, top = folder / "proxy.toml", {"idle_client_timeout": limits.pop("idle_client_timeout", 60)}
+    path, top = folder / "proxy.toml", {"idle_client_timeout": limits.pop("idle_client_timeout", 600)}
     path.write_text(
         '[[proxies]]\nlisten = "127.0.0.1:0"\n'
         + "".join(f"{name} = {value}\n" for name, value in top.items())

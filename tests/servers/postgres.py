@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 from pathlib import Path
 
 import psycopg
 
 from rdsp.demo.postgres import NotInstalled, Postgres, embedded
 from rdsp.net.tls import self_signed
+from tests.servers.leftovers import forget, watch
 
 VERSIONS = ("15", "16", "17", "18")
 WITH_TLS = ("15", "17")
@@ -81,6 +83,20 @@ class TestServer(Postgres):
             admin.execute(f"CREATE DATABASE {DATABASE} OWNER {USER}")
             admin.execute(f"CREATE DATABASE other OWNER {USER}")
         return self
+
+    def start(self) -> None:
+        super().start()
+        watch(self.pid, signal.SIGQUIT, self.folder)
+
+    def stop(self, how: int = signal.SIGINT) -> None:
+        pid = self.pid
+        super().stop(how)
+        forget(pid)
+
+    def kill(self) -> None:
+        pid = self.pid
+        super().kill()
+        forget(pid)
 
     def admin(self, database: str = "postgres") -> psycopg.Connection:
         """A direct superuser connection, in autocommit."""

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+from tests.servers.leftovers import forget, watch
 from tests.waiting import PATIENCE
 
 
@@ -31,6 +32,7 @@ class ProxyProcess:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
             )
+        watch(self.process.pid, signal.SIGKILL, self._folder.name)
         self.ports: list[int] = []
         self._output: list[str] = []
         self._ready = threading.Event()
@@ -90,7 +92,8 @@ class ProxyProcess:
                 self.process.kill()
                 self.process.wait(10)
                 raise
-        self._reader.join(5)
+        forget(self.process.pid)
+        self._reader.join(PATIENCE)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return self.process.returncode
