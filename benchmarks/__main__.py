@@ -33,6 +33,15 @@ _TARGETS = {"quick": ("direct", "pgbouncer", "rdsp"), "short": ("direct", "pgbou
 """What is measured where nothing else is said; all there is, for the other parts."""
 
 
+_PAGE = """<!-- Written by `python -m benchmarks --page`. Do not edit. -->
+
+# Benchmark
+
+One run. What is measured, how, what has a gate, and what was tried: [performance](../explanation/performance.md).
+
+"""
+
+
 def _words(*known: str) -> Callable[[str], tuple[str, ...]]:
     """A type for argparse: words separated by commas, each one of `known`."""
 
@@ -65,6 +74,7 @@ def arguments() -> argparse.Namespace:
     add("--scale", type=int, default=10, metavar="N", help="of pgbench's tables (10)")
     add("--idle", type=int, default=5000, metavar="N", help="idle clients to take the memory of (5000)")
     add("--json", type=Path, metavar="FILE", help="where to write all figures")
+    add("--page", type=Path, metavar="FILE", help="where to write the tables as a page of the manual")
     options = parser.parse_args()
     options.targets = options.targets or _TARGETS.get(options.part, tuple(HEADINGS))
     return options
@@ -174,17 +184,8 @@ def run(options: argparse.Namespace, works: list[Work]) -> Results:
     return results
 
 
-def show(results: Results) -> None:
-    """For people."""
-    for facts_ in (results.machine, results.settings, results.versions):
-        print(", ".join(f"{name} {value}" for name, value in facts_.items()) + "\n")
-    for name, why in results.missing.items():
-        print(f"Not measured: {HEADINGS[name]}: {why}\n")
-    print(results.tables() + "\n")
-    for verdict in results.verdicts():
-        print(f"- {verdict}")
-    for sentence in results.failures:
-        print(f"- FAILED {sentence}")
+def warn_if_busy(results: Results) -> None:
+    """Say so when others were at work on the machine."""
     load = results.machine["load_before"]
     if isinstance(load, float) and load > _QUIET_LOAD:
         print(f"The machine was not quiet (load {load}): trust ratios, not figures.", file=sys.stderr)
@@ -204,7 +205,10 @@ def main() -> int:
     except NotInstalled as missing:
         print(missing, file=sys.stderr)
         return 2
-    show(results)
+    print(results.text())
+    warn_if_busy(results)
+    if options.page:
+        options.page.write_text(_PAGE + results.text())
     if options.json:
         options.json.write_text(json.dumps(results.document(), indent=1, ensure_ascii=False) + "\n")
     if not set(results.versions) >= {"rdsp"} or not set(results.versions) & set(PEERS):

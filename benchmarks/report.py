@@ -41,6 +41,16 @@ class Results:
         """All gates of what was measured, for the compiled proxy."""
         return verdicts(self.rounds)
 
+    def text(self) -> str:
+        """Everything, for people: what was run, the tables, the gates, what went wrong."""
+        parts = [
+            ", ".join(f"{name} {value}" for name, value in facts.items())
+            for facts in (self.machine, self.settings, self.versions)
+        ]
+        parts += [f"Not measured: {HEADINGS[name]}: {why}" for name, why in self.missing.items()]
+        ends = [*map(str, self.verdicts()), *(f"FAILED {sentence}" for sentence in self.failures)]
+        return "\n\n".join([*parts, self.tables(), "\n".join(f"- {end}" for end in ends)]) + "\n"
+
     def tables(self) -> str:
         """Markdown: a table per figure; a row per cell, a column per target."""
         poolers = [name for name in self.versions if name != "direct"]
