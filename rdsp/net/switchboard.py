@@ -65,7 +65,9 @@ class Switchboard:
     """
 
     BATCHES: Final = 32
-    """Batches handled before Trio's other tasks get a turn."""
+    """Batches handled before Trio's other tasks get a turn, if they are short."""
+    PATIENCE: Final = 0.01
+    """Seconds after which they get it also within fewer: who waits for a new database connection waits for tasks."""
     EVENTS: Final = 256
     """Events per batch."""
     LONG: Final = 0.002
@@ -147,8 +149,9 @@ class Switchboard:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
                 self.leave = False
                 self._batch(0)
+                until = self.now + self.PATIENCE
                 for _ in range(self.BATCHES):
-                    if self.leave or not self._batch(self.LINGER):
+                    if self.leave or self.now > until or not self._batch(self.LINGER):
                         break
                 if self._again or self._slow:
                     self._ring()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import groupby
 
 import pytest
@@ -247,6 +247,38 @@ async def test_while_many_go_on_or_are_slow_others_are_served(how: str, cost: fl
         board.again(start, 0)
         await until(lambda: turns.count("heavy") == 30 and turns[-1] == "other")
         assert max(len(list(same)) for who, same in groupby(turns) if who == "heavy") <= at_once, turns
+        board.forget(end)
+        end.close()
+        peer.close()
+
+
+async def test_while_one_goes_on_for_ever_tasks_have_their_turns() -> None:
+    """By a clock of the test's own, which only the steps move."""
+    async with running() as board:
+        end, peer = pair()
+        moment, steps, most = [100.0], [0], [0]
+
+        def heavy(mask: int) -> None:
+            steps[0] += 1
+            moment[0] += 0.005
+            with suppress(BlockingIOError):
+                end.recv(100)
+            peer.send(b"?")
+            board.again(heavy, 0)
+
+        def start(mask: int) -> None:
+            board._clock = lambda: moment[0]
+            board.again(heavy, 0)
+
+        board.watch(end, lambda _: None)
+        board.again(start, 0)
+        await until(lambda: steps[0])
+        for _ in range(50):
+            before = steps[0]
+            await trio.lowlevel.checkpoint()
+            most.append(steps[0] - before)
+        assert steps[0] > 50
+        assert max(most) <= 12, most  # two rounds, each with a turn of both tasks of the board
         board.forget(end)
         end.close()
         peer.close()
