@@ -175,6 +175,7 @@ class Dialogue:
         native: up to the boundary some statements have the client's own names on the backend, or all of them
             (`native_all`): those that SQL has named (`mentioned`).
         ensured: names that stand there so.
+        stand_ins: names under which something else stands there (see `naming.STAND_IN`).
         dropping: SQL that names or drops statements is not answered yet.
         bound_naming: such SQL may be bound to a portal, and not executed yet.
         extended: messages of the extended protocol are owed.
@@ -223,6 +224,7 @@ class Dialogue:
         self.native = self.native_all = False
         self.mentioned: frozenset[bytes] = frozenset()
         self.ensured: set[bytes] = set()
+        self.stand_ins: set[bytes] = set()
         self.dropping = False
         self.bound_naming = False
         self.extended = False
@@ -249,14 +251,19 @@ class Dialogue:
         return self.settings is not None
 
     def is_native(self, name: bytes) -> bool:
-        """Whether what `name` means is for the backend to know, because SQL has named it."""
-        return self.native_all or name in self.mentioned
+        """Whether what `name` means is for the backend to know, because SQL has used it."""
+        return name not in self.stand_ins and (self.native_all or name in self.mentioned)
+
+    def is_taken(self, name: bytes) -> bool:
+        """Whether something may stand under `name` itself, because SQL has named it."""
+        return self.native and (name in self.stand_ins or self.is_native(name))
 
     def not_native(self) -> None:
         """The session's book knows all names again."""
         self.native = self.native_all = False
         self.mentioned = frozenset()
         self.ensured.clear()
+        self.stand_ins.clear()
 
     @property
     def context(self) -> Context:

@@ -71,7 +71,7 @@ class Heeding:
                 return True
         if d.transaction is Transaction.FAILED or d.copying:
             return False
-        return self._resolver.go_native(names)
+        return self._resolver.go_native(names, used=verdict.executes or names is None)
 
     def _run_by(self, verdict: Verdict) -> Iterator[Statement]:
         """Statements that a text may EXECUTE, and that are worth a look."""

@@ -62,6 +62,7 @@ class Look(Reading):
         heads: which of SET, DECLARE and DO statements begin with.
         native: SQL names prepared statements; `names` has the names, and `nameless` is set where one cannot be told.
         channels: what is listened to, b"" for names that are not ASCII; `unheard`: something that cannot be told.
+        executes: SQL runs prepared statements, or may, and does not only make and drop them by their names.
         drops: SQL drops all prepared statements.
         unlocks: a session's advisory locks may be given up.
         memory: currval or lastval is called.
@@ -87,7 +88,7 @@ class Look(Reading):
         self.named_by: set[int] = set()
         self.channels: set[bytes] = set()
         self.local: set[bytes] = set()
-        self.nameless = self.unheard = self.drops = False
+        self.nameless = self.unheard = self.drops = self.executes = False
         self.native = self.memory = self.unlocks = self.sets = self.discards = self.doubtful = False
         self._runs_text = self._assembles = self.defines = False
         self._blocks = blocks
@@ -214,6 +215,7 @@ class Look(Reading):
     def _begin_naming(self, head: bytes, at: int) -> None:
         """Statements that name prepared statements, if it is one."""
         if head == b"execute" and not self._blocks:
+            self.executes = True
             self._names_statement(at)
         elif head == b"deallocate":
             following = self._ahead(at, 2)
@@ -405,6 +407,7 @@ class Look(Reading):
                 if any(word in self._low for word in _NAMING):
                     self.native = self.nameless = True
         elif self._head in _EXECUTING:
+            self.executes = True
             self._names_statement(end)
 
     def _see_name(self, name: bytes, end: int) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.postgres.lexer import Kind, identifier, tokens
-from rdsp_codecs.postgres.statements import Statement
+from rdsp_codecs.postgres.session_state import HARMLESS
+from rdsp_codecs.postgres.statements import NOBODY, Statement
 
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.dialogue import Dialogue
@@ -40,6 +41,12 @@ class Dropped:
 
     def __init__(self, name: bytes) -> None:
         self.name: Final = name
+
+
+STAND_IN: Final = Statement(b"SELECT 1/0 AS " + NOBODY, b"\0\0", HARMLESS)
+"""In the place of a statement that a text only drops, or that is in the way of one that it makes: that may be
+impossible by now (its table is gone), and the server does not look at it.
+"""
 
 
 def drop_query(spare: bytes, *, made: bool) -> bytes:
@@ -96,7 +103,8 @@ def reconcile(
     book, state = d.statements, d.state
     assert state is not None
     native = {name for name, (statement, _) in state.natives.items() if book.named.get(name) is statement}
-    known = {name: s for name, s in book.named.items() if name in d.ensured or name in native}
+    stood = d.ensured | d.stand_ins | native
+    known = {name: s for name, s in book.named.items() if name in stood}
     for name, statement in known.items():
         if name not in listed and not statement.changed:
             book.forget(name)
@@ -104,6 +112,9 @@ def reconcile(
     made: dict[bytes, Statement] = {}
     natives: dict[bytes, tuple[Statement, Context]] = {}
     for name, (text, from_sql) in listed.items():
+        if text == STAND_IN.text:
+            natives[name] = STAND_IN, ()
+            continue
         found = known.get(name)
         if found is None or text not in (found.source, found.text):
             body = prepared_body(text, name, escapes=escapes) if from_sql else None

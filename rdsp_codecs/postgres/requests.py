@@ -410,7 +410,7 @@ class Requests:
         self._owe(Owed(Kind.CLOSE, undo=self._book.name(name, None)))
         d.naming = True
         # The backend keeps its statement, which others may share; closing a name that nobody has is answered alike.
-        return KEEP if d.native and d.is_native(name) else close_frame(NOBODY)
+        return KEEP if d.is_taken(name) else close_frame(NOBODY)
 
     def _sync(self, buffer: bytes, start: int, shown: int, total: int) -> bytes | None:
         d = self._d

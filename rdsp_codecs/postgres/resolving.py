@@ -14,7 +14,7 @@ from rdsp_codecs.ledger import Owed
 from rdsp_codecs.postgres.constants import unmarked
 from rdsp_codecs.postgres.dialogue import SWALLOWED_CLOSE, Dialogue, Kind, Learn
 from rdsp_codecs.postgres.lexer import NAME_BYTES
-from rdsp_codecs.postgres.naming import Dropped, drop_query, drops_one
+from rdsp_codecs.postgres.naming import STAND_IN, Dropped, drop_query, drops_one
 from rdsp_codecs.postgres.rereading import Rereading
 from rdsp_codecs.postgres.statements import (
     NOBODY,
@@ -48,11 +48,12 @@ class Resolver:
         self._owe = dialogue.ledger.owe
         self._rereading = Rereading(dialogue)
 
-    def go_native(self, names: Iterable[bytes] | None) -> bool:
+    def go_native(self, names: Iterable[bytes] | None, *, used: bool = True) -> bool:
         """Have the session's statements of these names (None: all) stand under them on this backend.
 
         It works so up to the boundary. Where any name may be meant the proxy's own go first, so that the client can see
-        and run only its own. Returns whether replies must be waited for.
+        and run only its own. Names that are not `used` are only dropped, or in the way of new ones: what stands there
+        does not matter. Returns whether replies must be waited for.
         """
         d, state, book = self._d, self._backend(), self._book.named
         d.query_waits = False
@@ -74,7 +75,7 @@ class Resolver:
             self._owe(SWALLOWED_CLOSE)
         parts = [close_frame(name) for name in gone]
         for name in book if names is None else names:
-            parts += self._as_native(state, name)
+            parts += self._as_native(state, name) if used else self._stand_in(state, name)
         if not parts:
             return False
         last = Learn(None, resumes=True)
@@ -101,7 +102,7 @@ class Resolver:
         if not verdict.needs_native_names or names is None or len(names) != 1 or d.copying or not drops_one(text):
             return b""
         (name,) = names
-        native = (d.native and d.is_native(name)) or name in self._backend().natives
+        native = d.is_taken(name) or name in self._backend().natives
         return name if name in self._book.named and not native else b""
 
     def drop(self, name: bytes) -> bytes:
@@ -141,7 +142,8 @@ class Resolver:
             # It cannot be parsed again. To the protocol it stays what it is, unless its place had to go.
             self._d.mentioned -= {name}
             statement.changed = self._d.native_all
-            return []
+            return self._no_stand_in(name)
+        gone = self._no_stand_in(name)
         ensured.add(name)
         parts = self._rereading.begin(state, statement)
         by_others = bool(parts)
@@ -150,7 +152,24 @@ class Resolver:
         if statement.shape is not None:
             self._owe(Owed(Kind.DESCRIBE, swallow=True, note=Learn(statement, name=name)))
             parts.append(describe_frame(name))
-        return parts + self._rereading.end() if by_others else parts
+        return [*gone, *parts, *self._rereading.end()] if by_others else gone + parts
+
+    def _stand_in(self, state: PostgresState, name: bytes) -> list[bytes]:
+        """What has something stand under a name that is only to be dropped, or to be in the way."""
+        d, statement = self._d, self._book.named.get(name)
+        if statement is None or name in d.ensured or name in d.stand_ins or self._stands(state, name, statement):
+            return []
+        d.stand_ins.add(name)
+        self._owe(Owed(Kind.PARSE, swallow=True, undo=partial(d.stand_ins.discard, name)))
+        return [parse_frame(name, STAND_IN)]
+
+    def _no_stand_in(self, name: bytes) -> list[bytes]:
+        """What makes room for the statement itself."""
+        if name not in self._d.stand_ins:
+            return []
+        self._d.stand_ins.discard(name)
+        self._owe(Owed(Kind.CLOSE, swallow=True, undo=partial(self._d.stand_ins.add, name)))
+        return [close_frame(name)]
 
     def is_here(self, name: bytes, statement: Statement) -> bool:
         """Whether a client's statement need not be parsed again to be used on this backend."""

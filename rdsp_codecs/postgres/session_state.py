@@ -34,6 +34,7 @@ class Verdict:
         needs_native_names: SQL names prepared statements (PREPARE, EXECUTE, DEALLOCATE): they must stand under the
             client's own names before it is sent.
         names: which; None: it may be any.
+        executes: it may run some of them; else it only makes and drops them.
         drops: it drops them all (DEALLOCATE ALL, DISCARD ALL).
         reads_sequence_memory: it calls currval or lastval.
         defines_sequence_memory: something that it makes will call them (a column's default, a function).
@@ -53,6 +54,7 @@ class Verdict:
     pins: tuple[tuple[PinReason, str], ...] = ()
     needs_native_names: bool = False
     names: frozenset[bytes] | None = frozenset()
+    executes: bool = False
     drops: bool = False
     reads_sequence_memory: bool = False
     defines_sequence_memory: bool = False
@@ -107,6 +109,7 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
         pins,
         needs_native_names=look.native,
         names=None if look.nameless else frozenset(look.names),
+        executes=look.executes or look.nameless,
         drops=look.drops,
         reads_sequence_memory=look.memory,
         defines_sequence_memory=look.defines,

@@ -232,6 +232,10 @@ class Syncer:
         d = self._d
         if tag in (b"SET", b"RESET"):
             d.doubts.done += 1
+        elif tag == b"DEALLOCATE" and d.stand_ins:
+            # Whether it was about these: at the boundary the server is asked. Until then it has the say.
+            d.ensured |= d.stand_ins
+            d.stand_ins.clear()
         elif tag in (b"DEALLOCATE ALL", b"DISCARD ALL"):
             self._forget_statements()
             d.doubts.done += tag == b"DISCARD ALL"
@@ -380,3 +384,4 @@ class Syncer:
         state.last = last  # the unnamed one has no name to SQL
         d.statements.named.clear()
         d.ensured.clear()
+        d.stand_ins.clear()

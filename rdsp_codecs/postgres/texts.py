@@ -96,6 +96,7 @@ class Texts:
             one,
             pins=(*one.pins, (PinReason.UNRECOGNISED_STATE, "standard_conforming_strings may have changed")),
             needs_native_names=one.needs_native_names or other.needs_native_names,
+            executes=True,
             sole=None,
         )
 

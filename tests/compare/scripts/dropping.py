@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.compare.runner import Script, Step, says
-from tests.servers.rawclient import SYNC, bind, describe, execute, parse
+from tests.servers.rawclient import SYNC, bind, close, describe, execute, parse
 
 MADE = (
     "DROP TABLE IF EXISTS dropping_a, dropping_b",
@@ -154,6 +154,71 @@ DROPPING = (
     dropping(
         "DEALLOCATE behind unsynced messages",
         says("A", parse("c1", "SELECT 'unsynced'") + bind("", "b1") + execute(), "DEALLOCATE b1", runs("c1"), ready=2),
+    ),
+    *(
+        dropping(
+            f"{text} by the extended protocol, when the first table is gone", says("B", DROP), says("A", extended(text))
+        )
+        for text in ("DEALLOCATE a1", "DEALLOCATE PREPARE q1", "PREPARE a1 AS SELECT 'newer'")
+    ),
+    *(
+        dropping(f"{text}, when the first table is gone, in words of its own", says("B", DROP), says("A", text))
+        for text in (
+            "/* gone */ DEALLOCATE a1",
+            "DEALLOCATE a1; DEALLOCATE none; DEALLOCATE q1",
+            "DEALLOCATE a1; PREPARE a1 AS SELECT 'newer'",
+            "DEALLOCATE b1; PREPARE a1 AS SELECT 'newer'",
+            "PREPARE q1 AS SELECT 'newer'; SELECT 2",
+        )
+    ),
+    *(
+        dropping(
+            f"in a transaction in which the first table goes, {text}, then {behind}",
+            says("A", "BEGIN"),
+            says("A", DROP),
+            says("A", extended(text)),
+            says("A", behind),
+            says("A", "ROLLBACK"),
+        )
+        for text, behind in (
+            ("DEALLOCATE a1", "PREPARE a1 AS SELECT 'newer'"),
+            ("/**/ DEALLOCATE q1", "EXECUTE q1"),
+            ("PREPARE a1 AS SELECT 'newer'", "EXECUTE a1"),
+        )
+    ),
+    *(
+        dropping(
+            f"{text} in a transaction, then {name}",
+            says("B", "SELECT 1"),
+            says("A", "BEGIN"),
+            says("A", "SAVEPOINT s"),
+            says("A", extended(text)),
+            *failing,
+            says("A", *behind, ready=len(behind)),
+            says("A", "COMMIT"),
+            says("B", DROP),
+        )
+        for text, failing in (
+            ("DEALLOCATE a1", ()),
+            ("PREPARE a1 AS SELECT 'newer'", (says("A", describe("S", "a1") + SYNC), says("A", "ROLLBACK TO s"))),
+        )
+        for name, behind in (
+            ("uses", ("EXECUTE a1", runs("a1"), "EXECUTE a1")),
+            ("a Close and another", (close("S", "a1") + SYNC, "PREPARE a1 AS SELECT 'newest'", runs("a1"))),
+            ("a Parse", (parse("a1", "SELECT 'newest'") + runs("a1"), "EXECUTE a1")),
+            ("it is dropped", ("DEALLOCATE a1", "PREPARE a1 AS SELECT 'newest'", "EXECUTE a1")),
+        )
+    ),
+    dropping(
+        "a prepared DEALLOCATE, bound and dropped by another word first",
+        says("A", parse("d1", "DEALLOCATE a1"), SYNC),
+        says("B", DROP),
+        says("A", bind("p", "d1") + execute("p") + SYNC),
+        says("A", runs("d1")),
+        says("A", parse("a1", "SELECT 'newer'"), runs("a1")),
+        says("B", "SELECT 1"),
+        says("A", runs("d1")),
+        says("A", runs("d1")),
     ),
     dropping(
         "DEALLOCATE of a statement that SQL has executed",
