@@ -31,7 +31,10 @@ _BY_BACKSLASH: Final = frozenset({b"standard_conforming_strings", b"backslash_qu
 _MAY_QUOTE: Final = re.compile(rb"'|\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$").search
 _MAY_ESCAPE: Final = re.compile(rb"\\|[uU]&'").search
 _NULL: Final = re.compile(rb"null", re.IGNORECASE).search
-_MAY_TELL_TIME: Final = re.compile(rb"now(?!\s*\()|today|tomorrow|yesterday", re.IGNORECASE).search
+_ZONED: Final = rb"timetz|time\s*(?:\(\s*[0-9]+\s*\)\s*)?with\s+time\s+zone"
+_MAY_TELL_TIME: Final = re.compile(rb"now(?!\s*\()|today|tomorrow|yesterday|" + _ZONED, re.IGNORECASE).search
+_MAY_BE_ZONED: Final = re.compile(_ZONED, re.IGNORECASE).search
+_DIGIT: Final = re.compile(rb"[0-9]").search
 _TELLS_TIME: Final = re.compile(
     rb"""[\s\w:+\-/.,(){}\[\]"$]*(?<![A-Za-z])(?:now|today|tomorrow|yesterday)(?![A-Za-z])[\s\w:+\-/.,(){}\[\]"$]*""",
     re.IGNORECASE,
@@ -63,18 +66,26 @@ def fixed_by(text: bytes, *, utility: bool = False) -> frozenset[bytes]:
 
 
 def tells_time(text: bytes) -> bool:
-    """Whether a constant of the text may be the moment at which it is prepared."""
+    """Whether a constant of the text may be the moment at which it is prepared, or depend on it.
+
+    A time of day with a zone (`'12:00'::timetz`) has the zone's offset of the day on which it is read.
+    """
     if _MAY_TELL_TIME(text) is None or _MAY_QUOTE(text) is None:
         return False
-    return _has_moment(text, escapes=False) or (b"\\" in text and _has_moment(text, escapes=True))
+    zoned = _MAY_BE_ZONED(text) is not None
+    return _has_moment(text, zoned, escapes=False) or (b"\\" in text and _has_moment(text, zoned, escapes=True))
 
 
-def _has_moment(text: bytes, *, escapes: bool) -> bool:
+def _has_moment(text: bytes, zoned: bool, *, escapes: bool) -> bool:
     for kind, start, end in tokens(text, escapes=escapes):
         quoted = kind == Kind.LITERAL or kind == Kind.DOLLAR
         if kind == Kind.FAULT:
             return True
-        if quoted and end - start <= _LONGEST_TIME and _TELLS_TIME(text[start:end].strip(b"'").lstrip(b"eE'")):
+        if not quoted or end - start > _LONGEST_TIME:
+            continue
+        if zoned and _DIGIT(text, start, end) is not None:
+            return True
+        if _TELLS_TIME(text[start:end].strip(b"'").lstrip(b"eE'")):
             return True
     return False
 

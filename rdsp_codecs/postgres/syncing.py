@@ -16,6 +16,7 @@ import attrs
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres.asking import ASKABLE, Question
+from rdsp_codecs.postgres.constants import is_owned
 from rdsp_codecs.postgres.dialogue import SWALLOWED_QUERY, SWALLOWED_SYNC, Dialogue, Kind, Learn
 from rdsp_codecs.postgres.handing import Handing
 from rdsp_codecs.postgres.mending import first_request, mended, without
@@ -236,6 +237,8 @@ class Syncer:
             # Whether it was about these: at the boundary the server is asked. Until then it has the say.
             d.ensured |= d.stand_ins
             d.stand_ins.clear()
+        elif tag == b"DISCARD PLANS":
+            self._forget_readings()
         elif tag in (b"DEALLOCATE ALL", b"DISCARD ALL"):
             self._forget_statements()
             d.doubts.done += tag == b"DISCARD ALL"
@@ -374,6 +377,17 @@ class Syncer:
         d.ledger.owe(SWALLOWED_SYNC)
         d.injected.append(SYNC)
         d.extended = True
+
+    def _forget_readings(self) -> None:
+        """Every statement on the backend is read anew at its next use.
+
+        That is no matter where it is read by the same settings. Whose session has others by now did not ask for it.
+        """
+        state = self._d.state
+        assert state is not None
+        own = {statement.key for statement in self._d.statements.named.values()}
+        for key in [key for key in state.statements if is_owned(key[3]) and key not in own]:
+            state.garbage.append(state.statements.pop(key))
 
     def _forget_statements(self) -> None:
         """DEALLOCATE ALL or DISCARD ALL was done: nothing has a name any more, the proxy's own among them."""

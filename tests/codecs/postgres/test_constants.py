@@ -52,6 +52,8 @@ def test_a_text_that_is_looked_into_when_it_runs_is_only_cut_into_tokens() -> No
         b"SELECT E'\\'', 'now'::timestamp",
         b"SELECT 'it\\'s', 'today'::date",
         b"SELECT now() - 'today'::date",
+        b"SELECT '12:00'::timetz",
+        b"SELECT time (3) with time zone '12:00'",
     ],
 )
 def test_constants_that_are_the_moment_are_found(text: bytes) -> None:
@@ -67,6 +69,8 @@ def test_constants_that_are_the_moment_are_found(text: bytes) -> None:
         b"SELECT 'what is today?', 'now; then', 'right now!'",
         b"SELECT 1 -- today's",
         b"SELECT '" + b"x" * 300 + b" today'",
+        b"SELECT '12:00'::time, '2020-01-01 12:00'::timestamptz, timestamp with time zone '2020-01-01'",
+        b"SELECT a::timetz, 'a' FROM times",
     ],
 )
 def test_other_words_are_not(text: bytes) -> None:

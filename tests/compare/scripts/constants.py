@@ -365,6 +365,37 @@ SHARED = (
         before=MADE,
     ),
     Script(
+        "another has the plans discarded",
+        (36,),
+        (
+            says("A", parse("p", DAY), SYNC),
+            says("A", "PREPARE q AS " + DAY),
+            says("B", parse("p", DAY), SYNC),
+            says("A", DMY),
+            *(
+                says(who, said)
+                for _ in range(2)
+                for who, said in (("A", runs("p")), ("A", "EXECUTE q"), ("B", "DISCARD PLANS"), ("B", runs("p")))
+            ),
+            says("A", runs("p")),
+            says("A", "EXECUTE q"),
+            says("A", DAY),
+        ),
+    ),
+    Script(
+        "who has the plans discarded reads them anew",
+        (36,),
+        (
+            says("A", parse("p", DAY), SYNC),
+            says("A", DMY),
+            says("B", runs("")),
+            says("A", runs("p")),
+            says("A", "DISCARD PLANS"),
+            says("A", runs("p")),
+        ),
+        (1,),
+    ),
+    Script(
         "a constant that is the moment",
         (36,),
         (
