@@ -140,7 +140,8 @@ class Limits:
         Whole(1, 10_000_000, "statements"),
         200_000,
         "How many named prepared statements one session may have. The proxy keeps their texts, since they follow the "
-        "session; one more is refused, and the session lives on.",
+        "session; one more is refused, and the session lives on. Where several are made at once by SQL, in a "
+        "transaction or a function, it is pinned instead.",
         Reload.NEW_SESSIONS,
     )
     max_held_bytes: int = setting(

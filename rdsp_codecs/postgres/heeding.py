@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rdsp_codecs.pins import PinReason
-from rdsp_codecs.postgres.dialogue import Dialogue
+from rdsp_codecs.postgres.dialogue import SWALLOWED_SYNC, Dialogue
+from rdsp_codecs.postgres.refuse import sequence_memory_lost, too_many_statements
 from rdsp_codecs.postgres.resolving import FLUSH, Resolver
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict
 from rdsp_codecs.postgres.statements import PREFIX, Statement
@@ -34,7 +35,8 @@ class Heeding:
         d = self._d
         if d.copying:
             return False  # the server waits for COPY data: whatever this message is, it will refuse it
-        if d.ledger.empty:
+        if d.ledger.empty or (len(d.ledger) == 1 and d.ledger.head is SWALLOWED_SYNC):
+            # All has been answered. (The Sync behind a prologue says nothing about it.)
             d.uncertain = d.kept = 0
             d.dropping = False
             return False
@@ -81,7 +83,15 @@ class Heeding:
                 continue  # EXECUTE runs no EXECUTE
             yield statement
 
-    def reads_lost_memory(self, verdict: Verdict) -> bool:
+    def refusal(self, verdict: Verdict) -> bytes:
+        """The error in place of what the text does; b"" where it may do it."""
+        most, named = self._d.policy.max_session_statements, self._book.named
+        only_makes = verdict.makes and verdict.names == verdict.makes and not verdict.drops
+        if only_makes and len(named) + len(verdict.makes.difference(named)) > most:
+            return too_many_statements(most)
+        return sequence_memory_lost() if self._reads_lost_memory(verdict) else b""
+
+    def _reads_lost_memory(self, verdict: Verdict) -> bool:
         """As `_must_not_read_sequences`, also for what the text executes."""
         lost = self._must_not_read_sequences(verdict)
         for inner in self._run_by(verdict) if verdict.needs_native_names else ():

@@ -62,6 +62,7 @@ class Look(Reading):
         heads: which of SET, DECLARE and DO statements begin with.
         native: SQL names prepared statements; `names` has the names, and `nameless` is set where one cannot be told.
         channels: what is listened to, b"" for names that are not ASCII; `unheard`: something that cannot be told.
+        makes: names that it prepares, as far as they can be told.
         executes: SQL runs prepared statements, or may, and does not only make and drop them by their names.
         drops: SQL drops all prepared statements.
         unlocks: a session's advisory locks may be given up.
@@ -85,6 +86,7 @@ class Look(Reading):
         self.touches: dict[bytes, bytes | None] = {}
         self.spelled: dict[bytes, bytes] = {}
         self.names: set[bytes] = set()
+        self.makes: set[bytes] = set()
         self.named_by: set[int] = set()
         self.channels: set[bytes] = set()
         self.local: set[bytes] = set()
@@ -233,7 +235,9 @@ class Look(Reading):
             following = self._ahead(at, 2)
             # PREPARE TRANSACTION 'id'; but a statement, too, may be called transaction.
             if [t[0] == Kind.LITERAL or said for t, said in following] != [b"transaction", True]:
+                known = frozenset(self.names)
                 self._names_statement(at)
+                self.makes |= self.names - known
 
     def _set(self, at: int) -> None:
         following = self._ahead(at, _UP_TO_VALUE)

@@ -33,8 +33,7 @@ drops_one: Final = re.compile(
 class Dropped:
     """Note of an owed query: the session's `name` was dropped by SQL, and means nothing from its CommandComplete on.
 
-    What it stands for may not be on the backend, and may be impossible by now (its table is gone): in its place a
-    statement under a name of ours is made and dropped.
+    What it stands for may not be on the backend: in its place the stand-in under a name of ours is made and dropped.
     """
 
     __slots__ = ("name",)
@@ -43,15 +42,10 @@ class Dropped:
         self.name: Final = name
 
 
-STAND_IN: Final = Statement(b"SELECT 1/0 AS " + NOBODY, b"\0\0", HARMLESS)
+STAND_IN: Final = Statement(b"DEALLOCATE " + NOBODY, b"\0\0", HARMLESS)
 """In the place of a statement that a text only drops, or that is in the way of one that it makes: that may be
-impossible by now (its table is gone), and the server does not look at it.
+impossible by now (its table is gone), and the server does not look at it. It fails, and is parsed without a snapshot.
 """
-
-
-def drop_query(spare: bytes, *, made: bool) -> bytes:
-    """The text that is sent instead, unless it is `made` already with a PREPARE, whose answer is not for the client."""
-    return b"DEALLOCATE %b" % spare if made else b"PREPARE %b AS SELECT; DEALLOCATE %b" % (spare, spare)
 
 
 def prepared_body(source: bytes, name: bytes, *, escapes: bool) -> bytes | None:
@@ -128,6 +122,8 @@ def reconcile(
         elif found.shape is None:
             fresh.append((name, found))
         natives[name] = found, found.context
+    if len(book.named) + len(made.keys() - book.named.keys()) > d.policy.max_session_statements:
+        return None
     book.named.update(made)
     for statement in book.named.values():
         statement.changed = False

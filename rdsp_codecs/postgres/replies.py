@@ -42,7 +42,6 @@ from rdsp_codecs.verdicts import DROP, KEEP
 _MAY_BE_LONG: Final = b"EDN"
 _ALL: Final = b" ALL\0"
 _DATA_ROW: Final = ord("D")
-_DEALLOCATED: Final = b"DEALLOCATE"
 _FATAL: Final = re.compile(rb"S[^\0]*\0V(?:FATAL|PANIC)\0").match
 """The first two fields of an ErrorResponse: severity as shown, and as it is."""
 _GONE: Final = re.compile(rb"S[^\0]*\0V[^\0]*\0C26000\0M[^\0]*" + PREFIX + rb"[0-9]+(?![0-9?])").match
@@ -163,8 +162,6 @@ class Replies:
         if _is_ours(head):
             return self._executed(buffer, start, end)
         if head is not None and isinstance(head.note, Dropped):
-            if not buffer.startswith(_DEALLOCATED, start):
-                return DROP
             d.statements.forget(head.note.name)
             return KEEP
         if buffer[start : start + 6] not in HARMLESS_TAG_HEADS:

@@ -20,7 +20,6 @@ from rdsp_codecs.postgres.notable import Passing
 from rdsp_codecs.postgres.refuse import (
     duplicate_statement,
     misfit,
-    sequence_memory_lost,
     shape_changed,
     too_many_statements,
     unknown_statement,
@@ -46,11 +45,10 @@ if TYPE_CHECKING:
     from rdsp_codecs.postgres.state import PostgresState
 
 SYNC: Final = frame(b"S")
-_FAILING_QUERY: Final = frame(b"Q", b"SELECT pg_catalog.rdsp_sequence_memory_is_lost()\0")
+_FAILING_QUERY: Final = frame(b"Q", b"SELECT pg_catalog.rdsp_refuses()\0")
 _NAMING: Final = b"PBDC"
 _STATEMENT: Final = ord("S")
 _SHORTEST_NAMING: Final = 7
-_EXECUTE: Final = b"E"
 
 
 class Requests:
@@ -120,8 +118,9 @@ class Requests:
                     return STOP
                 if dropped:
                     return self._resolver.drop(dropped)
-                if self._heeding.reads_lost_memory(verdict):
-                    self._owe(Owed(Kind.QUERY, note=Replace(sequence_memory_lost()), undo=d.put(None).skip))
+                refusal = self._heeding.refusal(verdict)
+                if refusal:
+                    self._owe(Owed(Kind.QUERY, note=Replace(refusal), undo=d.put(None).skip))
                     return _FAILING_QUERY
             self._heeding.saw(text, verdict)
         book, state = self._book, self._backend()
@@ -142,13 +141,12 @@ class Requests:
             d.pin(PinReason.UNRECOGNISED_STATE, "something in a query over max_held_bytes")
 
     def _end_prologue(self) -> None:
-        """Have a prologue that executes anything end before the query that waits for it.
+        """Have a prologue end before the query that waits for it.
 
-        From 18 on an Execute begins an implicit transaction, which a query behind it would not end.
+        It may execute something. From 18 on an Execute begins an implicit transaction, which a query would not end.
         """
-        if any(part.startswith(_EXECUTE) for part in self._d.injected):
-            self._d.injected.append(SYNC)
-            self._owe(owed.SWALLOWED_SYNC)
+        self._d.injected.append(SYNC)
+        self._owe(owed.SWALLOWED_SYNC)
 
     def _end_failed_prologue(self) -> bytes | None:
         """A query (or function call) while the server skips. It is ignored, unless our own messages made it skip."""
@@ -288,8 +286,9 @@ class Requests:
             verdict = self.texts.bound(verdict, buffer[name_end + 1 : start + shown])
             if self._heeding.heed(verdict):
                 return STOP
-            if self._heeding.reads_lost_memory(verdict):
-                self._owe(Owed(Kind.BIND, note=Replace(sequence_memory_lost())))
+            refusal = self._heeding.refusal(verdict)
+            if refusal:
+                self._owe(Owed(Kind.BIND, note=Replace(refusal)))
                 return failing_frame()
         statement.bound = True
         judged = self._bind_to(statement, buffer, (start, portal_end, name_end, start + shown), total)

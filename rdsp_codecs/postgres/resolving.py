@@ -14,7 +14,7 @@ from rdsp_codecs.ledger import Owed
 from rdsp_codecs.postgres.constants import unmarked
 from rdsp_codecs.postgres.dialogue import SWALLOWED_CLOSE, Dialogue, Kind, Learn
 from rdsp_codecs.postgres.lexer import NAME_BYTES
-from rdsp_codecs.postgres.naming import STAND_IN, Dropped, drop_query, drops_one
+from rdsp_codecs.postgres.naming import STAND_IN, Dropped, drops_one
 from rdsp_codecs.postgres.rereading import Rereading
 from rdsp_codecs.postgres.statements import (
     NOBODY,
@@ -27,6 +27,7 @@ from rdsp_codecs.postgres.statements import (
     parse_frame,
 )
 from rdsp_codecs.postgres.unnamed import NOTHING
+from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.session_state import Verdict
@@ -101,24 +102,21 @@ class Resolver:
         d, names = self._d, verdict.names
         if not verdict.needs_native_names or names is None or len(names) != 1 or d.copying or not drops_one(text):
             return b""
+        if d.transaction is Transaction.FAILED:
+            return b""  # the server refuses the text itself
         (name,) = names
         native = d.is_taken(name) or name in self._backend().natives
         return name if name in self._book.named and not native else b""
 
     def drop(self, name: bytes) -> bytes:
-        """What goes out in place of such a text (see `naming.Dropped`).
-
-        Behind unsynced messages it has to be a query of one statement: one of two would end their transaction.
-        """
+        """What goes out in place of such a text (see `naming.Dropped`)."""
         d, state = self._d, self._backend()
-        d.dropping = True
-        spare, made = new_name(state), b""
-        if d.extended:
-            self._owe(Owed(Kind.PARSE, swallow=True))
-            made = frame(b"P", spare, b"\0\0\0\0")
+        d.dropping = d.extended = True
+        spare = new_name(state)
+        self._owe(Owed(Kind.PARSE, swallow=True))
         self._owe(Owed(Kind.QUERY, note=Dropped(name)))
         self._book.last = state.last = NOTHING
-        return made + frame(b"Q", drop_query(spare, made=bool(made)), b"\0")
+        return parse_frame(spare, STAND_IN) + frame(b"Q", b"DEALLOCATE %b\0" % spare)
 
     def stands(self, name: bytes, statement: Statement | None) -> bool:
         """Whether what the client's `name` means, if it means anything, stands under it on this backend: it is used."""

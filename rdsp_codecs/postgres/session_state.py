@@ -34,6 +34,7 @@ class Verdict:
         needs_native_names: SQL names prepared statements (PREPARE, EXECUTE, DEALLOCATE): they must stand under the
             client's own names before it is sent.
         names: which; None: it may be any.
+        makes: those that it prepares.
         executes: it may run some of them; else it only makes and drops them.
         drops: it drops them all (DEALLOCATE ALL, DISCARD ALL).
         reads_sequence_memory: it calls currval or lastval.
@@ -54,6 +55,7 @@ class Verdict:
     pins: tuple[tuple[PinReason, str], ...] = ()
     needs_native_names: bool = False
     names: frozenset[bytes] | None = frozenset()
+    makes: frozenset[bytes] = frozenset()
     executes: bool = False
     drops: bool = False
     reads_sequence_memory: bool = False
@@ -109,6 +111,7 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
         pins,
         needs_native_names=look.native,
         names=None if look.nameless else frozenset(look.names),
+        makes=frozenset(look.makes),
         executes=look.executes or look.nameless,
         drops=look.drops,
         reads_sequence_memory=look.memory,

@@ -159,6 +159,19 @@ def too_many_statements(proxy: ProxyProcess) -> Told:
     assert told(client.ask(parse("s4", "SELECT 4"), bind("", "s4"), execute(), SYNC)) == found
     assert client.ask(query("ROLLBACK"))[-1] == ("Z", b"I")
     assert ("D", b"\0\1\0\0\0\1" + b"3") in client.ask(bind("", "s3"), execute(), SYNC)
+    # The same for names that SQL makes.
+    made = "PREPARE s5 AS SELECT 5"
+    assert told(client.ask(query(made))) == found
+    assert told(client.ask(parse("", made), bind(), execute(), SYNC)) == found
+    assert told(client.ask(query("PREPARE s3 AS SELECT 5")))[0][1] == "42P05"
+    assert not told(client.ask(query(f"DEALLOCATE s2; {made}")))
+    assert client.value("EXECUTE s5") == b"5"
+    assert told(client.ask(parse("s4", "SELECT 4"), SYNC)) == found
+    # What the text does not tell in time is kept by the server, and the session with it.
+    for text in ("DEALLOCATE s5", "BEGIN", made, "PREPARE s6 AS SELECT 6", "COMMIT"):
+        assert not told(client.ask(query(text)))
+    proxy.wait_for_log("was pinned")
+    assert client.value("EXECUTE s6") == b"6"
     client.close()
     return found
 

@@ -10,7 +10,6 @@ from typing import Final
 import attrs
 
 from rdsp_codecs.postgres.messages import error, message
-from rdsp_codecs.postgres.naming import STAND_IN
 
 INT4, TEXT = 23, 25
 Columns = tuple[tuple[str, int], ...]
@@ -22,7 +21,6 @@ SELECTS: Final[dict[str, tuple[Columns, tuple[tuple[str, ...] | None, ...]]]] = 
     "SELECT 1/(2 - generate_series(1, 3)) AS q": ((("q", INT4),), (("1",), None)),
     "SELECT $1::text": ((("text", TEXT),), (("$1",),)),
     "SELECT 1/0": ((("?column?", INT4),), (None,)),
-    (STAND_IN.text or b"").decode(): ((("?column?", INT4),), (None,)),
 }
 SETTINGS: Final = {"work_mem": "4MB", "TimeZone": "UTC"}
 ENDS: Final = ("COMMIT", "ROLLBACK")
