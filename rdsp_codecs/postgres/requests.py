@@ -278,6 +278,8 @@ class Requests:
                 raise WireError("invalid string in message")
             return self._as_it_is(owed.BIND)
         name = buffer[portal_end:name_end][:NAME_BYTES]
+        if not name and self._fresh_unnamed is None and self._book.may_be_another() and self._heeding.settles_first():
+            return STOP
         statement = self._book.named.get(name) if name else self._book.unnamed
         if statement is None:
             return self._bind_to(None, buffer, (start, portal_end, name_end, start + shown), total)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rdsp_codecs.postgres.session_state import HARMLESS
+
 if TYPE_CHECKING:
     from rdsp_codecs.postgres.statements import Statement
 
@@ -56,6 +58,16 @@ class InSession:
             last = last.in_session or NOTHING
         self.last = last
         return last.statement
+
+    def may_be_another(self) -> bool:
+        """Whether, should messages under way fail, `unnamed` is an earlier one that has to be heeded."""
+        put = self.last.in_session
+        while put is not None:
+            statement = put.statement
+            if statement is not None and statement.verdict is not HARMLESS:
+                return True
+            put = put.in_session
+        return False
 
 
 class OnBackend:

@@ -221,6 +221,16 @@ DROPPING = (
         says("A", runs("d1")),
     ),
     dropping(
+        "a Bind of what stays without a name, sent before that is known",
+        says(
+            "A",
+            parse("", "DEALLOCATE ALL") + bind("", "none") + parse("", "SELECT 1") + SYNC,
+            bind() + execute() + parse("a1", "SELECT 'newer'") + SYNC,
+            ready=2,
+        ),
+        says("A", parse("a1", "SELECT 'newest'") + SYNC),
+    ),
+    dropping(
         "DEALLOCATE of a statement that SQL has executed",
         says("A", "EXECUTE a1"),
         says("B", "SELECT 1"),
