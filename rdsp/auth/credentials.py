@@ -58,7 +58,7 @@ class Credentials:
         for entry in settings.auth:
             if entry.username is not None and entry.password is not None:
                 fixed.setdefault(entry.username, []).append(entry.password.value)
-        self._fixed = {user: tuple(passwords) for user, passwords in fixed.items()}
+        self._fixed = {user: tuple(dict.fromkeys(passwords)) for user, passwords in fixed.items()}
         paths = [entry.secrets_folder for entry in settings.auth if entry.secrets_folder is not None]
         self._folders = {path: self._folders.get(path) or SecretsFolder(path, self._report) for path in paths}
         self._updates += 1
@@ -70,11 +70,14 @@ class Credentials:
 
         May read small files of a secrets folder, about once a second at most.
         """
+        fixed = self._fixed.get(user, ())
+        if not self._folders:
+            return fixed
         found: list[str] = []
         now = self._clock()
         for folder in self._folders.values():
             found += folder.passwords(user, now)
-        found += self._fixed.get(user, ())
+        found += fixed
         return tuple(dict.fromkeys(found))
 
     def are_ahead(self) -> bool:
@@ -106,6 +109,8 @@ class Credentials:
                 self._ahead = version
 
     def _version(self) -> tuple[object, ...]:
+        if not self._folders:
+            return (self._updates,)
         now = self._clock()
         for folder in self._folders.values():
             folder.look(now)

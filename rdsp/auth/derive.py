@@ -98,9 +98,6 @@ class KeyDeriver:
         return result
 
     def _key(self, password: bytes, salt: bytes, iterations: int) -> bytes:
-        digest = hashlib.blake2b(key=self._digest_key, digest_size=32)
         # Lengths first: "ab" with salt "c" is not "a" with salt "bc".
-        digest.update(f"{len(password)} {len(salt)} {iterations} ".encode())
-        digest.update(password)
-        digest.update(salt)
-        return digest.digest()
+        text = b"%d %d %d %b%b" % (len(password), len(salt), iterations, password, salt)
+        return hashlib.blake2b(text, key=self._digest_key, digest_size=32).digest()

@@ -127,8 +127,9 @@ def _scram(
     # As many lookups for everybody; the runtime has worked out all of them before (`proofs.keys_of`).
     for number, (password, its_salt) in enumerate(proofs.candidates(offer.mock_salt_key, salt, passwords)):
         salted = yield Ask(Derive(password, its_salt, proofs.ITERATIONS))
-        if proofs.proof_holds(salted, auth_message, proof) and number < len(passwords):
-            signature = signature or proofs.server_signature(salted, auth_message)
+        verifier = proofs.verifier(salted)
+        if verifier.holds(auth_message, proof) and number < len(passwords):
+            signature = signature or verifier.signature(auth_message)
     if not signature:
         raise _wrong(login.user)
     return m.authentication(m.AUTH_SASL_FINAL, b"v=" + base64.b64encode(signature))
