@@ -65,28 +65,26 @@ async def _perform(
     client_context: ssl.SSLContext | None,
     hostname: str | None,
 ) -> Any:
-    match step:
-        case Send(data):
-            await send_all(transport, data)
-            return None
-        case Receive(limit, peek):
-            return await receive(transport, limit or CHUNK, peek=peek)
-        case HasUnread():
-            return transport.has_unread()
-        case Ask(question):
-            if answer is None:
-                msg = f"nobody answers {question!r}"
-                raise TypeError(msg)
-            return await answer(question)
-        case StartTls(side):
-            context = server_context if side is TlsSide.SERVER else client_context
-            if context is None:
-                msg = "no TLS context for this conversation"
-                raise TypeError(msg)
-            return await start_tls(transport, side, context, hostname)
-        case _:
-            msg = f"not a step: {step!r}"
+    if isinstance(step, Send):
+        await send_all(transport, step.data)
+        return None
+    if isinstance(step, Receive):
+        return await receive(transport, step.limit or CHUNK, peek=step.peek)
+    if isinstance(step, HasUnread):
+        return transport.has_unread()
+    if isinstance(step, Ask):
+        if answer is None:
+            msg = f"nobody answers {step.question!r}"
             raise TypeError(msg)
+        return await answer(step.question)
+    if isinstance(step, StartTls):
+        context = server_context if step.side is TlsSide.SERVER else client_context
+        if context is None:
+            msg = "no TLS context for this conversation"
+            raise TypeError(msg)
+        return await start_tls(transport, step.side, context, hostname)
+    msg = f"not a step: {step!r}"
+    raise TypeError(msg)
 
 
 async def send_all(transport: Transport, data: bytes) -> None:

@@ -21,7 +21,7 @@ HEAD: Final = 2
 """Interest of a tag: ask the judge as soon as the head of the frame is there; the rest passes after it."""
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Framing:
     """One direction of one wire.
 

@@ -1,15 +1,16 @@
-"""The questions that conversations put to the runtime with `Ask`, and the classes of their answers."""
+"""The questions that conversations put to the runtime with `Ask`, and the classes of their answers.
+
+Plain classes and compiled: every login asks four of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import attrs
+from typing import ClassVar, Final
 
 from rdsp_codecs.problems import Problem
 
 
-@attrs.frozen
 class Secrets:
     """Which passwords does this database user have?
 
@@ -17,11 +18,17 @@ class Secrets:
     look and last the same for an unknown user as for a wrong password.
     """
 
-    user: str
-    database: str
+    __slots__ = ("database", "user")
+    __match_args__: ClassVar[tuple[str, str]] = ("user", "database")
+
+    def __init__(self, user: str, database: str) -> None:
+        self.user: Final = user
+        self.database: Final = database
+
+    def __repr__(self) -> str:
+        return f"Secrets({self.user!r}, {self.database!r})"
 
 
-@attrs.frozen
 class Derive:
     """PBKDF2-HMAC-SHA-256 of a password: dear, so the runtime keeps it off the event loop and remembers results.
 
@@ -33,12 +40,18 @@ class Derive:
         iterations: at least 1; the asking conversation has capped it.
     """
 
-    password: bytes = attrs.field(repr=False)
-    salt: bytes
-    iterations: int
+    __slots__ = ("iterations", "password", "salt")
+    __match_args__: ClassVar[tuple[str, str, str]] = ("password", "salt", "iterations")
+
+    def __init__(self, password: bytes, salt: bytes, iterations: int) -> None:
+        self.password: Final = password
+        self.salt: Final = salt
+        self.iterations: Final = iterations
+
+    def __repr__(self) -> str:
+        return f"Derive({self.salt!r}, {self.iterations!r})"
 
 
-@attrs.frozen
 class Admit:
     """The client has proved who it is: may it come in, and what does its server look like?
 
@@ -50,10 +63,16 @@ class Admit:
         login: the `ClientLogin` so far (its `leftover` is not yet set).
     """
 
-    login: object
+    __slots__ = ("login",)
+    __match_args__: ClassVar[tuple[str]] = ("login",)
+
+    def __init__(self, login: object) -> None:
+        self.login: Final = login
+
+    def __repr__(self) -> str:
+        return f"Admit({self.login!r})"
 
 
-@attrs.frozen
 class Welcome:
     """An admitted client's face of the server.
 
@@ -65,9 +84,16 @@ class Welcome:
             it the first of them, and gives the welcome back so (`ClientLogin.welcome`).
     """
 
-    parameters: Mapping[str, str]
-    connection_id: int
-    cancel_secret: bytes = attrs.field(repr=False)
+    __slots__ = ("cancel_secret", "connection_id", "parameters")
+    __match_args__: ClassVar[tuple[str, str, str]] = ("parameters", "connection_id", "cancel_secret")
+
+    def __init__(self, parameters: Mapping[str, str], connection_id: int, cancel_secret: bytes) -> None:
+        self.parameters: Final = parameters
+        self.connection_id: Final = connection_id
+        self.cancel_secret: Final = cancel_secret
+
+    def __repr__(self) -> str:
+        return f"Welcome({self.parameters!r}, {self.connection_id!r})"
 
 
 Refusal = Problem

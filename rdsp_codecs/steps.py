@@ -13,13 +13,15 @@ HasUnread  bool
 StartTls   `TlsFacts`
 Ask        whatever the question's class documents
 ========== ===========================================================
+
+Compiled, and the commonest steps are plain classes: a login is made of twenty of them and of questions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
 
@@ -33,14 +35,25 @@ class TlsSide(Enum):
     CLIENT = "client"
 
 
-@attrs.frozen
 class Send:
     """Write these bytes to the peer, all of them."""
 
-    data: bytes
+    __slots__ = ("data",)
+    __match_args__: ClassVar[tuple[str]] = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data: Final = data
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Send) and other.data == self.data
+
+    def __hash__(self) -> int:
+        return hash(self.data)
+
+    def __repr__(self) -> str:
+        return f"Send({self.data!r})"
 
 
-@attrs.frozen
 class Receive:
     """Give the next bytes of the peer.
 
@@ -50,8 +63,25 @@ class Receive:
         peek: look only: the same bytes come again with the next `Receive`.
     """
 
-    limit: int = 0
-    peek: bool = False
+    __slots__ = ("limit", "peek")
+    __match_args__: ClassVar[tuple[str, str]] = ("limit", "peek")
+
+    def __init__(self, limit: int = 0, *, peek: bool = False) -> None:
+        self.limit: Final = limit
+        self.peek: Final = peek
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Receive) and other.limit == self.limit and other.peek is self.peek
+
+    def __hash__(self) -> int:
+        return hash((self.limit, self.peek))
+
+    def __repr__(self) -> str:
+        return f"Receive({self.limit}, peek={self.peek})"
+
+
+RECEIVE: Final = Receive()
+"""Whatever there is."""
 
 
 @attrs.frozen
@@ -84,11 +114,17 @@ class TlsFacts:
     end_point: bytes = b""
 
 
-@attrs.frozen
 class Ask:
     """A question that only the runtime can answer (`rdsp_codecs.questions`)."""
 
-    question: Any
+    __slots__ = ("question",)
+    __match_args__: ClassVar[tuple[str]] = ("question",)
+
+    def __init__(self, question: Any) -> None:
+        self.question: Final = question
+
+    def __repr__(self) -> str:
+        return f"Ask({self.question!r})"
 
 
 Step = Send | Receive | HasUnread | StartTls | Ask
