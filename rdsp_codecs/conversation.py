@@ -9,7 +9,7 @@ from collections.abc import Generator
 from typing import Any
 
 from rdsp_codecs.errors import WireError
-from rdsp_codecs.steps import Receive
+from rdsp_codecs.steps import RECEIVE, Receive
 
 
 class Inbox:
@@ -46,7 +46,7 @@ class Inbox:
             msg = f"more than {self._most} bytes were sent during login"
             raise WireError(msg)
         while len(self._buffer) < size:
-            data = yield Receive(size - len(self._buffer) if self._exact else 0)
+            data = yield Receive(size - len(self._buffer)) if self._exact else RECEIVE
             self._buffer += data
         taken = bytes(self._buffer[:size])
         del self._buffer[:size]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from functools import lru_cache
+from typing import Any
 
 import trio
 
@@ -21,37 +22,49 @@ from rdsp_codecs.errors import PeerClosed
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def arrived(sock: socket.socket, settings: Proxy) -> SocketTransport | None:
+def accepted(listening: socket.SocketType) -> tuple[socket.SocketType, Any]:
+    """What `listening.accept()` gives, the socket without Python's own face of it. Raises `OSError` as that does.
+
+    That face takes several times as long to make as the socket, and nothing here looks at it.
+    """
+    number, peer = listening._accept()  # type: ignore[attr-defined]
+    return socket.SocketType(listening.family, listening.type, listening.proto, number), peer
+
+
+def arrived(sock: socket.SocketType, peer: Any, settings: Proxy) -> SocketTransport | None:
     """Make a transport of an accepted socket; None: a PROXY protocol header comes first, see `receive_client`.
 
     Raises `OSError` for one that is gone. The socket stays the caller's until a transport is returned.
+
+    Arguments:
+        peer: its address, as `accept` gives it.
     """
-    address, name, local = _peer(sock, settings)
-    if is_trusted(settings.proxy_protocol_from, address):
+    address, name, local = _peer(sock, peer, settings)
+    if settings.proxy_protocol_from and is_trusted(settings.proxy_protocol_from, address):
         return None
     return SocketTransport(sock, name, local=local)
 
 
-async def receive_client(sock: socket.socket, settings: Proxy) -> SocketTransport:
+async def receive_client(sock: socket.SocketType, peer: Any, settings: Proxy) -> SocketTransport:
     """Make a transport of an accepted socket that has to say first on whose behalf it comes.
 
     Raises `OSError` for one that is gone, `PeerClosed`, and `WireError` for a header that is missing or malformed. The
-    socket stays the caller's until this returns. Deadlines are the caller's.
+    socket stays the caller's until this returns. Deadlines are the caller's. For `peer` see `arrived`.
     """
-    _, name, local = _peer(sock, settings)
+    _, name, local = _peer(sock, peer, settings)
     sock.setblocking(False)
     name, local = announced(await _header(sock), name, local=local)
     return SocketTransport(sock, name, local=local)
 
 
-def _peer(sock: socket.socket, settings: Proxy) -> tuple[IpAddress | None, str, bool]:
+def _peer(sock: socket.SocketType, peer: Any, settings: Proxy) -> tuple[IpAddress | None, str, bool]:
     """Who is at the other end: the address (None: a Unix socket), a name for logs, whether it is on this machine."""
     if sock.family == socket.AF_UNIX:
         return None, unix_peer(sock), True
-    host, port = sock.getpeername()[:2]
     tune(sock, settings.client_tcp)
-    address = _plain(host)
-    return address, str(Address(host, port)), address.is_loopback
+    host, port = peer[:2]
+    address, shown, local = _known(host)
+    return address, f"{shown}:{port}", local
 
 
 def is_trusted(networks: tuple[str, ...], address: IpAddress | None) -> bool:
@@ -77,7 +90,7 @@ def announced(header: Header, name: str, *, local: bool) -> tuple[str, bool]:
     return str(Address(host, port)), local and _plain(host).is_loopback
 
 
-async def _header(sock: socket.socket) -> Header:
+async def _header(sock: socket.SocketType) -> Header:
     reader = HeaderReader()
     while reader.header is None:
         try:
@@ -91,11 +104,17 @@ async def _header(sock: socket.socket) -> Header:
     return reader.header
 
 
-@lru_cache(maxsize=1024)
 def _plain(host: str) -> IpAddress:
     """An address; of one that IPv6 has for an IPv4 client, the latter."""
     address = ipaddress.ip_address(host.partition("%")[0])
     return getattr(address, "ipv4_mapped", None) or address
+
+
+@lru_cache(maxsize=1024)
+def _known(host: str) -> tuple[IpAddress, str, bool]:
+    """The address of a host, how it is shown in front of a port, and whether it is this machine."""
+    address = _plain(host)
+    return address, str(Address(host, 0)).removesuffix(":0"), address.is_loopback
 
 
 @lru_cache(maxsize=64)

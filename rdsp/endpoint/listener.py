@@ -9,14 +9,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-import attrs
 import trio
 
 from rdsp.config.addresses import Address
 from rdsp.config.model import Proxy
-from rdsp.endpoint.arrival import arrived, receive_client
+from rdsp.endpoint.arrival import accepted, arrived, receive_client
 from rdsp.endpoint.rate import Rate
 from rdsp.net.sockets import UnixListener
 from rdsp.net.switchboard import READABLE
@@ -35,7 +34,6 @@ _AT_ONCE: Final = 8
 """Clients that are let in before others get their turn."""
 
 
-@attrs.frozen
 class Door:
     """One listening socket.
 
@@ -45,9 +43,12 @@ class Door:
         close: closes it, and removes what it has in the file system. Any number of times.
     """
 
-    socket: socket.socket
-    address: Address
-    close: Callable[[], None]
+    __slots__ = ("address", "close", "socket")
+
+    def __init__(self, sock: socket.SocketType, address: Address, close: Callable[[], None]) -> None:
+        self.socket: Final = sock
+        self.address: Final = address
+        self.close: Final = close
 
     def fileno(self) -> int:
         """For the switchboard."""
@@ -79,7 +80,7 @@ async def _tcp_doors(address: Address) -> list[Door]:
         listeners = await trio.open_tcp_listeners(address.port, host=address.host or None, backlog=BACKLOG)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
-    sockets = [socket.socket(fileno=listener.socket.detach()) for listener in listeners]
+    sockets = [socket.SocketType(fileno=listener.socket.detach()) for listener in listeners]
     for sock in sockets:
         sock.setblocking(False)
     return [Door(sock, Address(*sock.getsockname()[:2]), sock.close) for sock in sockets]
@@ -155,7 +156,7 @@ class Endpoint:
             return
         for _ in range(_AT_ONCE):
             try:
-                sock, _ = door.socket.accept()
+                sock, peer = accepted(door.socket)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -171,7 +172,7 @@ class Endpoint:
             if self._connected >= self._context.settings.limits.max_client_connections + _HEADROOM:
                 sock.close()
             else:
-                self._enter(sock)
+                self._enter(sock, peer)
         self._context.board.again(partial(self._knock, door), mask)
 
     async def _knock_later(self, door: Door) -> None:
@@ -182,12 +183,12 @@ class Endpoint:
             self._resting.discard(number)
         self._context.board.again(partial(self._knock, door), READABLE)
 
-    def _enter(self, sock: socket.socket) -> None:
-        """One accepted socket."""
+    def _enter(self, sock: socket.SocketType, peer: Any) -> None:
+        """One accepted socket, and its peer's address."""
         context, since = self._context, self._context.board.now
         self._connected += 1
         try:
-            transport = arrived(sock, context.settings)
+            transport = arrived(sock, peer, context.settings)
         except OSError:
             sock.close()  # gone already
             self._left(False)
@@ -195,7 +196,7 @@ class Endpoint:
         if transport is not None:
             self._greet(transport, since)
         elif self._nursery is not None:
-            self._nursery.start_soon(self._announced, sock, since)
+            self._nursery.start_soon(self._announced, sock, peer, since)
             context.board.leave = True
         else:
             sock.close()
@@ -223,11 +224,11 @@ class Endpoint:
 
     # -- from a load balancer -------------------------------------------------------------------------------------
 
-    async def _announced(self, sock: socket.socket, since: float) -> None:
+    async def _announced(self, sock: socket.SocketType, peer: Any, since: float) -> None:
         """One that has to say first on whose behalf it comes."""
         transport = None
         try:
-            transport = await self._receive(sock, since + self._context.settings.limits.login_timeout)
+            transport = await self._receive(sock, peer, since + self._context.settings.limits.login_timeout)
         finally:
             if transport is None:
                 self._left(False)
@@ -235,12 +236,12 @@ class Endpoint:
             self._context.board.refresh()
             self._greet(transport, since)
 
-    async def _receive(self, sock: socket.socket, deadline: float) -> SocketTransport | None:
+    async def _receive(self, sock: socket.SocketType, peer: Any, deadline: float) -> SocketTransport | None:
         """The client's transport; None: it is closed, and reported if it was not simply gone."""
         context = self._context
         try:
             with trio.fail_at(deadline):
-                return await receive_client(sock, context.settings)
+                return await receive_client(sock, peer, context.settings)
         except (OSError, PeerClosed):
             sock.close()  # gone already
         except trio.TooSlowError:
@@ -252,7 +253,7 @@ class Endpoint:
             raise
         return None
 
-    def _turn_away(self, sock: socket.socket, problem: Problem) -> None:
+    def _turn_away(self, sock: socket.SocketType, problem: Problem) -> None:
         """Without a word, as the PROXY protocol demands it: who did not say on whose behalf it comes is nobody."""
         try:
             name = str(sock.getpeername()[0]) if sock.family != socket.AF_UNIX else "unix"

@@ -24,7 +24,7 @@ _PEER: Final = struct.Struct("3i")  # struct ucred of unix(7): process, user, gr
 _RETRY: Final = 0.02
 
 
-def tune(sock: socket.socket, settings: Tcp) -> None:
+def tune(sock: socket.SocketType, settings: Tcp) -> None:
     """Set what a TCP connection of ours has (tcp(7)). Unix sockets are left alone. Raises `OSError`."""
     if sock.family == socket.AF_UNIX:
         return
@@ -68,7 +68,7 @@ async def connect_unix(path: str) -> socket.socket:
         raise
 
 
-def unix_peer(sock: socket.socket) -> str:
+def unix_peer(sock: socket.SocketType) -> str:
     """Who is at the other end of a Unix socket, for logs."""
     process, user, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     return f"unix (process {process}, user {user})"

@@ -99,7 +99,7 @@ class _Handshake:
         self._starved = False
         self._done = False
 
-    def go_on(self, sock: socket.socket) -> None:
+    def go_on(self, sock: socket.SocketType) -> None:
         """To its end. Raises `ssl.SSLWantReadError` or `SSLWantWriteError` where it has to wait for that."""
         while True:
             self._send(sock)
@@ -119,14 +119,14 @@ class _Handshake:
                 self._done = True
             self._rest = self.outgoing.read()
 
-    def _send(self, sock: socket.socket) -> None:
+    def _send(self, sock: socket.SocketType) -> None:
         while self._rest:
             try:
                 self._rest = self._rest[sock.send(self._rest) :]
             except BlockingIOError:
                 raise ssl.SSLWantWriteError from None
 
-    def _take_more(self, sock: socket.socket) -> None:
+    def _take_more(self, sock: socket.SocketType) -> None:
         """Some more of the peer's bytes; at the end of the file OpenSSL is told so, and raises."""
         try:
             data = sock.recv(SEALED)
@@ -148,7 +148,7 @@ class SocketTransport:
 
     __slots__ = ("_handshake", "_sock", "fileno", "in_handshake", "local", "peer", "records", "recv", "send", "tls")
 
-    def __init__(self, sock: socket.socket, peer: str, *, local: bool) -> None:
+    def __init__(self, sock: socket.SocketType, peer: str, *, local: bool) -> None:
         sock.setblocking(False)
         self.peer = peer
         self.local = local

@@ -132,10 +132,16 @@ class Pool:
 
     def leave(self, client: object) -> None:
         """The client is gone. Any number of times, also for one that never entered."""
-        if client in self._clients:
-            key = self._clients.pop(client)
-            self._facts[key].clients -= 1
-            self._forget_unused(key)
+        key = self._clients.pop(client, None)
+        if key is not None:
+            facts = self._facts[key]
+            facts.clients -= 1
+            if not facts.clients:
+                self._forget_unused(key)
+
+    def entered(self, client: object) -> Hashable:
+        """The key of the pool that the client has entered."""
+        return self._clients[client]
 
     def vacate(self) -> None:
         """A borrower's statement fails where others are connected to a database: close what no client could use."""

@@ -10,14 +10,14 @@ from rdsp.auth.credentials import Credentials
 from rdsp.auth.derive import KeyDeriver
 from rdsp.config.model import Proxy
 from rdsp.net.switchboard import Board
-from rdsp.net.tls import Certificates
+from rdsp.net.tls import Certificates, ServerTls
 from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
 from rdsp.pool.pool import Pool
 from rdsp.session.ears import MOST_UNREAD, Ears
 from rdsp.session.errands import Errands
 from rdsp.session.registry import Registry
-from rdsp_codecs.api import Codec, RelayPolicy
+from rdsp_codecs.api import Codec, Offer, RelayPolicy
 
 if TYPE_CHECKING:
     from rdsp.session.visit import Visit
@@ -38,6 +38,7 @@ class SessionContext:
         ears: the shared listeners.
         errands: alarms and tasks of the sessions.
         greeters: clients that have not logged in.
+        offers: how the last client was greeted, by whether it was on this machine; with what that depends on.
     """
 
     settings: Proxy
@@ -53,6 +54,7 @@ class SessionContext:
     mock_salt_key: bytes = attrs.field(repr=False)
     policy: RelayPolicy = RelayPolicy()
     greeters: set[Visit] = attrs.field(factory=set, init=False)
+    offers: dict[bool, tuple[Proxy, ServerTls | None, bool, Offer]] = attrs.field(factory=dict, init=False)
     ears: Ears = attrs.field(init=False)
     errands: Errands = attrs.field(init=False)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import trio
 
 from rdsp.converse import CHUNK, received_now, sent_now, shaken_now
-from rdsp.net.switchboard import LEAVING
+from rdsp.net.switchboard import LEAVING, READABLE
 from rdsp.net.tls import ServerTls
 from rdsp.net.transport import WOULD_BLOCK, Transport
 from rdsp.observe.events import SessionEnd
@@ -25,6 +25,7 @@ from rdsp_codecs.errors import PeerClosed, WireError
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.steps import Ask, Conversation, HasUnread, Receive, Send, StartTls, TlsSide
 
+_INPUT: Final = READABLE | LEAVING
 _LATER: Final = object()
 """In place of a step's result: it cannot be had yet."""
 
@@ -33,11 +34,12 @@ class Greeter(Visit):
     """One login.
 
     Invariant: `_step` is what the conversation waits for; while an errand runs for it, no step of the board touches it.
+    While `_dry`, nothing stands in the socket, and an edge will tell of more.
     """
 
     __slots__ = (
-        "_conversation", "_early", "_errand", "_leaving", "_refusal", "_rest", "_secret", "_shake_due",
-        "_shaking", "_step", "_tls",
+        "_conversation", "_dry", "_early", "_errand", "_leaving", "_refusal", "_rest", "_secret", "_shake_due",
+        "_shaking", "_step", "_tls", "_unread",
     )  # fmt: skip
 
     def __init__(self, context: SessionContext, transport: Transport, refusal: Problem | None, left: Left) -> None:
@@ -56,6 +58,9 @@ class Greeter(Visit):
         self._early = b""
         """What the client has said and the conversation has not taken yet."""
         self._errand: trio.CancelScope | None = None
+        self._dry = True  # the first edge tells of what has come before
+        self._unread = -1
+        """How many bytes stand in the socket, or more by now; -1: nobody knows."""
 
     def begin(self, since: float) -> None:
         """Begin. `since`: when the client was accepted, on Trio's clock; the time for its login counts from then."""
@@ -76,6 +81,8 @@ class Greeter(Visit):
     def event(self, mask: int) -> None:
         """The client's socket is ready; a step of the board. What the conversation waits for is tried again."""
         self._leaving |= mask & LEAVING
+        if mask & _INPUT:
+            self._dry = False
         if self.over or self._conversation is None:
             return
         if self._errand is not None:
@@ -167,14 +174,32 @@ class Greeter(Visit):
         msg = f"not a step of a login: {step!r}"
         raise TypeError(msg)
 
-    def _receive(self, step: Receive) -> bytes:
-        """Raises one of WOULD_BLOCK, and `PeerClosed`."""
+    def _receive(self, step: Receive) -> Any:
+        """Some bytes; `_LATER` where there are none. Raises one of WOULD_BLOCK, and `PeerClosed`."""
         limit, early = step.limit or CHUNK, self._early
-        if not early:
-            return received_now(self._transport, limit, peek=step.peek)
-        if not step.peek:
-            self._early = early[limit:]
-        return early[:limit]
+        if early:
+            if not step.peek:
+                self._early = early[limit:]
+            return early[:limit]
+        return _LATER if self._dry else self._read(limit, peek=step.peek)
+
+    def _read(self, limit: int, *, peek: bool) -> bytes:
+        """Reads that would come back empty-handed are told by what earlier ones have found."""
+        plain = self._transport.records is None
+        try:
+            data = received_now(self._transport, limit, peek=peek)
+        except BlockingIOError:
+            self._dry = plain and not self._leaving
+            raise
+        size = len(data)
+        if size < limit:
+            self._unread = size if peek else 0
+        elif not peek:
+            self._unread = self._unread - size if self._unread >= size else -1
+        if not self._unread and plain and not self._leaving:
+            self._dry = True
+            self._unread = -1
+        return data
 
     def _send(self, data: bytes) -> None:
         """All of it; raises one of WOULD_BLOCK before that, and goes on where it stopped when it is called again."""
@@ -193,7 +218,7 @@ class Greeter(Visit):
         if self._shake_due:
             return _LATER
         facts = shaken_now(self._transport)
-        self._shaking = False
+        self._shaking = self._dry = False  # what came behind the handshake may stand in OpenSSL already
         return facts
 
     def _shake_slowly(self) -> None:
@@ -298,7 +323,8 @@ class Greeter(Visit):
         try:
             context.registry.add(self._number, login.welcome.cancel_secret, session)
             context.observers.session_admitted(self._number, login.user, login.database, login.tls)
-            session.begin(login.leftover + self._early, self._leaving)
+            ready = self._leaving if self._dry else self._leaving | READABLE
+            session.begin(login.leftover + self._early, ready)
         except Exception as error:  # noqa: BLE001 - see `begin`
             session.fell(error)
 

@@ -27,12 +27,16 @@ def offer_to(context: SessionContext, transport: Transport, tls: ServerTls | Non
         tls: what it is shown in a handshake; None: it is not offered one.
         refusal: what it is told instead, as soon as it has said that it wants to log in.
     """
-    settings = context.settings
-    return Offer(
+    settings, open_to_local = context.settings, context.credentials.open_to_local
+    if refusal is None and (known := context.offers.get(transport.local)) is not None:
+        settings_then, tls_then, open_then, offer = known
+        if settings_then is settings and tls_then is tls and open_then is open_to_local:
+            return offer
+    offer = Offer(
         tls=tls is not None,
         require_tls=settings.require_tls,
         local=transport.local,
-        open_to_local=context.credentials.open_to_local,
+        open_to_local=open_to_local,
         entropy=os.urandom,
         mock_salt_key=context.mock_salt_key,
         auth_methods=settings.auth_methods,
@@ -41,6 +45,9 @@ def offer_to(context: SessionContext, transport: Transport, tls: ServerTls | Non
         refusal=refusal,
         end_point=tls.end_point if tls is not None else b"",
     )
+    if refusal is None:
+        context.offers[transport.local] = settings, tls, open_to_local, offer
+    return offer
 
 
 def answer_now(context: SessionContext, transport: Transport, number: int, secret: bytes, question: Any) -> Any:
@@ -51,13 +58,12 @@ def answer_now(context: SessionContext, transport: Transport, number: int, secre
 
     The client may have entered its pool: at its end, the caller has it `leave`.
     """
-    match question:
-        case Secrets(user):
-            return context.credentials.passwords(user)
-        case Derive(password, salt, iterations):
-            return context.deriver.recall(password, salt, iterations)
-        case Admit(login):
-            return _admit_now(context, transport, login, number, secret)
+    if isinstance(question, Derive):
+        return context.deriver.recall(question.password, question.salt, question.iterations)
+    if isinstance(question, Secrets):
+        return context.credentials.passwords(question.user)
+    if isinstance(question, Admit):
+        return _admit_now(context, transport, question.login, number, secret)
     msg = f"an engine asked {question!r}"
     raise TypeError(msg)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hmac
-import secrets
+import os
 from collections.abc import Iterator
 from typing import Final, Protocol
-
-import attrs
 
 _WORKER_SHIFT: Final = 24
 _SERIAL_MASK: Final = (1 << _WORKER_SHIFT) - 1
@@ -29,10 +27,12 @@ class Cancellable(Protocol):
         """The proxy stops: end now, without a word. Any number of times."""
 
 
-@attrs.frozen
 class _Entry:
-    session: Cancellable
-    secret: bytes = attrs.field(repr=False)
+    __slots__ = ("secret", "session")
+
+    def __init__(self, session: Cancellable, secret: bytes) -> None:
+        self.session: Final = session
+        self.secret: Final = secret
 
 
 class Registry:
@@ -65,7 +65,7 @@ class Registry:
     @staticmethod
     def new_secret(size: int = 32) -> bytes:
         """The secret half of a cancel key."""
-        return secrets.token_bytes(size)
+        return os.urandom(size)
 
     def add(self, number: int, secret: bytes, session: Cancellable) -> None:
         """A session is in."""

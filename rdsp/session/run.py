@@ -13,13 +13,11 @@ from typing import Final
 
 import trio
 
-from rdsp.net.switchboard import READABLE
 from rdsp.net.transport import Transport
 from rdsp.observe.events import SessionEnd
 from rdsp.pool.backend import Backend
 from rdsp.session import calls
 from rdsp.session.context import SessionContext
-from rdsp.session.login import key_of
 from rdsp.session.machine import State
 from rdsp.session.splice import Splice
 from rdsp.session.visit import Left, Visit, internal_error
@@ -30,6 +28,10 @@ from rdsp_codecs.transaction import Transaction
 
 _LOOK_AGAIN: Final = 1.0
 _SHUTTING_DOWN: Final = Problem(ProblemCode.SHUTTING_DOWN)
+
+
+def _nobody() -> None:
+    """Has no turns."""
 
 
 class Parting:
@@ -62,7 +64,7 @@ class Session(Visit):
     ) -> None:
         super().__init__(context, transport, number, left)
         self._called = False
-        codec, key = context.codec, key_of(context, login, number)
+        codec, key = context.codec, context.pool.entered(transport)
         self._splice = Splice(
             transport,
             codec.relay(login, context.policy, context.pool.facts(key).shared),
@@ -135,20 +137,21 @@ class Session(Visit):
 
     # -- its turns ------------------------------------------------------------------------------------------------
 
-    def begin(self, leftover: bytes, leaving: int = 0) -> None:
+    def begin(self, leftover: bytes, ready: int = 0) -> None:
         """The steady state begins.
 
         Arguments:
             leftover: what the client said behind its login.
-            leaving: LEAVING when the client has closed its side meanwhile.
+            ready: READABLE when more may have come with what the login has read, of which no edge tells; LEAVING when
+                the client has closed its side meanwhile.
         """
         splice, board = self._splice, self._context.board
         splice.last_active = board.now
         board.hand_on(self._transport, splice.client_event)
         if leftover:
             splice.feed(leftover)
-        # More may have come with what the login has read: no edge tells of it.
-        board.again(splice.client_event, READABLE | leaving)
+        if ready:
+            board.again(splice.client_event, ready)
         self._context.errands.call(self, self._deadline())
 
     def _call(self) -> None:
@@ -190,6 +193,7 @@ class Session(Visit):
             self._context.ears.leave(splice)
         finally:
             backend, splice.backend = splice.backend, None
+            splice.wake = _nobody  # otherwise the two of them would be left to the garbage collector
             if backend is not None:
                 self._abandon(backend)
 

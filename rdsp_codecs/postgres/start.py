@@ -18,6 +18,8 @@ from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.steps import HasUnread, Receive, Send, StartTls, TlsSide
 
 _TLS_RECORD: Final = 0x16
+_LOOK: Final = Receive(1024, peek=True)
+"""Most clients' first packet is shorter: with its length seen, one read takes it all, and nothing behind it."""
 _START_UP_LIMIT: Final = 10_000 + 4
 """The server's MAX_STARTUP_PACKET_LENGTH does not count the length itself."""
 _CANCEL_KEYS: Final = (1, 256)
@@ -47,18 +49,23 @@ def fault(code: str, text: str, problem: ProblemCode = ProblemCode.PROTOCOL_VIOL
 def first_packet(offer: Offer, inbox: Inbox) -> Steps:
     """Up to the StartupMessage or CancelRequest: its code, its body, and whether the connection is encrypted."""
     encrypted = False
-    if (yield Receive(1, peek=True))[0] == _TLS_RECORD:
+    seen: bytes = yield _LOOK
+    if seen[0] == _TLS_RECORD:
         yield from _direct_tls(offer)
-        encrypted = True
+        encrypted, seen = True, b""
     ssl_done = gss_done = False
     while True:
-        size = m.integer((yield from inbox.take(4)))
+        head = b""
+        if len(seen) < 4:
+            head = seen = yield from inbox.take(4)
+        size = m.integer(seen)
         if not 8 <= size <= _START_UP_LIMIT:
             raise silent("invalid length of startup packet")
         if size > offer.max_login_bytes:
             raise Refused(Problem(ProblemCode.FRAME_TOO_BIG, str(offer.max_login_bytes)))
-        packet = yield from inbox.take(size - 4)
-        code = m.integer(packet)
+        packet: bytes = head + (yield from inbox.take(size - len(head)))
+        seen = b""
+        code = m.integer(packet, 4)
         # Which request may follow which is the server's affair (backend_startup.c, ProcessStartupPacket).
         if code == m.SSL_REQUEST and not ssl_done:
             agreed = offer.tls and not encrypted
@@ -73,7 +80,7 @@ def first_packet(offer: Offer, inbox: Inbox) -> Steps:
             yield from _decline("GSSAPI encryption")
             gss_done = True
         else:
-            return code, packet[4:], encrypted
+            return code, packet[8:], encrypted
 
 
 def _decline(what: str) -> Steps:

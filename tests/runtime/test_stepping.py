@@ -309,7 +309,7 @@ class FullDoor:
     def __init__(self) -> None:
         self.asked = 0
 
-    def accept(self) -> Any:
+    def _accept(self) -> Any:
         self.asked += 1
         raise OSError(errno.EMFILE, "Too many open files")
 
