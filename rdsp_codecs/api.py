@@ -73,9 +73,9 @@ class Offer:
     refusal: Problem | None = None
 
 
-@attrs.frozen
+@attrs.define
 class ClientLogin:
-    """A client that got in.
+    """A client that got in. `leftover` and `welcome` are set when it is in; nothing changes after that.
 
     Attributes:
         user: database user.

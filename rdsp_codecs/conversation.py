@@ -41,13 +41,25 @@ class Inbox:
 
     def take(self, size: int) -> Generator[Any, Any, bytes]:
         """Consume exactly `size` bytes (0 or more). `PeerClosed` comes through from the driver."""
+        while len(self._buffer) < size <= self._left:
+            data = yield Receive(size - len(self._buffer)) if self._exact else RECEIVE
+            self._buffer += data
+        return self.cut(size)
+
+    def has(self, size: int) -> bool:
+        """Whether so many bytes are here already."""
+        return len(self._buffer) >= size
+
+    def put(self, data: bytes) -> None:
+        """What was received."""
+        self._buffer += data
+
+    def cut(self, size: int) -> bytes:
+        """Consume `size` bytes that are here."""
         self._left -= size
         if self._left < 0:
             msg = f"more than {self._most} bytes were sent during login"
             raise WireError(msg)
-        while len(self._buffer) < size:
-            data = yield Receive(size - len(self._buffer)) if self._exact else RECEIVE
-            self._buffer += data
         taken = bytes(self._buffer[:size])
         del self._buffer[:size]
         return taken

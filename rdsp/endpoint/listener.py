@@ -19,7 +19,7 @@ from rdsp.endpoint.arrival import accepted, arrived, receive_client
 from rdsp.endpoint.rate import Rate
 from rdsp.net.sockets import UnixListener
 from rdsp.net.switchboard import READABLE
-from rdsp.net.transport import SocketTransport, is_resource_trouble
+from rdsp.net.transport import SocketTransport, Transport, is_resource_trouble
 from rdsp.session.bell import Bell
 from rdsp.session.context import SessionContext
 from rdsp.session.greeting import Greeter
@@ -99,7 +99,9 @@ class Endpoint:
     Invariant: `_connected` counts every accepted socket that is not closed; whoever has it tells `_left` once.
     """
 
-    def __init__(self, context: SessionContext, doors: list[Door]) -> None:
+    def __init__(self, context: SessionContext, doors: list[Door], *, headroom: int = _HEADROOM) -> None:
+        """`headroom`: connections beyond `max_client_connections` that may be in their login."""
+        self._headroom = headroom
         self._context = context
         self._doors = doors
         self._connected = 0
@@ -169,7 +171,7 @@ class Endpoint:
                     self._resting.add(door.fileno())
                 return
             # Read anew each time: a reload may have changed it.
-            if self._connected >= self._context.settings.limits.max_client_connections + _HEADROOM:
+            if self._connected >= self._context.settings.limits.max_client_connections + self._headroom:
                 sock.close()
             else:
                 self._enter(sock, peer)
@@ -202,7 +204,7 @@ class Endpoint:
             sock.close()
             self._left(False)
 
-    def _greet(self, transport: SocketTransport, since: float) -> None:
+    def _greet(self, transport: Transport, since: float) -> None:
         limits, now = self._context.settings.limits, self._context.board.now
         refusal, left = None, self._left
         if limits.max_connections_per_second:

@@ -188,7 +188,7 @@ class MemoryTransport:
         """See `Transport`."""
         self._check_open()
         self._land()
-        return self._in.landed[0][:limit] if self._in.landed else self.recv(limit)
+        return b"".join(self._in.landed)[:limit] if self._in.landed else self.recv(limit)
 
     def send(self, data: bytes, /) -> int:
         """See `Transport`. Raises `RuntimeError` when other bytes are offered than those that would have blocked."""

@@ -220,8 +220,10 @@ class SocketTransport:
         if self._sock.fileno() >= 0:
             if self.records is not None:
                 self.records.close_notify()
-            with contextlib.suppress(OSError):
+            try:  # noqa: SIM105 - every session ends here, and `suppress` is dear
                 self._sock.close()
+            except OSError:
+                pass
 
     def reset(self) -> None:
         """See `Transport`."""

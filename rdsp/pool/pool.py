@@ -73,7 +73,8 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._abandon_timeout = abandon_timeout
         self._facts: dict[Hashable, KeyFacts] = {}
-        self._clients: dict[object, Hashable] = {}
+        self.clients: dict[object, Hashable] = {}
+        """The key of the pool that each client has entered."""
         self._nursery: trio.Nursery | None = None
         self._changed = trio.Event()
         self._limit_asked = -math.inf
@@ -127,21 +128,15 @@ class Pool:
             facts = self._facts[key] = make()
             facts.keys.add(key)
         facts.clients += 1
-        self._clients[client] = key
+        self.clients[client] = key
         return facts
 
     def leave(self, client: object) -> None:
         """The client is gone. Any number of times, also for one that never entered."""
-        key = self._clients.pop(client, None)
+        key = self.clients.pop(client, None)
         if key is not None:
-            facts = self._facts[key]
-            facts.clients -= 1
-            if not facts.clients:
-                self._forget_unused(key)
-
-    def entered(self, client: object) -> Hashable:
-        """The key of the pool that the client has entered."""
-        return self._clients[client]
+            self._facts[key].clients -= 1
+            self._forget_unused(key)
 
     def vacate(self) -> None:
         """A borrower's statement fails where others are connected to a database: close what no client could use."""

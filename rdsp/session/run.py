@@ -28,6 +28,8 @@ from rdsp_codecs.transaction import Transaction
 
 _LOOK_AGAIN: Final = 1.0
 _SHUTTING_DOWN: Final = Problem(ProblemCode.SHUTTING_DOWN)
+_CLOSED_BY_CLIENT: Final = SessionEnd("the TCP channel was closed by the client", "client", "")
+_SAID_GOODBYE: Final = SessionEnd("the client requested that the connection close", "client", "")
 
 
 def _nobody() -> None:
@@ -64,7 +66,7 @@ class Session(Visit):
     ) -> None:
         super().__init__(context, transport, number, left)
         self._called = False
-        codec, key = context.codec, context.pool.entered(transport)
+        codec, key = context.codec, context.pool.clients[transport]
         self._splice = Splice(
             transport,
             codec.relay(login, context.policy, context.pool.facts(key).shared),
@@ -75,7 +77,7 @@ class Session(Visit):
             self._call,
         )
         limits = context.settings.limits
-        self._lifetime_end = trio.current_time() + limits.client_lifetime
+        self._lifetime_end = context.board.now + limits.client_lifetime
         self._own_backend = login.own_backend
         self._cancels = 0
         """Cancels asked for and not answered; of these, those that came while the session waited for a backend."""
@@ -211,9 +213,9 @@ class Session(Visit):
         pool.abandon(backend, relay.transaction, clean=clean, in_request=in_request, cut=cut)
 
     def _deadline(self) -> float:
-        """When the task must look by itself, on Trio's clock."""
+        """When the session must look by itself, on Trio's clock."""
         splice, settings = self._splice, self._context.settings
-        now = trio.current_time()
+        now = self._context.board.now
         deadline = self._lifetime_end if not splice.stopping else math.inf
         idle_since = splice.last_active
         deadline = min(deadline, idle_since + settings.idle_client_timeout)
@@ -260,12 +262,12 @@ class Session(Visit):
         if call & calls.LISTENS:
             self._context.ears.subscribe(splice)
         if call & calls.CLIENT_GONE:
-            return Parting(SessionEnd("the TCP channel was closed by the client", "client", ""))
+            return Parting(_CLOSED_BY_CLIENT)
         if call & calls.BYE or splice.leaving:
             # What it asked for before the good-bye is still done, as a server would.
             splice.leaving = True
             if not splice.relay.owes() and not splice.server_rest:
-                return Parting(SessionEnd("the client requested that the connection close", "client", ""))
+                return Parting(_SAID_GOODBYE)
         if call & calls.SERVER_GONE:
             return self._server_gone()
         if splice.state is State.WAITING:

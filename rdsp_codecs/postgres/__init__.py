@@ -60,6 +60,8 @@ class PostgresCodec:
 
     def pool_key(self, who: ClientLogin) -> Hashable:
         """See `Codec`: names are compared as the server does, without regard to case; values exactly."""
+        if not who.parameters:
+            return who.user, who.database, ()
         parameters = sorted((name.lower(), value) for name, value in who.parameters.items())
         return who.user, who.database, tuple(parameters)
 

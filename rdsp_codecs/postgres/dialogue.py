@@ -196,7 +196,7 @@ class Dialogue:
         vacates: what goes out fails where others are connected to a database; `VACATE` tells the relay's caller.
     """
 
-    def __init__(self, policy: RelayPolicy, shared: SharedStatements) -> None:
+    def __init__(self, policy: RelayPolicy, shared: SharedStatements, listening: Listening) -> None:
         self.policy = policy
         self.shared = shared
         self.ledger = Ledger()
@@ -237,7 +237,7 @@ class Dialogue:
         self.lifted = False
         self.asking = 0
         self.passing: Passing | None = None
-        self.listening = Listening(0, [])
+        self.listening = listening
         self.away = False
         self.unfit = b""
         self.broken = False

@@ -33,7 +33,7 @@ def greet(offer: Offer) -> Conversation[Greeting]:
         code, body, encrypted = yield from first_packet(offer, inbox)
         if code == m.CANCEL_REQUEST:
             return cancel_request(body)
-        login = yield from read_login(offer, code, body, encrypted=encrypted)
+        login: ClientLogin = yield from read_login(offer, code, body, encrypted=encrypted)
         user = login.user
         if offer.refusal is not None:
             raise Refused(offer.refusal)
@@ -49,16 +49,8 @@ def greet(offer: Offer) -> Conversation[Greeting]:
         return Turned(refused.problem, user)
     except PeerClosed:
         return Turned(None, user)
-    return ClientLogin(
-        login.user,
-        login.database,
-        login.parameters,
-        login.protocol,
-        login.tls,
-        inbox.leftover,
-        welcome,
-        login.own_backend,
-    )
+    login.leftover, login.welcome = inbox.leftover, welcome
+    return login
 
 
 def _answer(login: ClientLogin, welcome: Welcome | Problem | bytes, final: bytes) -> Steps:

@@ -155,7 +155,7 @@ def integer(body: bytes, at: int = 0) -> int:
     if len(body) < at + 4:
         msg = "a message is too short"
         raise WireError(msg)
-    return int(_INT.unpack_from(body, at)[0])
+    return body[at] << 24 | body[at + 1] << 16 | body[at + 2] << 8 | body[at + 3]
 
 
 TERMINATE: Final = message(b"X")

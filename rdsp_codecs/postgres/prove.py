@@ -19,7 +19,7 @@ from rdsp_codecs.postgres import scram
 from rdsp_codecs.postgres.start import Refused, Steps, fault, silent
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.questions import Derive, Secrets
-from rdsp_codecs.steps import Ask, Send
+from rdsp_codecs.steps import RECEIVE, Ask, Send
 
 METHODS: Final = ("scram-sha-256-plus", "scram-sha-256", "md5", "password")
 """Names for `auth_methods`; the first and the last need TLS."""
@@ -60,14 +60,21 @@ def _is_possible(method: str, offer: Offer, *, encrypted: bool) -> bool:
 
 
 def _message(inbox: Inbox, offer: Offer, limit: int, kind: str) -> Steps:
-    """The one message that is allowed now, a password or a SASL response. None: its length cannot be right."""
-    head = yield from inbox.take(5)
+    """The one message that is allowed now, a password or a SASL response. None: its length cannot be right.
+
+    No TLS handshake can follow any more: what is there is read.
+    """
+    while not inbox.has(5):
+        inbox.put((yield RECEIVE))
+    head = inbox.cut(5)
     if head[:1] != b"p":
         raise fault("08P01", f"expected {kind} response, got message type {head[0]}")
     size = m.integer(head, 1)
     if not 4 <= size <= min(limit, offer.max_login_bytes):
         return None
-    return (yield from inbox.take(size - 4))
+    while not inbox.has(size - 4):
+        inbox.put((yield RECEIVE))
+    return inbox.cut(size - 4)
 
 
 def _wrong(user: str) -> Refused:

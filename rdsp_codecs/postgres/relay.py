@@ -34,6 +34,7 @@ from rdsp_codecs.postgres.shortcuts import Shortcuts, total_at
 from rdsp_codecs.postgres.standing import Standing
 from rdsp_codecs.postgres.statements import SharedStatements, close_frame, evict, frame, parsed_alone
 from rdsp_codecs.postgres.syncing import Syncer
+from rdsp_codecs.postgres.texts import READ_BY_TEXTS
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -83,16 +84,15 @@ class PostgresRelay(Standing):
     def __init__(self, who: ClientLogin, policy: RelayPolicy, shared: SharedStatements) -> None:
         self.to_server: list[bytes] = []
         self.to_client: list[bytes] = []
-        self._d = dialogue = Dialogue(policy, shared)
+        number = who.welcome.connection_id if who.welcome else 0
+        listening = Listening(number, self.to_client, trusting=policy.strict)
+        self._d = dialogue = Dialogue(policy, shared, listening)
         self.pins = dialogue.pins
         self.transaction = Transaction.NONE
         self._owe = dialogue.ledger.owe
         self._requests = Requests(dialogue)
         self._inspect = self._requests.texts.inspect
         self._who = who
-        dialogue.listening = Listening(
-            who.welcome.connection_id if who.welcome else 0, self.to_client, trusting=policy.strict
-        )
         self._handing = handing = Handing(dialogue, self._requests.texts)
         self._syncer = Syncer(dialogue, self._requests.texts, handing, self.to_client)
         self._replies = Replies(dialogue, self._requests, self._syncer, handing)
@@ -113,8 +113,9 @@ class PostgresRelay(Standing):
         self.unharmed = False
         dialogue.login = who.user.encode("utf-8", "surrogateescape")[:NAME_BYTES]
         dialogue.told = who.welcome.parameters if who.welcome else {}
-        for name, value in dialogue.told.items():
-            self._requests.texts.parameter(name, value)
+        for name in READ_BY_TEXTS:
+            if name in dialogue.told:
+                self._requests.texts.parameter(name, dialogue.told[name])
 
     # -- the client's bytes ---------------------------------------------------------------------------------------
 

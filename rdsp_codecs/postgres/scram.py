@@ -11,6 +11,7 @@ from rdsp_codecs import proofs
 from rdsp_codecs.postgres.start import Refused, fault
 from rdsp_codecs.problems import ProblemCode
 
+_PRINTABLE: Final = bytes(range(0x21, 0x7F))
 _END_POINT: Final = b"tls-server-end-point"
 _NO_BINDING: Final = (
     "The client selected SCRAM-SHA-256 without channel binding, but the SCRAM message includes channel binding data."
@@ -122,7 +123,7 @@ def client_first(first: bytes, *, bound: bool, could_bind: bool) -> ClientFirst:
     _, nonce = attributes.take("r")
     if not nonce:  # the server does without; RFC 5802 does not
         raise _malformed("The nonce is empty.")
-    if any(not 0x21 <= c <= 0x7E for c in nonce):
+    if nonce.translate(None, _PRINTABLE):
         raise fault("08P01", "non-printable characters in SCRAM nonce")
     while attributes.rest:
         attributes.take()

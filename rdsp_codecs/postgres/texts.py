@@ -17,6 +17,8 @@ from rdsp_codecs.postgres.notable import may_matter
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, inspect
 from rdsp_codecs.postgres.setting_text import EVERYTHING
 
+READ_BY_TEXTS: Final = ("standard_conforming_strings", "client_encoding")
+"""The parameters that change how texts are read."""
 _UNSAFE_ENCODINGS: Final = frozenset({"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"})
 _READING: Final = frozenset({b"standard_conforming_strings", EVERYTHING})
 _REMEMBERED_TEXT: Final = 512
@@ -118,9 +120,9 @@ class Texts:
 
     def parameter(self, name: str, value: str) -> None:
         """The server reports a parameter: two of them change how texts are read."""
-        if name == "standard_conforming_strings":
+        if name == READ_BY_TEXTS[0]:
             self.escapes = value == "off"
-        elif name == "client_encoding":
+        elif name == READ_BY_TEXTS[1]:
             self.multibyte_unsafe = value in _UNSAFE_ENCODINGS
             self._utf8 = value == "UTF8"
 

@@ -103,7 +103,7 @@ async def test_a_password_beyond_ascii_takes_no_longer_than_another(monkeypatch:
         raise AssertionError
 
     monkeypatch.setattr(proofs, "_mapped", prepared_again)
-    assert proofs.candidates(SALT_KEY, "app", credentials.passwords("app"))[0][0] == "pässwörd VIII".encode()
+    assert proofs.candidates(SALT_KEY, b"salt", credentials.passwords("app"))[0][0] == "pässwörd VIII".encode()
 
 
 async def test_unknown_users_fill_no_memory() -> None:

@@ -81,9 +81,8 @@ async def test_facts_of_logins_that_fail_are_not_kept(clock: MockClock) -> None:
         await w.settle()
 
 
-async def test_the_endpoint_follows_a_reload_of_its_limit(monkeypatch: Any) -> None:
+async def test_the_endpoint_follows_a_reload_of_its_limit() -> None:
     """Real sockets: who comes in over the limit of the moment is turned away."""
-    monkeypatch.setattr(listener, "_HEADROOM", 0)
     limits = proxy().limits
     async with world() as w:
         board = Switchboard()
@@ -91,7 +90,9 @@ async def test_the_endpoint_follows_a_reload_of_its_limit(monkeypatch: Any) -> N
         await w.nursery.start(context.errands.run)
         w.nursery.start_soon(board.run)
         endpoint = listener.Endpoint(
-            context, await listener.open_listeners(attrs.evolve(context.settings, listen=("127.0.0.1:0",)), "")
+            context,
+            await listener.open_listeners(attrs.evolve(context.settings, listen=("127.0.0.1:0",)), ""),
+            headroom=0,
         )
         w.nursery.start_soon(endpoint.run)
         ((host, port),) = endpoint.addresses

@@ -18,6 +18,7 @@ from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.postgres import PostgresCodec
 from rdsp_codecs.postgres import messages as m
 from rdsp_codecs.steps import Conversation, Receive, TlsFacts, TlsSide
+from tests.compiled import looks_inside
 from tests.runtime.world import EXECUTE, bind, parse, proxy, serve, simulate, world
 
 ONE = TargetGroup(max_backends=1)
@@ -218,6 +219,7 @@ async def test_tls_waits_for_what_it_says_it_wants(clock: MockClock, sends: bool
     assert tries == 2
 
 
+@looks_inside
 async def test_who_is_known_is_worked_out_before_any_client_speaks(
     clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
