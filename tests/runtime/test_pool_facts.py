@@ -57,7 +57,7 @@ async def test_facts_stay_while_there_is_a_session_or_a_backend_and_then_go(cloc
         await w.until(lambda: w.database.logged_in == 0)
         await trio.sleep(1)
         assert not kept(w)
-        assert not vars(w.pool)["_clients"]
+        assert not vars(w.pool)["clients"]
         await w.settle()
 
 
@@ -76,7 +76,7 @@ async def test_facts_of_logins_that_fail_are_not_kept(clock: MockClock) -> None:
         await w.until(lambda: w.statistics().opening == 0)
         await trio.sleep(10)
         assert not kept(w)
-        assert not vars(w.pool)["_clients"]
+        assert not vars(w.pool)["clients"]
         w.database.refusal, w.database.down = None, False
         await w.settle()
 
