@@ -109,7 +109,7 @@ class Forsaken:
 @pytest.fixture(scope="module")
 def proxy(postgres15: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     folder = tmp_path_factory.mktemp("mending")
-    with ProxyProcess(config(folder, postgres15.target(), max_backends=1, connection_borrow_timeout=1)) as proxy:
+    with ProxyProcess(config(folder, postgres15.target(), max_backends=1, connection_borrow_timeout=20)) as proxy:
         yield proxy
 
 

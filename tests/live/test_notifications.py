@@ -321,9 +321,11 @@ def test_listening_sessions_that_come_and_go_hear_every_word_once_and_in_order(s
     speaker.start()
     for hearer in hearers:
         hearer.start()
-    # Several seconds' work on a quiet machine, and no less on another.
-    eventually(lambda: all(hearer.error or (len(hearer.far) > 400 and hearer.said > 100) for hearer in hearers))
-    stop.set()
+    # What takes a second on a quiet machine, and as long as it takes on another.
+    try:
+        eventually(lambda: all(hearer.error or (len(hearer.far) > 100 and hearer.said > 20) for hearer in hearers), 400)
+    finally:
+        stop.set()
     speaker.join()
     for hearer in hearers:
         hearer.join()
