@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 _NONE: Final = Transaction.NONE
+_NOTHING_FOUND: Final = HARMLESS
 """Under a name of its own: looking a member of an enumeration up costs more than what is done with it."""
 RECENT: Final = 3
 _numbers: Final = itertools.count()
@@ -269,7 +270,7 @@ class Dialogue:
     def context(self) -> Context:
         """The settings that a text of the session is read by; one of its own where they are in doubt."""
         doubts, context = self.doubts, self.settings.context if self.settings is not None else ()
-        if not (doubts.local or doubts.settings or self.asking):
+        if not (doubts.any or self.asking) or not (doubts.local or doubts.settings or self.asking):
             return context
         return self.doubted(doubts.read_otherwise().union(*(note.read_otherwise for note in self._questions())))
 
@@ -303,11 +304,11 @@ class Dialogue:
 
     def saw(self, text: bytes, verdict: Verdict) -> None:
         """A statement goes out for execution."""
-        if verdict is not HARMLESS:
+        if verdict is not _NOTHING_FOUND:
             self._heed(verdict)
         if len(self.recent) == RECENT:
             del self.recent[0]
-        self.recent.append(text[:SHOWN])
+        self.recent.append(text if len(text) <= SHOWN else text[:SHOWN])
 
     def _heed(self, verdict: Verdict) -> None:
         if verdict.touches:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mypy_extensions import i64
+
 from rdsp_codecs.ledger import Owed
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import Dialogue, Kind
 from rdsp_codecs.postgres.lexer import NAME_BYTES
-from rdsp_codecs.postgres.messages import TRANSACTIONS
 from rdsp_codecs.postgres.requests import SYNC, Requests
 from rdsp_codecs.postgres.session_state import HARMLESS, HARMLESS_TAG_HEADS
 from rdsp_codecs.postgres.statements import Statement
 from rdsp_codecs.postgres.unnamed import NOTHING, Put
+from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
     from rdsp_codecs.api import RelayPolicy
@@ -31,13 +33,26 @@ _ROW_DESCRIPTION: Final = 0x54
 _DESCRIBE_PORTAL: Final = b"D\0\0\0\6P\0"
 _EXECUTE: Final = b"E\0\0\0\t\0"
 _EXECUTE_BYTES: Final = 10
+_SYNC: Final = SYNC
 _TAIL: Final = _EXECUTE_BYTES + len(SYNC)
 """Bytes of Execute and Sync."""
 _SHORTEST_BIND: Final = 13
-_PARSED: Final = b"1\0\0\0\4"
-_BOUND: Final = b"2\0\0\0\4"
-_NO_DATA: Final = b"n\0\0\0\4"
-_READY: Final = b"Z\0\0\0\5"
+_PARSED: Final = 0x31
+_BOUND: Final = 0x32
+_NO_DATA: Final = 0x6E
+_EMPTY: Final = 5
+_READY: Final = 0x5A
+_READY_BYTES: Final = 6
+_IDLE: Final = 0x49
+_IN_TRANSACTION: Final = 0x54
+_IN_FAILED: Final = 0x45
+
+# Of modules that are not compiled: under names of their own they are not looked up every time.
+_NOTHING_FOUND: Final = HARMLESS
+_HARMLESS_TAGS: Final = HARMLESS_TAG_HEADS
+_NO_TRANSACTION: Final = Transaction.NONE
+_OPEN: Final = Transaction.OPEN
+_FAILED: Final = Transaction.FAILED
 
 
 class Shortcuts:
@@ -77,9 +92,9 @@ class Shortcuts:
             if total_at(data, 0) != size:
                 return None
             text = data[5:-1]
-            if self._requests.texts.inspect(text) is not HARMLESS:
+            if self._requests.texts.inspect(text) is not _NOTHING_FOUND:
                 return None
-            d.saw(text, HARMLESS)
+            d.saw(text, _NOTHING_FOUND)
             state = d.state
             assert state is not None
             d.statements.last = state.last = NOTHING
@@ -93,8 +108,10 @@ class Shortcuts:
         """Parse (perhaps), Bind, Describe of the portal (perhaps), Execute, Sync; all about what has no name but the
         statement.
         """
-        d, at, end = self._d, 0, len(data) - _TAIL
-        if data[end:-9] != _EXECUTE or data[-5:] != SYNC:
+        d = self._d
+        at: i64 = 0
+        end: i64 = len(data) - _TAIL
+        if not _is_at(_EXECUTE, data, end) or not _is_at(_SYNC, data, end + _EXECUTE_BYTES):
             return None
         if (
             d.native
@@ -113,9 +130,9 @@ class Shortcuts:
             fresh = self._unnamed(data, at) if at + _SHORTEST_BIND <= end and data[at] == _BIND else None
             if fresh is None:
                 return None
-        bound = at + total_at(data, at)
+        bound: i64 = at + total_at(data, at)
         described = bound != end
-        if described and (bound != end - len(_DESCRIBE_PORTAL) or data[bound:end] != _DESCRIBE_PORTAL):
+        if described and (bound != end - len(_DESCRIBE_PORTAL) or not _is_at(_DESCRIBE_PORTAL, data, bound)):
             return None
         if data[at + 5]:
             return None  # a portal with a name
@@ -134,7 +151,7 @@ class Shortcuts:
             return None
         text = data[6:text_end]
         verdict = self._requests.texts.inspect(text)
-        if verdict is not HARMLESS:
+        if verdict is not _NOTHING_FOUND:
             return None
         return Statement(text, data[text_end + 1 : total], verdict, context=self._d.context)
 
@@ -152,7 +169,7 @@ class Shortcuts:
         book, state = d.statements, d.state
         assert state is not None
         statement = book.named.get(name[:NAME_BYTES]) if name else book.unnamed
-        if statement is None or statement.verdict is not HARMLESS:
+        if statement is None or statement.verdict is not _NOTHING_FOUND:
             return None
         if not name:
             if statement is not state.unnamed:
@@ -172,20 +189,20 @@ class Shortcuts:
         d = self._d
         d.extended = True
         statement.bound = True
-        d.saw(statement.text or b"", HARMLESS)
-        owe = d.ledger.owe
-        owe(owed.bind_reply(statement, name))
+        d.saw(statement.text or b"", _NOTHING_FOUND)
+        ledger = d.ledger
+        ledger.owe(owed.bind_reply(statement, name))
         if described:
-            owe(owed.DESCRIBE)
-        owe(owed.EXECUTE)
+            ledger.owe(owed.DESCRIBE)
+        ledger.owe(owed.EXECUTE)
         d.prologue_failed = False
         self._sure = not d.naming
         if d.naming:
             d.naming = False
             d.uncertain += 1
-            owe(owed.UNCERTAIN_SYNC)
+            ledger.owe(owed.UNCERTAIN_SYNC)
         else:
-            owe(owed.SYNC)
+            ledger.owe(owed.SYNC)
         self._described = described
         self._begun = True
 
@@ -196,11 +213,20 @@ class Shortcuts:
 
         To be asked while nothing of the server's is held. True: the request is over.
         """
-        d, end = self._d, len(data) - 6
-        if end < 0 or data[end:-1] != _READY or self._strict or d.dropping or d.doubts.any or self._requests.bye:
+        end: i64 = len(data) - _READY_BYTES
+        if end < 0 or data[end] != _READY or total_at(data, end) != _READY_BYTES:
             return False
-        transaction = TRANSACTIONS.get(data[-1])
-        if transaction is None:
+        d = self._d
+        if self._strict or d.dropping or d.doubts.any or self._requests.bye:
+            return False
+        status: i64 = data[end + 5]
+        if status == _IDLE:
+            transaction = _NO_TRANSACTION
+        elif status == _IN_TRANSACTION:
+            transaction = _OPEN
+        elif status == _IN_FAILED:
+            transaction = _FAILED
+        else:
             return False
         if self._begun:
             if not self._is_answer(data, end):
@@ -215,23 +241,23 @@ class Shortcuts:
         d.forget_texts()
         return True
 
-    def _is_answer(self, data: bytes, end: int) -> bool:
+    def _is_answer(self, data: bytes, end: i64) -> bool:
         """Whether the bytes up to `end` are all that is owed up to CommandComplete."""
-        at = 0
+        at: i64 = 0
         if self._put is not None:
-            if data[:5] != _PARSED:
+            if not _is_empty(data, 0, _PARSED):
                 return False
             at = 5
-        if data[at : at + 5] != _BOUND:
+        if at + 5 > end or not _is_empty(data, at, _BOUND):
             return False
         at += 5
         if self._described:
-            if data[at] != _ROW_DESCRIPTION and data[at : at + 5] != _NO_DATA:
+            if at + 5 > end or (data[at] != _ROW_DESCRIPTION and not _is_empty(data, at, _NO_DATA)):
                 return False
             at += total_at(data, at)
         while at < end and data[at] == _DATA_ROW:
             at += total_at(data, at)
-        if at >= end or data[at] != _COMPLETE or data[at + 5 : at + 11] not in HARMLESS_TAG_HEADS:
+        if at >= end or data[at] != _COMPLETE or data[at + 5 : at + 11] not in _HARMLESS_TAGS:
             return False
         return at + total_at(data, at) == end
 
@@ -249,13 +275,13 @@ class Shortcuts:
         d.extended = False
 
 
-def _is_result(data: bytes, end: int) -> bool:
+def _is_result(data: bytes, end: i64) -> bool:
     """Whether the bytes up to `end` are rows and good ends of statements."""
-    at = 0
+    at: i64 = 0
     while at < end:
-        tag = data[at]
+        tag: i64 = data[at]
         if tag == _COMPLETE:
-            if data[at + 5 : at + 11] not in HARMLESS_TAG_HEADS:
+            if data[at + 5 : at + 11] not in _HARMLESS_TAGS:
                 return False
         elif tag != _DATA_ROW and tag != _ROW_DESCRIPTION:
             return False
@@ -263,6 +289,28 @@ def _is_result(data: bytes, end: int) -> bool:
     return at == end
 
 
-def total_at(data: bytes, at: int) -> int:
+def _is_at(what: bytes, data: bytes, at: i64) -> bool:
+    """Whether these bytes stand at `at`, without a copy of what stands there."""
+    size: i64 = len(what)
+    if at < 0 or at + size > len(data):
+        return False
+    place: i64 = 0
+    while place < size:
+        if data[at + place] != what[place]:
+            return False
+        place += 1
+    return True
+
+
+def _is_empty(data: bytes, at: i64, tag: i64) -> bool:
+    """Whether a message of this kind, with nothing in it, stands at `at`. Five bytes must be there."""
+    return data[at] == tag and total_at(data, at) == _EMPTY
+
+
+def total_at(data: bytes, at: i64) -> i64:
     """Bytes of the message that begins at `at`, as it says itself (less than five: it is wrong). Five must be there."""
-    return (data[at + 1] << 24 | data[at + 2] << 16 | data[at + 3] << 8 | data[at + 4]) + 1
+    low: i64 = data[at + 4]
+    last: i64 = data[at + 3]
+    high: i64 = data[at + 2]
+    first: i64 = data[at + 1]
+    return (first << 24 | high << 16 | last << 8 | low) + 1
