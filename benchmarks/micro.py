@@ -27,7 +27,7 @@ from typing import Any, Final
 import trio
 
 from rdsp.config.model import TargetGroup
-from rdsp.net.switchboard import READABLE, Step
+from rdsp.net.switchboard import READABLE, Clock, Step
 from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
 from rdsp.pool.backend import Backend
@@ -112,12 +112,16 @@ class _Board:
     """A `Board` that waits for nothing: the benchmark calls the steps."""
 
     def __init__(self) -> None:
-        self.now = 1.0
+        self.clock = Clock(1.0)
         self.leave = False
         self.queue: list[tuple[Step, int]] = []
 
+    @property
+    def now(self) -> float:
+        return self.clock.now
+
     def refresh(self) -> float:
-        return self.now
+        return self.clock.now
 
     def watch(self, transport: object, step: Step) -> None:
         """Nothing to watch."""

@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from rdsp.net.memory import MemoryTransport
-from rdsp.net.switchboard import Step, Watchable
+from rdsp.net.switchboard import Clock, Step, Watchable
 
 
 class MemoryBoard:
@@ -33,7 +33,7 @@ class MemoryBoard:
     _MANY: Final = 1_000_000
 
     def __init__(self, shuffle: random.Random | None = None, batches: int = 1) -> None:
-        self.now = trio.current_time()
+        self.clock = Clock(trio.current_time())
         self.leave = False
         self.steps_called = 0
         self._shuffle = shuffle
@@ -47,10 +47,15 @@ class MemoryBoard:
         self._task: trio.lowlevel.Task | None = None
         self._rounds_at_once = 0
 
+    @property
+    def now(self) -> float:
+        """See `Board`."""
+        return self.clock.now
+
     def refresh(self) -> float:
         """See `Board`."""
-        self.now = trio.current_time()
-        return self.now
+        self.clock.now = trio.current_time()
+        return self.clock.now
 
     def watch(self, transport: Watchable, step: Step) -> None:
         """See `Board`. Raises `FileExistsError` for a transport that is watched already."""
@@ -136,7 +141,8 @@ class MemoryBoard:
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _batch(self) -> bool:
-        before, self.now = self.now, trio.current_time()
+        before = self.now
+        self.refresh()
         self._rounds_at_once = self._rounds_at_once + 1 if self.now == before else 0
         if self._rounds_at_once > self._MANY:
             msg = "steps call each other without end"

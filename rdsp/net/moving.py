@@ -32,3 +32,10 @@ def pushed(send: Callable[[bytes], int], data: bytes) -> tuple[bytes, bool]:
             return b"", True
         data = data[sent:]
     return data, False
+
+
+def joined(out: list[bytes]) -> bytes:
+    """All that stands in an outbox, which is empty then."""
+    data = b"".join(out)
+    out.clear()
+    return data

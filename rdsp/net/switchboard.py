@@ -23,6 +23,15 @@ LEAVING: Final = 0x2018  # EPOLLRDHUP | EPOLLHUP | EPOLLERR
 Step = Callable[[int], None]
 
 
+class Clock:
+    """The time that a board has read: steps look here, without asking for it. Attribute `now`: Trio's, in seconds."""
+
+    __slots__ = ("now",)
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+
 class Watchable(Protocol):
     """What a switchboard can watch: a transport, or a listening socket."""
 
@@ -33,8 +42,12 @@ class Watchable(Protocol):
 class Board(Protocol):
     """What sessions and pools need of a switchboard. Edge-triggered: a step that stops early must ask for `again`."""
 
-    now: float
-    """Trio's clock in seconds, read once per batch."""
+    clock: Clock
+    """Read once per batch. The same object for all of the board's life."""
+
+    @property
+    def now(self) -> float:
+        """The clock's time."""
 
     leave: bool
     """Set by whoever made a Trio task runnable in a step: the board gives way after this batch."""
@@ -93,11 +106,16 @@ class Switchboard:
         self._clock: Callable[[], float] = time.perf_counter
         # Trio's own clock is this one, moved by a constant: asking Trio goes through four functions for every batch.
         self._since = trio.current_time() - time.perf_counter()
-        self.now = trio.current_time()
+        self.clock = Clock(trio.current_time())
+
+    @property
+    def now(self) -> float:
+        """See `Board`."""
+        return self.clock.now
 
     def refresh(self) -> float:
         """See `Board`."""
-        self.now = self._clock() + self._since
+        self.clock.now = self._clock() + self._since
         return self.now
 
     def watch(self, transport: Watchable, step: Step) -> None:
@@ -161,7 +179,7 @@ class Switchboard:
         again, slow = self._again, self._slow
         self._in_batch = True
         events = self._epoll.poll(0 if again or slow else timeout, self.EVENTS)
-        self.now = self._clock() + self._since
+        self.clock.now = self._clock() + self._since
         steps = self._steps
         for number, mask in events:
             step = steps.get(number)

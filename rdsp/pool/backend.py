@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from rdsp.net.switchboard import LEAVING, READABLE
 
 if TYPE_CHECKING:
@@ -18,11 +20,15 @@ if TYPE_CHECKING:
     from rdsp_codecs.problems import Problem
 
 
-class Borrower(Protocol):
-    """What a backend's events go to while it is borrowed."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Borrower:
+    """What a backend's events go to while it is borrowed. A class, not a protocol: compiled, it is called directly."""
+
+    __slots__ = ()
 
     def server_event(self, mask: int, /) -> None:
         """The backend's socket is ready."""
+        raise NotImplementedError
 
 
 class Backend:

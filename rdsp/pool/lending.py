@@ -27,7 +27,7 @@ class Lending:
         stir: called when somebody waits while the keeper of time limits sleeps as if nobody did (`timing` False).
     """
 
-    __slots__ = ("_board", "_book", "_carry_out", "_gone", "_held_up", "_stir", "timing")
+    __slots__ = ("_book", "_carry_out", "_clock", "_gone", "_held_up", "_stir", "timing")
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Lending:
         stir: Callable[[], None],
     ) -> None:
         self._book = book
-        self._board = board
+        self._clock = board.clock
         self._gone = gone
         self._held_up = held_up
         self._carry_out = carry_out
@@ -50,7 +50,7 @@ class Lending:
     def take(self, key: Hashable, fit: object = None) -> Backend | None:
         """An idle backend, or None: then `wait`. `fit`: see `Relay.fit`. Hot path."""
         while True:
-            now = self._board.now
+            now = self._clock.now
             member = self._book.take(key, now, fit)
             if member is None:
                 return None
@@ -63,10 +63,10 @@ class Lending:
     def wait(self, key: Hashable, waiter: Waiter, at_least: float = 0.0) -> None:
         """Queue for a backend of the pool `key`. The waiter may be answered before this returns. Hot path when full.
 
-        `board.now` must be of this moment: outside of steps `board.refresh` comes first. For `at_least` see
+        The clock must be of this moment: outside of steps `board.refresh` comes first. For `at_least` see
         `Book.wait`.
         """
-        decisions = self._book.wait(key, waiter, self._board.now, at_least)
+        decisions = self._book.wait(key, waiter, self._clock.now, at_least)
         if decisions:
             self._carry_out(decisions)
         if not self.timing:
@@ -78,7 +78,7 @@ class Lending:
         if backend.cancelling or backend.suspect:
             self._held_up(backend)
             return
-        member, now = backend.member, self._board.now
+        member, now = backend.member, self._clock.now
         waiter = self._book.hand_over(member, now)
         if waiter is not None:
             waiter.granted(backend)

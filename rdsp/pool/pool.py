@@ -82,7 +82,7 @@ class Pool:
         """How many connections the server allows, when it was last asked."""
         self._cancels_at_once = trio.CapacityLimiter(_CANCELS_AT_ONCE)
         self._closed = False
-        self._lending = lending = Lending(
+        self.lending = lending = Lending(
             book,
             board,
             gone=self._found_gone,
@@ -468,7 +468,7 @@ class Pool:
             now = trio.current_time()
             deadline = self.book.next_deadline(now)
             look_at = self._vacating.look(now)
-            self._lending.timing = self.book.waiting > 0
+            self.lending.timing = self.book.waiting > 0
             with trio.move_on_at(min(deadline if deadline is not None else math.inf, look_at, now + _TICK_AT_LEAST)):
                 await self._changed.wait()
             await trio.sleep(_TICK_AT_MOST + random.random() * _TICK_AT_MOST)  # noqa: S311 - spreads work, no secret

@@ -19,7 +19,7 @@ from rdsp.net.moving import pushed, received
 from rdsp.net.switchboard import READABLE, WRITABLE, Board
 from rdsp.net.transport import WOULD_BLOCK
 from rdsp.observe.dispatch import Observers
-from rdsp.pool.backend import Backend
+from rdsp.pool.backend import Backend, Borrower
 from rdsp.pool.pool import Pool
 from rdsp.session import calls
 from rdsp.session.bell import Bell
@@ -59,7 +59,7 @@ def heard(splice: Splice, most: int) -> None:
         splice.failed_by(error, server=False)
 
 
-class Hearer:
+class Hearer(Borrower):
     """One shared listener.
 
     Invariant: `ear` is there exactly while `backend` is; the backend is borrowed, and never given back.

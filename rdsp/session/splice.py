@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Final
 
-from rdsp.net.moving import pushed, received
+from rdsp.net.moving import joined, pushed, received
 from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE, Board
 from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss
 from rdsp.observe.counters import Counters
-from rdsp.pool.backend import Backend
+from rdsp.pool.backend import Backend, Borrower
 from rdsp.pool.pool import Pool
 from rdsp.session import calls
 from rdsp.session.machine import State
 from rdsp.session.policy import may_release
-from rdsp.session.reading import LONG, READS, START, left_the_queue, paced
+from rdsp.session.reading import FEW, LONG, READS, START, left_the_queue, many_left, paced
 from rdsp_codecs import moves
-from rdsp_codecs.api import Relay
 from rdsp_codecs.problems import Problem
+from rdsp_codecs.relaying import Relay
 from rdsp_codecs.transaction import Transaction
 
 # Members of enumerations under names of their own: looking them up costs more than all that is done with them.
@@ -36,7 +36,7 @@ _HALTING: Final = calls.CLIENT_GONE | calls.FAULT | calls.SERVER_GONE | calls.EN
 _INPUT: Final = READABLE | LEAVING
 
 
-class Splice:
+class Splice(Borrower):
     """One session's steady state.
 
     Invariant: `backend` is set exactly in the states BUSY and HOLDING. Bytes that a peer did not take yet stand in
@@ -44,11 +44,11 @@ class Splice:
     """
 
     __slots__ = (
-        "_board", "_chunk", "_client_again", "_client_more", "_client_records", "_client_recv", "_client_send",
-        "_counters", "_from_client", "_from_server", "_marks", "_pool", "_server_again", "_to_client", "_to_server",
-        "backend", "call", "client", "client_rest", "fault", "fault_of_server", "key", "last_active", "leaving",
-        "queued", "refusal", "relay", "said_fatal", "server_rest", "settling", "state", "stopping", "waiting_since",
-        "wake",
+        "_board", "_chunk", "_client_again", "_client_many", "_client_more", "_client_records", "_client_recv",
+        "_client_send", "_clock", "_counters", "_lending", "_marks", "_pool", "_server_again", "_server_many",
+        "_to_client", "_to_server", "backend", "call", "client", "client_rest", "fault", "fault_of_server", "key",
+        "last_active", "leaving", "queued", "refusal", "relay", "said_fatal", "server_rest", "settling", "state",
+        "stopping", "waiting_since", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -82,14 +82,14 @@ class Splice:
         self.wake = wake
         self.client_rest = b""
         self.server_rest = b""
-        self._from_client = relay.from_client
-        self._from_server = relay.from_server
         self._to_client = relay.to_client
         self._to_server = relay.to_server
         self._client_recv = client.recv
         self._client_send = client.send
         self._client_records = client.records
         self._chunk = START
+        self._client_many = self._server_many = 0
+        """Reads of `_chunk` that are left; behind them they are of FEW."""
         self._client_more = 0
         """Waits for a turn to read on, with these bits."""
         # Events that came while their side was not to be read: an edge, above all that of a peer that left, comes once.
@@ -99,6 +99,8 @@ class Splice:
         self.key = key
         self._marks: Hashable = None
         self._board = board
+        self._clock = board.clock
+        self._lending = pool.lending
         self._counters = counters
 
     # -- calling the session --------------------------------------------------------------------------------------
@@ -131,11 +133,12 @@ class Splice:
             return
         since = 0.0
         for _ in range(READS):
-            chunk = self._chunk
+            chunk = self._chunk if self._client_many else FEW
             try:
                 data = received(self._client_recv, chunk)
             except WOULD_BLOCK:
                 return
+            self._client_many = many_left(self._client_many, len(data))
             if not data:
                 if not self.relay.holds_goodbye():
                     self.summon(calls.CLIENT_GONE)
@@ -176,8 +179,8 @@ class Splice:
 
     def _take(self, data: bytes) -> None:
         """One chunk of the client's."""
-        self.last_active = self._board.now
-        signals = self._from_client(data)
+        self.last_active = self._clock.now
+        signals = self.relay.from_client(data)
         if self._to_client:
             self.send_client()
         if self._to_server:
@@ -211,7 +214,7 @@ class Splice:
 
     def borrow(self) -> None:
         """The relay holds a request: get a backend now, or stand in the pool's queue for one."""
-        backend = self._pool.take(self.key, self.relay.fit)
+        backend = self._lending.take(self.key, self.relay.fit)
         if backend is not None:
             self.attach(backend)
         elif self.relay.answer_alone():
@@ -220,9 +223,9 @@ class Splice:
         else:
             self.state = _WAITING
             self.queued = True
-            self.waiting_since = self._board.now
+            self.waiting_since = self._clock.now
             self._counters.waiting += 1
-            self._pool.wait(self.key, self)
+            self._lending.wait(self.key, self)
 
     def attach(self, backend: Backend) -> None:
         """The session has borrowed `backend`: the held request goes out."""
@@ -240,7 +243,7 @@ class Splice:
         """See `rdsp.pool.backend.Waiter`. The request goes out at once, without a task switch."""
         self.queued = False
         self._counters.waiting -= 1
-        self._counters.waited(self._board.now - self.waiting_since)
+        self._counters.waited(self._clock.now - self.waiting_since)
         try:
             self.attach(backend)
             self.read_on()
@@ -289,13 +292,12 @@ class Splice:
 
     def touch(self) -> None:
         """The client is told something: it is not idle."""
-        self.last_active = self._board.now
+        self.last_active = self._clock.now
 
     def send_client(self) -> None:
         """Hand over what the relay has for the client."""
         out = self._to_client
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
+        data = out.pop() if len(out) == 1 else joined(out)
         if self.client_rest:
             self.client_rest += data
             return
@@ -341,15 +343,16 @@ class Splice:
                 self._server_again |= mask & _INPUT
                 return
             try:
-                chunk = self._chunk
+                chunk = self._chunk if self._server_many else FEW
                 data = received(backend.recv, chunk)
             except WOULD_BLOCK:
                 return
+            self._server_many = many_left(self._server_many, len(data))
             if not data:
                 self._broke_off()
                 return
-            signals = self._from_server(data)
-            self.last_active = self._board.now
+            signals = self.relay.from_server(data)
+            self.last_active = self._clock.now
             if self._client_again:
                 self.read_on()
             if self._to_client:
@@ -395,7 +398,7 @@ class Splice:
             if leaving:
                 self._pool.lost(backend, "the server closed it at the end of a request")  # only we had that edge
             else:
-                self._pool.give_back(backend)
+                self._lending.give_back(backend)
             if self.stopping or self.leaving:
                 self.summon(calls.FREE)
         else:
@@ -436,7 +439,7 @@ class Splice:
         self.settling = False
         self.server_rest = b""
         if unharmed:
-            self._pool.give_back(backend)
+            self._lending.give_back(backend)
         else:
             self._pool.lost(backend, "it could not be brought into its session's state")
         if words:
@@ -454,8 +457,7 @@ class Splice:
     def send_server(self) -> None:
         """Hand over what the relay has for the server."""
         out = self._to_server
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
+        data = out.pop() if len(out) == 1 else joined(out)
         backend = self.backend
         assert backend is not None
         if self.server_rest:
@@ -490,7 +492,7 @@ class Splice:
         if backend is not None and may_release(relay.transaction, relay.pins, owed=False):
             self.let_go(backend)
             self.settling = False  # the pool waits for the cancel now
-            self._pool.give_back(backend)
+            self._lending.give_back(backend)
             if self.stopping or self.leaving:
                 self.summon(calls.FREE)
 

@@ -13,7 +13,6 @@ from rdsp_codecs.api import (
     Features,
     Greeting,
     Offer,
-    Relay,
     RelayPolicy,
 )
 from rdsp_codecs.postgres import messages
@@ -28,6 +27,7 @@ from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.postgres.statements import SharedStatements
 from rdsp_codecs.postgres.upkeep import cancel, goodbye, is_writable, max_connections, prepare, probe, reset
 from rdsp_codecs.problems import Problem
+from rdsp_codecs.relaying import Relay
 from rdsp_codecs.steps import Conversation
 from rdsp_codecs.transaction import Transaction
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.ledger import Owed
-from rdsp_codecs.pins import PinBoard, PinReason
+from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres.dialogue import Dialogue, Kind
 from rdsp_codecs.postgres.listening import Listening, Mark
 from rdsp_codecs.postgres.statements import frame
 from rdsp_codecs.postgres.unnamed import NOTHING
+from rdsp_codecs.relaying import Relay
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -164,16 +165,15 @@ class Handing:
         note.error = payload
 
 
-class Hearing:
+class Hearing(Relay):
     """The part of a relay that its ear sees. The relay makes the attributes."""
 
-    __slots__ = ("_d", "_handing", "_server", "_who", "pins")
+    __slots__ = ("_d", "_handing", "_server", "_who")
 
     _d: Dialogue
     _handing: Handing
     _server: ChunkFilter
     _who: ClientLogin
-    pins: PinBoard
 
     @property
     def listening(self) -> Listening:

@@ -14,6 +14,7 @@ from rdsp_codecs.framing import interest
 from rdsp_codecs.pins import PinBoard, PinReason
 from rdsp_codecs.postgres.framing import SERVER_FRAMING, client_framing
 from rdsp_codecs.postgres.messages import TRANSACTIONS
+from rdsp_codecs.relaying import Relay
 from rdsp_codecs.transaction import Transaction
 from rdsp_codecs.verdicts import KEEP
 
@@ -31,8 +32,8 @@ _TERMINATE: Final = ord("X")
 _COPY_BOTH: Final = ord("W")
 
 
-class PassingRelay:
-    """See `rdsp_codecs.api.Relay`.
+class PassingRelay(Relay):
+    """See `rdsp_codecs.relaying.Relay`.
 
     Invariant: pinned from the beginning to the end, so that its backend is nobody else's, ever.
     """
@@ -49,12 +50,6 @@ class PassingRelay:
         "_state",
         "_streams",
         "_unsynced",
-        "pins",
-        "refused",
-        "to_client",
-        "to_server",
-        "transaction",
-        "unharmed",
     )
 
     def __init__(self, policy: RelayPolicy) -> None:

@@ -1,6 +1,6 @@
 """PostgreSQL's relay: one session's two filters, what is held while no backend is there, and the end of requests.
 
-The runtime calls it (`rdsp_codecs.api.Relay`). What single messages mean stands in `requests` and `replies`.
+The runtime calls it (`rdsp_codecs.relaying.Relay`). What single messages mean stands in `requests` and `replies`.
 """
 
 from __future__ import annotations
@@ -53,9 +53,16 @@ _COPY_TAGS: Final = b"dcf"
 _ANSWERED_ALONE: Final = b"QF"
 """Messages that end with a ReadyForQuery of their own; all others belong to a group that a Sync ends."""
 
+# Of modules that are not compiled: under names of their own they are not looked up every time.
+_ASKING: Final = SERVER_ASKING
+_EXTENDED: Final = SERVER_EXTENDED
+_SIMPLE: Final = SERVER_SIMPLE
+_UNSET: Final = NO_SETTINGS
+_NO_TRANSACTION: Final = Transaction.NONE
+
 
 class PostgresRelay(Standing):
-    """See `rdsp_codecs.api.Relay`.
+    """See `rdsp_codecs.relaying.Relay`.
 
     Invariant: `_held` is empty unless no backend is attached or a prologue runs; what it holds comes behind what the
     client filter holds.
@@ -74,11 +81,6 @@ class PostgresRelay(Standing):
         "_shortcuts",
         "_skip_to_sync",
         "_syncer",
-        "refused",
-        "to_client",
-        "to_server",
-        "transaction",
-        "unharmed",
     )
 
     def __init__(self, who: ClientLogin, policy: RelayPolicy, shared: SharedStatements) -> None:
@@ -101,7 +103,7 @@ class PostgresRelay(Standing):
         self._client = ChunkFilter(wire, CLIENT_INTEREST, self._requests.judge, self.to_server, policy.max_held)
         # What is looked at of the server's messages is short, or its beginning is enough.
         most = max(policy.max_held, _MAX_REPLY)
-        self._server = ChunkFilter(SERVER_FRAMING, SERVER_SIMPLE, self._replies.judge, self.to_client, most)
+        self._server = ChunkFilter(SERVER_FRAMING, _SIMPLE, self._replies.judge, self.to_client, most)
         self._max_frame, self._max_held = policy.max_frame, policy.max_held
         self._held: list[bytes] = []
         self._held_size = 0
@@ -136,7 +138,10 @@ class PostgresRelay(Standing):
 
     def _needs_backend(self, data: bytes) -> bool:
         """Whether a chunk begins with a whole message that a server must answer. `_hold` finds the others."""
-        return len(data) > 5 and data[0] in _BEGINS and 5 < total_at(data, 0) <= min(len(data), self._max_frame)
+        if len(data) <= 5 or data[0] not in _BEGINS:
+            return False
+        total = total_at(data, 0)
+        return 5 < total <= len(data) and total <= self._max_frame
 
     def _forward(self, data: bytes) -> None:
         """Bytes on their way to the backend."""
@@ -184,7 +189,7 @@ class PostgresRelay(Standing):
         d.over = False
         if d.mending:
             self._syncer.mending_over()
-        if d.doubts.any and d.transaction is Transaction.NONE and self._syncer.settle():
+        if d.doubts.any and d.transaction is _NO_TRANSACTION and self._syncer.settle():
             self.to_server += d.injected
             d.injected.clear()
             self._server.interest = self._interest()
@@ -197,7 +202,7 @@ class PostgresRelay(Standing):
             signals |= moves.AGAIN if self._held else moves.NOTHING
         if d.listening.channels:
             return self._over_listening()
-        self._server.interest = SERVER_SIMPLE
+        self._server.interest = _SIMPLE
         self.transaction = d.transaction
         return signals
 
@@ -215,7 +220,7 @@ class PostgresRelay(Standing):
             d.injected.clear()
             self._server.interest = self._interest()
             return self._news()
-        self._server.interest = SERVER_SIMPLE
+        self._server.interest = _SIMPLE
         self.transaction = d.transaction
         return signals | moves.OVER | self._news()
 
@@ -227,8 +232,8 @@ class PostgresRelay(Standing):
     def _interest(self) -> bytes:
         d = self._d
         if d.asking:
-            return SERVER_ASKING
-        return SERVER_EXTENDED if d.extended else SERVER_SIMPLE
+            return _ASKING
+        return _EXTENDED if d.extended else _SIMPLE
 
     def _hold(self, data: bytes) -> int:
         """No backend: keep the bytes, and ask for one as soon as there is a whole message that needs it."""
@@ -341,7 +346,7 @@ class PostgresRelay(Standing):
         """See `Relay`."""
         d = self._d
         if self._server.empty and self._client.between_frames and self._shortcuts.answered(data):
-            self._server.interest = SERVER_SIMPLE
+            self._server.interest = _SIMPLE
             self.transaction = d.transaction
             self.to_client.append(data)
             return moves.OVER
@@ -378,7 +383,7 @@ class PostgresRelay(Standing):
         d.injected.clear()
         d.asking, d.extended, d.over = 0, False, False
         self._server.reset()
-        self._server.interest = SERVER_SIMPLE
+        self._server.interest = _SIMPLE
         if broken or not self._syncer.is_refused():
             self.unharmed = False
         else:
@@ -440,7 +445,7 @@ class PostgresRelay(Standing):
     @property
     def fit(self) -> Settings:
         """See `Relay`."""
-        return self._d.settings or NO_SETTINGS
+        return self._d.settings if self._d.settings is not None else _UNSET
 
     @property
     def variant(self) -> Hashable:
@@ -461,7 +466,7 @@ class PostgresRelay(Standing):
         if d.listening.due and d.listening.ear_is_ready:
             self._handing.come_back(d.state)
             return self._after_client()
-        if not self.in_request() and not d.paused and d.transaction is Transaction.NONE and self.pins:
+        if not self.in_request() and not d.paused and d.transaction is _NO_TRANSACTION and self.pins:
             return self._over_listening() & ~moves.OVER
         return moves.NOTHING
 

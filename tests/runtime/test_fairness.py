@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from rdsp.net.memory import Script
-from rdsp.session.reading import CHUNK, LEAST, LONG, START, paced
+from rdsp.session.reading import CHUNK, FEW, LEAST, LONG, START, paced
 from rdsp.session.run import Session
 from rdsp_codecs.postgres import messages as m
 from tests.runtime.world import proxy, world
@@ -21,7 +21,9 @@ def test_less_is_read_at_once_where_it_takes_long_and_more_again_where_it_does_n
     assert seen == [16384, LEAST, LEAST, LEAST, 8192, 16384, 32768, CHUNK, CHUNK, CHUNK, CHUNK]
 
 
-@pytest.mark.parametrize(("cost", "first", "later"), [(0.0001, 5 * CHUNK, 8 * CHUNK), (0.01, 2 * START, 2 * LEAST)])
+@pytest.mark.parametrize(
+    ("cost", "first", "later"), [(0.0001, FEW + 7 * START + 4 * CHUNK, 8 * CHUNK), (0.01, FEW + START, 2 * LEAST)]
+)
 async def test_a_step_of_a_client_that_pipelines_is_short(
     clock: MockClock, monkeypatch: pytest.MonkeyPatch, cost: float, first: int, later: int
 ) -> None:

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from rdsp.config.model import TargetGroup
 from rdsp.endpoint import listener
-from rdsp.net.switchboard import Switchboard
+from rdsp.net.switchboard import Clock, Switchboard
 from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
 from rdsp.pool.backend import Backend
@@ -170,11 +170,17 @@ class Dead:
 
 
 class Board:
-    now = 100.0
     leave = False
 
+    def __init__(self) -> None:
+        self.clock = Clock(100.0)
+
+    @property
+    def now(self) -> float:
+        return self.clock.now
+
     def refresh(self) -> float:
-        return self.now
+        return self.clock.now
 
     def forget(self, _: object) -> None:
         pass

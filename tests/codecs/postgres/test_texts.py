@@ -39,7 +39,26 @@ WORDS = [
         "temp",
     ),
     *("temp1", "temporary ", "1temp", "pg_temp", "pg_temp_3", "pg_settings", "crosstab2(", "crosstab3(", "crosstab7("),
-    *("into ", "into temp ", "x", "se1t ", "0", "7", "42", "$1", " ", ";", "(", ")", "é", "_", "where a = "),
+    *(
+        "into ",
+        "drop ",
+        "database ",
+        "rename ",
+        "into temp ",
+        "x",
+        "se1t ",
+        "0",
+        "7",
+        "42",
+        "$1",
+        " ",
+        ";",
+        "(",
+        ")",
+        "é",
+        "_",
+        "where a = ",
+    ),
 ]
 texts = st.lists(st.sampled_from(WORDS) | st.text(alphabet="0189;-se t", max_size=3), max_size=12).map(
     lambda words: "".join(words).encode()
@@ -52,7 +71,7 @@ def test_digits_are_alike_for_the_prefilter(text: bytes) -> None:
 
 
 def test_no_digit_stands_in_the_prefilters_patterns_by_itself() -> None:
-    for search in (notable.HIT, notable._HIT_BEHIND_LINE_COMMENT):
+    for search in (notable.HIT, notable._HIT_BEHIND_LINE_COMMENT, notable._VACATES):
         pattern: bytes = search.__self__.pattern  # type: ignore[attr-defined]
         assert re.search(rb"[0-9]", pattern.replace(rb"a-z0-9", b"").replace(rb"\x80-\xff", b"")) is None
 

@@ -1,0 +1,160 @@
+"""The relay that an engine must offer: one session's two filters. `rdsp_codecs.api` has the rest of what it offers.
+
+A class and not a protocol, because every chunk goes through it: what is compiled finds its methods and attributes in
+their places, without asking for them by name. Compiled itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from mypy_extensions import mypyc_attr
+
+from rdsp_codecs.pins import PinBoard
+from rdsp_codecs.problems import Problem
+from rdsp_codecs.transaction import Transaction
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Relay:
+    """Filters both directions of one session in steady state. No I/O, no waiting.
+
+    Invariants: bytes to the server are made only while a backend is attached; every client byte is handed on exactly
+    once or refused with an error; `OVER` is returned only when nothing is owed and both directions stand between
+    frames. Methods return flags of `rdsp_codecs.moves` and raise `WireError`; after an error the relay is dead.
+    """
+
+    __slots__ = ("pins", "refused", "to_client", "to_server", "transaction", "unharmed")
+
+    to_server: list[bytes]
+    to_client: list[bytes]
+    """The outboxes: the same two lists for all of the relay's life."""
+
+    transaction: Transaction
+    pins: PinBoard
+    refused: bytes
+    """With `UNFIT`: the server's words with which the request is to be refused; b"": try another backend."""
+    unharmed: bool
+    """With `UNFIT`: the backend is what it was before it was borrowed, and may be lent to others."""
+
+    @property
+    def fit(self) -> object:
+        """What the session has set, as a value compared by identity: a backend last used with the same one needs no
+        work. Changes at boundaries only.
+        """
+        raise NotImplementedError
+
+    @property
+    def variant(self) -> Hashable:
+        """What the session has left for ever on its backends; None while there is nothing. Only backends of the same
+        variant, or new ones, fit. Changes only when `fit` does.
+        """
+        raise NotImplementedError
+
+    def from_client(self, data: bytes) -> int:
+        """Take a chunk of the client's."""
+        raise NotImplementedError
+
+    def attached(self, state: Any) -> int:
+        """A backend was borrowed: the bytes held for it go into `to_server`, behind what brings it into our state."""
+        raise NotImplementedError
+
+    def from_server(self, data: bytes) -> int:
+        """Take a chunk of the backend's."""
+        raise NotImplementedError
+
+    def broke_off(self) -> int:
+        """The backend closed its side. `UNFIT` where nothing of the request has reached it, and another one may do."""
+        raise NotImplementedError
+
+    def detached(self) -> None:
+        """The backend is given back (only at a boundary) or lost."""
+        raise NotImplementedError
+
+    def answer_alone(self) -> bool:
+        """No backend is free: can the held request be answered rightly from what the pool's sessions have learned?
+
+        True: the answer is in `to_client`, and nothing of the request is held any more.
+        """
+        raise NotImplementedError
+
+    def in_request(self) -> bool:
+        """Whether a request is under way: replies are owed, half a frame was forwarded in either direction, or the
+        client has not ended what it began (PostgreSQL: no Sync yet). Such a backend cannot be another's.
+        """
+        raise NotImplementedError
+
+    def endless(self) -> bool:
+        """Whether what runs now has no end of its own (a stream of replication): a session may be ended in it."""
+        raise NotImplementedError
+
+    def owes(self) -> bool:
+        """Whether the server will say more without a word of the client's: what a client that said good-bye still
+        gets done. Turning false behind a good-bye is signalled as `BYE`.
+        """
+        raise NotImplementedError
+
+    def holds_goodbye(self) -> bool:
+        """No backend: whether the client's good-bye is held behind its request."""
+        raise NotImplementedError
+
+    def may_speak(self) -> bool:
+        """Whether words of the proxy's own may follow what the client was sent: no message to it is half sent."""
+        raise NotImplementedError
+
+    def cut_short(self) -> bool:
+        """Whether the backend was sent a part of a message whose rest has not come from the client."""
+        raise NotImplementedError
+
+    def cancellable(self) -> bool:
+        """Whether what the backend runs now is the client's own request, and not a sync of ours."""
+        raise NotImplementedError
+
+    @property
+    def ear_key(self) -> Hashable:
+        """Which ear would hear for this session what alone keeps its backend now; None: there is nothing. See `Ear`.
+
+        Sessions with equal keys can have the same.
+        """
+        raise NotImplementedError
+
+    @property
+    def needs_ear(self) -> bool:
+        """Whether something would be missed if the session's ear were lost now."""
+        raise NotImplementedError
+
+    @property
+    def mark(self) -> object:
+        """What the ear is waited for to show, by identity; None: nothing. It comes at once, or never."""
+        raise NotImplementedError
+
+    @property
+    def kept(self) -> int:
+        """Bytes that the ear has heard for the client, and that are not in `to_client` yet: something comes before."""
+        raise NotImplementedError
+
+    def lost_ear(self) -> None:
+        """The session's ear is no more, and it did not need it."""
+        raise NotImplementedError
+
+    def nudged(self) -> int:
+        """Its ear has something for the session: words in `to_client`, or a change. Returns flags."""
+        raise NotImplementedError
+
+    @property
+    def holds_too_much(self) -> bool:
+        """More than `RelayPolicy.max_held` bytes are held back: the client must not be read now."""
+        raise NotImplementedError
+
+    def in_doubt(self) -> bool:
+        """Whether the client may have changed its backend in a way that is not found out: nobody else may have it."""
+        raise NotImplementedError
+
+    def abort(self, problem: Problem | bytes) -> int:
+        """The request that waits for a backend will not get one. `problem`: why, or the server's words for it.
+
+        Puts the refusal into `to_client` and drops the request, up to the point where client and proxy agree again
+        (PostgreSQL: its Sync). Returns flags: `WANT_BACKEND` when another request was held behind it.
+        """
+        raise NotImplementedError
