@@ -254,6 +254,12 @@ class MemoryTransport:
         """Raises `ssl.SSLError`: there is no TLS in memory."""
         raise ssl.SSLError("there is no TLS in memory")
 
+    def shutdown(self) -> None:
+        """See `Transport`: the peer may go on writing."""
+        if not self._out.fin:
+            self._out.push(b"", trio.current_time())
+            self.other._arriving()
+
     def close(self) -> None:
         """See `Transport`. Bytes that nobody has read make it a reset, as on Linux."""
         if self.closed:
@@ -276,12 +282,6 @@ class MemoryTransport:
             self._break(self.other)
 
     # -- trouble, for tests ---------------------------------------------------------------------------------------
-
-    def shutdown(self) -> None:
-        """Half close: the peer reads to an end of file and may go on writing."""
-        if not self._out.fin:
-            self._out.push(b"", trio.current_time())
-            self.other._arriving()
 
     def hold(self) -> None:
         """What this end writes does not arrive, until `let_go`."""

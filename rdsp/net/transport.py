@@ -76,8 +76,11 @@ class Transport(Protocol):
         Raises `ssl.SSLError` or a connection error when it fails.
         """
 
+    def shutdown(self) -> None:
+        """End our side: the peer comes to an end of file. What `recv` gives from then on is for nobody to read."""
+
     def close(self) -> None:
-        """Close at once. Any number of times."""
+        """Close at once. Any number of times. With something unread here, the peer may lose what it has not read."""
 
     def reset(self) -> None:
         """Close so that unsent bytes are thrown away (a TCP reset)."""
@@ -214,6 +217,15 @@ class SocketTransport:
             end_point=b"" if tls.server_side else end_point(certificate),
         )
         return self.tls
+
+    def shutdown(self) -> None:
+        """See `Transport`. Over TLS a close_notify is sent, and nothing is deciphered any more."""
+        if self.records is not None:
+            self.records.close_notify()
+            self.records = None
+            self.recv = self._sock.recv
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """See `Transport`. Over TLS a close_notify is sent, and the peer's is not waited for."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from rdsp.converse import send_all
+from rdsp.converse import receive, send_all
 from rdsp.net.moving import pushed
 from rdsp.net.transport import Transport
 from rdsp.observe.events import SessionEnd
@@ -17,6 +17,9 @@ from rdsp.session.context import SessionContext
 from rdsp_codecs.errors import CodecError, PeerClosed
 
 LAST_WORDS_TIMEOUT: Final = 5.0
+_CHUNK: Final = 65536
+_LAST_READS: Final = 64
+"""Of 64 KiB, of a client that is told its end and goes on: more than its machine and ours have under way, as a rule."""
 CANCEL_REQUEST: Final = SessionEnd("cancel request", "client", "")
 _STOPPED: Final = SessionEnd("the proxy stopped", "proxy", "")
 
@@ -54,15 +57,24 @@ class Visit:
         context.errands.forget(self)
         context.board.forget(transport)
         if words and not transport.in_handshake:
-            rest, _ = pushed(transport.send, words)
-            if rest and context.errands.start(self._say_rest, rest, end):
+            rest, lost = pushed(transport.send, words)
+            waits = rest or (not lost and transport.has_unread())
+            if waits and context.errands.start(self._say_rest, rest, end):
                 return
         self.close(end)
 
     async def _say_rest(self, words: bytes, end: SessionEnd) -> None:
+        """The rest of the last words, and then read what the client still says.
+
+        To close with something unread is a reset, at which the client's machine throws the words away.
+        """
         try:
             with trio.move_on_after(LAST_WORDS_TIMEOUT):
                 await send_all(self._transport, words)
+                self._transport.shutdown()
+                for _ in range(_LAST_READS):
+                    await receive(self._transport, _CHUNK)
+                    await trio.lowlevel.checkpoint()
         except PeerClosed:
             return
         except Exception as error:  # noqa: BLE001 - a fault of one connection must not reach the others

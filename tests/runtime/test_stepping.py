@@ -21,6 +21,7 @@ from rdsp.net.tls import Certificates
 from rdsp.observe.events import SessionEnd
 from rdsp.session import calls
 from rdsp.session.run import Session
+from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.postgres import messages as m
 from tests.runtime.world import Client, proxy, world
 
@@ -222,6 +223,36 @@ async def test_last_words_that_are_not_read_hold_no_backend(clock: MockClock) ->
         assert trio.current_time() - parted > 4
         client.transport.close()
         await other.leave()
+        await w.settle()
+
+
+@pytest.mark.parametrize("more", [b"", bytes(100_000)])
+async def test_last_words_arrive_although_the_client_has_said_more_than_was_read(clock: MockClock, more: bytes) -> None:
+    """A close with something unread would be a reset, and take the words with it."""
+    async with world(proxy(limits=Limits(max_frame_bytes=4500))) as w:
+        client = await w.client()
+        await client.send(m.query("x" * 20_000) + more)
+        words = b""
+        with trio.fail_after(4), pytest.raises(PeerClosed) as gone:
+            while True:
+                words += await receive(client.transport, 1000)
+        assert b"C54000\0" in words
+        assert gone.value.__cause__ is None, "a reset"
+        client.transport.close()
+        await w.settle()
+
+
+async def test_who_is_told_its_end_and_talks_on_is_not_listened_to_for_long(clock: MockClock) -> None:
+    async with world(proxy(limits=Limits(max_frame_bytes=4500))) as w:
+        client = await w.client()
+        began = trio.current_time()
+        await client.send(m.query("x" * 20_000))
+        with trio.fail_after(60):
+            while not client.transport.other.closed:
+                await client.send(bytes(1000))
+                await trio.sleep(0.1)
+        assert trio.current_time() - began < 10
+        client.transport.close()
         await w.settle()
 
 
