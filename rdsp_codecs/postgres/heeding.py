@@ -46,6 +46,10 @@ class Heeding:
 
     def heed(self, verdict: Verdict) -> bool:
         """Pin what must be pinned. Returns whether the message must wait for native names."""
+        self._pin(verdict)
+        return (verdict.needs_native_names or verdict.drops) and self._name_statements(verdict)
+
+    def _pin(self, verdict: Verdict) -> None:
         d = self._d
         for reason, detail in verdict.pins:
             d.pin(reason, detail)
@@ -54,34 +58,54 @@ class Heeding:
         if verdict.discards and d.policy.has_init_query:
             # Whatever init_query made is discarded with the rest: this backend is no longer like the others.
             d.pin(PinReason.UNRECOGNISED_STATE, "DISCARD ALL of what init_query made")
-        return (verdict.needs_native_names or verdict.drops) and self._name_statements(verdict)
 
     def _name_statements(self, verdict: Verdict) -> bool:
         """SQL names prepared statements: those are put under the client's names first. Returns whether that waits."""
-        d, names = self._d, verdict.names
+        d = self._d
         if not d.copying and self.settles_first():
             return True
         d.dropping = d.bound_naming = True
         if not verdict.needs_native_names:
             return False
         d.doubts.name_statements()
+        names = self._meant(verdict)
         if names is not None and any(name.startswith(PREFIX) for name in names):
             names = None
             d.pin(PinReason.SQL_PREPARED_STATEMENT, "a name like the proxy's own")
         for inner in self._run_by(verdict):
-            if self.heed(inner.verdict):
+            if inner.verdict.needs_native_names:
+                self._pin(inner.verdict)
+            elif self.heed(inner.verdict):
                 return True
         if d.transaction is Transaction.FAILED or d.copying:
             return False
         return self._resolver.go_native(names, used=verdict.executes or names is None)
 
+    def _meant(self, verdict: Verdict) -> frozenset[bytes] | None:
+        """The names that a text uses, and those that statements which it executes name in turn; None: any.
+
+        The protocol prepares a PREPARE or DEALLOCATE as well, and EXECUTE runs it.
+        """
+        found = verdict.names
+        todo = list(found) if found is not None and verdict.executes else []
+        while todo:
+            statement = self._book.named.get(todo.pop())
+            if statement is None or not statement.verdict.needs_native_names:
+                continue
+            names = statement.verdict.names
+            if names is None or found is None:
+                return None
+            todo += names - found
+            found |= names
+        return found
+
     def _run_by(self, verdict: Verdict) -> Iterator[Statement]:
         """Statements that a text may EXECUTE, and that are worth a look."""
-        for name in self._book.named if verdict.names is None else verdict.names:
+        names = self._meant(verdict)
+        for name in self._book.named if names is None else names:
             statement = self._book.named.get(name)
-            if statement is None or statement.verdict is HARMLESS or statement.verdict.needs_native_names:
-                continue  # EXECUTE runs no EXECUTE
-            yield statement
+            if statement is not None and statement.verdict is not HARMLESS:
+                yield statement
 
     def refusal(self, verdict: Verdict) -> bytes:
         """The error in place of what the text does; b"" where it may do it."""

@@ -46,6 +46,28 @@ NAMING = (
         (2,),
     ),
     Script(
+        "EXECUTE of a PREPARE or DEALLOCATE that the protocol has prepared",
+        (28, 44),
+        moved(
+            says("A", parse("s1", "SELECT 7"), SYNC),
+            says("A", parse("s2", "PREPARE s1 AS SELECT 'in sql'"), SYNC),
+            says("A", parse("s3", "DEALLOCATE s1"), SYNC),
+            says("A", "EXECUTE s2"),
+            says("A", runs("s1")),
+            says("A", "EXECUTE s3"),
+            says("A", "EXECUTE s3"),
+            says("A", "EXECUTE s2"),
+            says("A", "EXECUTE s1"),
+            says("A", runs("s1")),
+            says("A", parse("s4", "EXECUTE s1"), SYNC),
+            says("A", "EXECUTE s4"),
+            says("A", parse("s5", "DEALLOCATE ALL"), SYNC),
+            says("A", "EXECUTE s5"),
+            says("A", "EXECUTE s1"),
+        ),
+        (2,),
+    ),
+    Script(
         "a notice about a text comes once, and again for a Parse that is refused",
         (28, 44),
         moved(
