@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 
 from tests.servers.rawclient import TERMINATE, Message, RawClient, fields, query
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 FORGIVEN = {
     "L": "line numbers of the server's source differ between versions, and errors that the proxy words have none",
@@ -142,11 +142,13 @@ def run(
     connect: Connect,
     asleep: Callable[[], bool] = lambda: True,
     listen: Callable[[RawClient], list[Message]] = RawClient.until_quiet,
+    seconds: float = PATIENCE,
 ) -> list[str]:
     """Run a script on connections made by `connect`. Returns one line per message.
 
     `asleep`: whether a backend of the server is in pg_sleep, where a cancel finds every run of a script alike.
-    `listen`: hears what comes where no ReadyForQuery ends it, see `Quiet`.
+    `listen`: hears what comes where no ReadyForQuery ends it, see `Quiet`. `seconds`: how long a message may take;
+    then `TimeoutError`.
     """
     clients: dict[str, RawClient] = {}
     pids: dict[int, str] = {}
@@ -171,7 +173,7 @@ def run(
             if step.cancelled:
                 eventually(asleep)
                 first = client.cancel_until_answered()
-            received = first + (client.until_ready(step.ready) if step.ready else listen(client))
+            received = first + (client.until_ready(step.ready, seconds) if step.ready else listen(client))
             lines += [f"{step.who} {line}" for line in shown(received)]
     finally:
         for client in clients.values():
