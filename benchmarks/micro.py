@@ -22,6 +22,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -241,8 +242,8 @@ def _timed(steps: list[tuple[Callable[[int], None], int]]) -> float:
     return time.thread_time() - begun
 
 
-def _count(bench: Bench, request: bytes, answer: bytes) -> None:
-    """Print what is called, per transaction; the benchmark's own calls are among it."""
+def count_calls(work: Callable[[], object], runs: int, parts: int = 1) -> None:
+    """Print what each of the `parts` of `work` calls, the benchmark's own calls left out, from so many runs."""
     found: Counter[str] = Counter()
 
     def seen(frame: Any, event: str, argument: Any) -> None:
@@ -252,11 +253,12 @@ def _count(bench: Bench, request: bytes, answer: bytes) -> None:
             found[f"built-in {getattr(argument, '__qualname__', argument)}"] += 1
 
     sys.setprofile(seen)
-    for _ in range(_PER_RUN):
-        bench.round(request, answer)
+    for _ in range(runs):
+        work()
     sys.setprofile(None)
     for name, number in found.most_common():
-        print(f"{number / _PER_RUN / len(bench.sessions):8.2f}  {name}")
+        if not name.startswith(("benchmarks.", "__main__.")):
+            print(f"{number / runs / parts:8.2f}  {name}")
 
 
 _REQUESTS: Final = {
@@ -279,7 +281,7 @@ async def _main(options: argparse.Namespace) -> None:
             print(f"{name:10} {bench.least(request, answer, options.runs):6.2f} µs per transaction")
         elif options.calls == name:
             bench.round(request, answer)
-            _count(bench, request, answer)
+            count_calls(partial(bench.round, request, answer), _PER_RUN, len(bench.sessions))
 
 
 def main() -> None:

@@ -18,15 +18,13 @@ import gc
 import socket
 import statistics
 import struct
-import sys
 import time
-from collections import Counter
 from functools import partial
 from typing import Any, Final
 
 import trio
 
-from benchmarks.micro import _answers, _First, _Pair
+from benchmarks.micro import _answers, _First, _Pair, count_calls
 from benchmarks.targets import DATABASE, PASSWORD, USER
 from benchmarks.wire import GOODBYE, _scram, query, until_ready
 from rdsp.app import _build
@@ -136,25 +134,6 @@ class _Client:
                 self._bench.turn()
 
 
-def _count(bench: Bench) -> None:
-    """Print what is called in batches, per login."""
-    found: Counter[str] = Counter()
-
-    def seen(frame: Any, event: str, argument: Any) -> None:
-        if event == "call":
-            found[f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"] += 1
-        elif event == "c_call":
-            found[f"built-in {getattr(argument, '__qualname__', argument)}"] += 1
-
-    sys.setprofile(seen)
-    for _ in range(_COUNTED):
-        bench.login()
-    sys.setprofile(None)
-    for name, number in found.most_common():
-        if "benchmarks." not in name:
-            print(f"{number / _COUNTED:8.2f}  {name}")
-
-
 async def _main(options: argparse.Namespace) -> None:
     """Within Trio, whose clock sessions ask for."""
     bench = Bench()
@@ -164,7 +143,7 @@ async def _main(options: argparse.Namespace) -> None:
     gc.collect()
     gc.freeze()
     if options.calls:
-        _count(bench)
+        count_calls(bench.login, _COUNTED)
         return
     low, middle, high = statistics.quantiles((bench.login() for _ in range(options.logins)), n=4)
     print(f"{CHOICE.name}: {low:.0f}, {middle:.0f}, {high:.0f} µs per login (quartiles of {options.logins})")
