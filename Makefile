@@ -15,7 +15,7 @@ CLIENTS ?=
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(PY) -m pytest -q -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick bench-full bench-peers generate lock clean debian debian-bench debian-drivers
+.PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick bench-full bench-peers generate lock clean debian debian-bench debian-drivers mysql-servers
 help:
 	@echo "make demo [DURATION=5]   an embedded PostgreSQL, the proxy and 500 clients"
 	@echo "make test [WORKERS=1]    checks, documentation and tests (10 minutes)"
@@ -42,7 +42,8 @@ $(VENV)/.dev: $(INSTALLS)
 	@touch $@ $(VENV)/.demo
 
 debian:
-	@scripts/debian postgresql-15 postgresql-client-15
+	@scripts/debian postgresql-15 postgresql-client-15 mariadb-server-core mariadb-client-core
+	@scripts/unpack build/debian/mariadb usr/lib/mysql/plugin/auth_ed25519.so mariadb-server
 
 debian-bench:
 	@scripts/debian postgresql-15 postgresql-client-15 pgbouncer
@@ -93,7 +94,18 @@ $(NODE_TESTS)/node_modules/.done: $(NODE_TESTS)/package.json $(NODE_TESTS)/packa
 	else echo "The JavaScript programs will not run: npm could not install their packages." >&2; \
 	[ -z "$$RDSP_REQUIRE_SERVERS" ]; fi
 
-test-servers: $(VENV)/.dev debian debian-drivers $(NODE_TESTS)/node_modules/.done
+# The servers of the matrix that Debian's stable has not: fetched beside the machine's own, and not installed.
+OLD_MYSQL := tests/servers/mysql56
+
+mysql-servers: $(OLD_MYSQL)/node_modules/.done
+	@scripts/unstable build/unstable/mysql usr/sbin/mysqld mysql-server-core mysql-client-core
+	@scripts/unstable build/unstable/mariadb usr/sbin/mariadbd mariadb-server mariadb-client
+
+$(OLD_MYSQL)/node_modules/.done: $(OLD_MYSQL)/package.json $(OLD_MYSQL)/package-lock.json | debian-drivers
+	@if command -v npm >/dev/null && (cd $(OLD_MYSQL) && npm ci --no-fund --no-audit --silent); then touch $@; \
+	else echo "MySQL 5.6 will not run: npm could not install it." >&2; [ -z "$$RDSP_REQUIRE_SERVERS" ]; fi
+
+test-servers: $(VENV)/.dev debian debian-drivers mysql-servers $(NODE_TESTS)/node_modules/.done
 	$(PYTEST) -m matrix tests
 
 format: $(VENV)/.dev
@@ -120,4 +132,4 @@ lock:
 	PYTHON=$(PYTHON) scripts/lock constraints.txt
 
 clean:
-	rm -rf $(VENV) $(NODE_TESTS)/node_modules docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NODE_TESTS)/node_modules $(OLD_MYSQL)/node_modules docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

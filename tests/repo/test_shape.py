@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -68,11 +69,9 @@ def test_imports_stand_at_the_top(path: Path) -> None:
 
 
 def test_every_engine_has_the_same_files() -> None:
-    engines = [
-        path
-        for path in (ROOT / "rdsp_codecs").iterdir()
-        if path.is_dir() and path.name not in ("testing", "__pycache__")
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = project["entry-points"]["rdsp.codecs"].values()
+    engines = [ROOT / one.partition(":")[0].replace(".", "/") for one in named]
     assert engines
     for engine in engines:
         assert {path.stem for path in engine.glob("*.py")} >= ENGINE_FILES, engine.name
