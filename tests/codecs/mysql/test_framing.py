@@ -14,7 +14,7 @@ PAYLOADS = st.lists(st.binary(max_size=40), max_size=6)
 
 def _pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    return [data[a:b] for a, b in zip(places, places[1:])]
+    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
 
 
 @given(PAYLOADS, st.lists(st.integers(0, 300), max_size=10), st.integers(0, 255))
