@@ -1,0 +1,169 @@
+"""A blocking MySQL client made of the codec's own parts: the login conversation and the packets, over a socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from rdsp_codecs.api import BackendLogin
+from rdsp_codecs.errors import PeerClosed, WireError
+from rdsp_codecs.mysql import capabilities as c
+from rdsp_codecs.mysql.framing import PacketReader, packets
+from rdsp_codecs.mysql.login import login
+from rdsp_codecs.mysql.responses import COM_QUERY, is_eof
+from rdsp_codecs.mysql.state import MySqlState
+from rdsp_codecs.mysql.values import Reader
+from rdsp_codecs.steps import Receive, Send, StartTls, TlsFacts
+from tests.servers.mysql import DATABASE, PASSWORD, USER
+from tests.waiting import PATIENCE
+
+
+def tls_context(*, old: bool = False) -> ssl.SSLContext:
+    """A client's context that takes any certificate; with `old`, TLS 1.0 and what went with it, too."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if old:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = ssl.TLSVersion.TLSv1
+        context.set_ciphers("ALL:!kDHE:@SECLEVEL=0")
+        # Its handshake knows nothing of secure renegotiation (RFC 5746).
+        context.options |= ssl.OP_LEGACY_SERVER_CONNECT if hasattr(ssl, "OP_LEGACY_SERVER_CONNECT") else 0x4
+    return context
+
+
+class MySqlClient:
+    """A connection. `sent` and `received` are all bytes of it, after the encryption was taken off.
+
+    Args:
+        port: on the loopback interface.
+        user, password, database: whom to log in as.
+        tls: "disable", "prefer" or "require".
+        parameters: of the login conversation.
+        old: see `tls_context`.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        user: str = USER,
+        password: str = PASSWORD,
+        database: str = DATABASE,
+        *,
+        tls: str = "disable",
+        parameters: Mapping[str, str] | None = None,
+        old: bool = False,
+    ) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self._context = tls_context(old=old)
+        self.sent = self.received = b""
+        self.tls_version = ""
+        how = BackendLogin(
+            user=user, password=password, database=database, parameters=parameters or {}, tls=tls, entropy=os.urandom
+        )
+        try:
+            self.state = self._converse(how)
+        except BaseException:
+            self.socket.close()
+            raise
+        self.flags = self.state.capabilities
+        self.reader = PacketReader(strict=True)
+        self.reader.feed(self.state.leftover)
+
+    def _converse(self, how: BackendLogin) -> MySqlState:
+        conversation = login(how)
+        answer: Any = None
+        try:
+            step = next(conversation)
+            while True:
+                answer = None
+                try:
+                    if isinstance(step, Send):
+                        self.write(step.data)
+                    elif isinstance(step, Receive):
+                        answer = self._read(step.limit or 65536)
+                    else:
+                        assert isinstance(step, StartTls)
+                        answer = self._shake()
+                except (PeerClosed, WireError) as error:
+                    step = conversation.throw(error)
+                else:
+                    step = conversation.send(answer)
+        except StopIteration as stop:
+            return stop.value
+
+    def _shake(self) -> TlsFacts:
+        try:
+            wrapped = self._context.wrap_socket(self.socket)
+        except ssl.SSLError as error:
+            raise WireError(str(error)) from error
+        self.socket = wrapped
+        self.tls_version = wrapped.version() or ""
+        return TlsFacts(self.tls_version)
+
+    def _read(self, size: int) -> bytes:
+        data = self.socket.recv(size)
+        if not data:
+            raise PeerClosed("the server closed the connection")
+        self.received += data
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Write bytes as they are."""
+        self.sent += data
+        self.socket.sendall(data)
+
+    def payload(self) -> bytes:
+        """The next payload of the server's. Raises `PeerClosed`, `WireError`, `TimeoutError`."""
+        while (payload := self.reader.next()) is None:
+            self.reader.feed(self._read(65536))
+        return payload
+
+    def command(self, code: int, body: bytes = b"") -> None:
+        """Send a command; its answer begins with packet 1."""
+        self.write(packets(bytes((code,)) + body))
+        self.reader.begin(1)
+
+    def query(self, text: str) -> list[bytes]:
+        """The payloads that answer a query of one result set, or none: read by the plainest rules there are."""
+        self.command(COM_QUERY, (b"\0\1" if self.flags & c.CLIENT_QUERY_ATTRIBUTES else b"") + text.encode())
+        found = [self.payload()]
+        if found[0][0] in (0x00, 0xFF):
+            return found
+        ends = 1 if self.flags & c.CLIENT_DEPRECATE_EOF else 2
+        columns = Reader(found[0], "column count").lenenc_integer()
+        found += [self.payload() for _ in range(columns + ends - 1)]
+        while True:
+            found.append(self.payload())
+            last = found[-1]
+            if last[0] == 0xFF or (last[0] == 0xFE and (ends == 1 or is_eof(last))):
+                return found
+
+    def rows(self, text: str) -> list[tuple[bytes | None, ...]]:
+        """The rows of a query with one result set. Raises `AssertionError` for an error."""
+        found = self.query(text)
+        assert found[0][0] != 0xFF, found[0]
+        assert found[-1][0] != 0xFF, found[-1]
+        columns = Reader(found[0], "column count").lenenc_integer()
+        skip = 1 + columns + (0 if self.flags & c.CLIENT_DEPRECATE_EOF else 1)
+        result = []
+        for payload in found[skip:-1]:
+            reader = Reader(payload, "row")
+            result.append(tuple(reader.value() for _ in range(columns)))
+            reader.close()
+        return result
+
+    def close(self) -> None:
+        """Close without a word."""
+        self.socket.close()
+
+    def __enter__(self) -> MySqlClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
