@@ -12,6 +12,7 @@ from typing import Any
 from rdsp_codecs.api import BackendLogin
 from rdsp_codecs.errors import PeerClosed, WireError
 from rdsp_codecs.mysql import capabilities as c
+from rdsp_codecs.mysql.compression import ZLIB, ZSTD, Packer, Unpacker
 from rdsp_codecs.mysql.framing import PacketReader, packets
 from rdsp_codecs.mysql.login import login
 from rdsp_codecs.mysql.responses import COM_QUERY, is_eof
@@ -72,8 +73,13 @@ class MySqlClient:
             self.socket.close()
             raise
         self.flags = self.state.capabilities
-        self.reader = PacketReader(strict=True)
-        self.reader.feed(self.state.leftover)
+        kind = ZSTD if self.flags & c.CLIENT_ZSTD_COMPRESSION_ALGORITHM else ZLIB
+        compressed = bool(self.flags & (c.CLIENT_COMPRESS | c.CLIENT_ZSTD_COMPRESSION_ALGORITHM))
+        self._packer = Packer(kind) if compressed else None
+        self._unpacker = Unpacker(kind) if compressed else None
+        # Under compression servers number the ordinary packets as it comes.
+        self.reader = PacketReader(strict=not compressed)
+        assert not self.state.leftover, "the server speaks out of turn"
 
     def _converse(self, how: BackendLogin) -> MySqlState:
         conversation = login(how)
@@ -121,12 +127,21 @@ class MySqlClient:
     def payload(self) -> bytes:
         """The next payload of the server's. Raises `PeerClosed`, `WireError`, `TimeoutError`."""
         while (payload := self.reader.next()) is None:
-            self.reader.feed(self._read(65536))
+            data = self._read(65536)
+            self.reader.feed(data if self._unpacker is None else self._unpacker.feed(data))
         return payload
+
+    def send(self, payload: bytes, number: int = 0) -> None:
+        """Write a payload as packets, the first with this number."""
+        data = packets(payload, number)
+        if self._packer is not None:
+            self._packer.number = number
+            data = self._packer.pack(data)
+        self.write(data)
 
     def command(self, code: int, body: bytes = b"") -> None:
         """Send a command; its answer begins with packet 1."""
-        self.write(packets(bytes((code,)) + body))
+        self.send(bytes((code,)) + body)
         self.reader.begin(1)
 
     def query(self, text: str) -> list[bytes]:

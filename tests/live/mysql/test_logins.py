@@ -9,7 +9,8 @@ import pytest
 from rdsp_codecs.errors import LoginRefused
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import edwards, proofs
-from rdsp_codecs.mysql.login import CAPABILITIES
+from rdsp_codecs.mysql.compression import ZLIB, ZSTD
+from rdsp_codecs.mysql.login import CAPABILITIES, COMPRESSION
 from tests.servers.mysql import (
     CACHING,
     ED25519,
@@ -131,6 +132,28 @@ def test_the_connection_has_the_flags_that_its_pool_has(mysql: MySqlServer, flag
         assert client.flags & c.EQUAL == flags
         assert client.rows("SELECT 1, NULL, ''") == [(b"1", None, b"")]
         assert bool(client.flags & c.CLIENT_SESSION_TRACK) is (mysql.version != "mysql-5.6")
+
+
+@TLS
+@pytest.mark.parametrize("kind", [ZLIB, ZSTD])
+def test_compression_is_spoken_behind_the_login(mysql: MySqlServer, kind: str, tls: str) -> None:
+    with log_in(mysql, tls=tls, parameters={COMPRESSION: kind}) as client:
+        flag = c.CLIENT_ZSTD_COMPRESSION_ALGORITHM if kind == ZSTD else c.CLIENT_COMPRESS
+        if not client.state.offered & flag:
+            assert (mysql.version, kind) != ("mysql-9.7", ZSTD)
+            assert kind == ZSTD
+            assert not client.flags & flag
+            return
+        assert client.flags & flag
+        before = len(client.received)
+        ((row,),) = client.rows("SELECT REPEAT('abc', 1000000)")
+        assert row == b"abc" * 1_000_000
+        assert len(client.received) - before < 300_000
+        # What is sent is compressed, too: the server says how long it was.
+        ((size,),) = client.rows(f"SELECT LENGTH('{'x' * 500_000}')")
+        assert size == b"500000"
+        assert len(client.sent) < 100_000
+        assert client.rows("SELECT 1") == [(b"1",)]
 
 
 def test_tls_that_is_preferred_is_used(mysql: MySqlServer) -> None:
