@@ -31,8 +31,11 @@ _WRITABLE_QUERY: Final = (
 )
 
 
-def _run(text: str) -> Generator[Any, Any, tuple[bytes | None, list[bytes], bytes]]:
-    """One simple query: its error (a body) or None, the DataRows' bodies, and the status byte at the end."""
+def _run(text: str, state: PostgresState) -> Generator[Any, Any, tuple[bytes | None, list[bytes], bytes]]:
+    """One simple query: its error (a body) or None, the DataRows' bodies, and the status byte at the end.
+
+    What the server reports meanwhile is noted in the state.
+    """
     inbox = Inbox()
     yield Send(m.query(text))
     error: bytes | None = None
@@ -45,15 +48,23 @@ def _run(text: str) -> Generator[Any, Any, tuple[bytes | None, list[bytes], byte
                 error = body
             case b"D":
                 rows.append(body)
+            case b"S":
+                _note(state, body)
             case b"Z":
                 return error, rows, body
+
+
+def _note(state: PostgresState, body: bytes) -> None:
+    """A ParameterStatus."""
+    name, value = (part.decode("utf-8", "surrogateescape") for part in body[:-1].partition(b"\0")[::2])
+    state.server_parameters = {**state.server_parameters, name: value}
 
 
 def reset(state: PostgresState, transaction: Transaction) -> Conversation[None]:
     """Roll back what a client left open. Raises `WireError` when the backend does not end up outside a transaction."""
     if transaction is Transaction.NONE:
         return
-    error, _, status = yield from _run("ROLLBACK")
+    error, _, status = yield from _run("ROLLBACK", state)
     if error is not None or status != b"I":
         msg = "ROLLBACK did not end the transaction"
         raise WireError(msg)
@@ -71,8 +82,7 @@ def probe(state: PostgresState) -> Conversation[None]:
         body = yield from inbox.take(bounded(m.integer(head, 1), 4, _MAX_MESSAGE) - 4)
         match head[:1]:
             case b"S":
-                name, value = (part.decode("utf-8", "surrogateescape") for part in body[:-1].partition(b"\0")[::2])
-                state.server_parameters = {**state.server_parameters, name: value}
+                _note(state, body)
             case b"Z" if body == b"I":
                 return
             case b"N":
@@ -84,7 +94,8 @@ def probe(state: PostgresState) -> Conversation[None]:
 
 def prepare(state: PostgresState, init_query: str) -> Conversation[None]:
     """Run `init_query`. Raises `LoginRefused` with the server's error, or when it leaves a transaction open."""
-    error, _, status = yield from _run(init_query)
+    login = state.server_parameters["session_authorization"].encode()
+    error, _, status = yield from _run(init_query, state)
     if error is not None:
         raise refusal(error)
     if status != b"I":
@@ -92,29 +103,28 @@ def prepare(state: PostgresState, init_query: str) -> Conversation[None]:
     # What it set is what every session of this pool begins with.
     found = inspect(init_query.encode())
     question = Question({**found.touches, ROLE: None, EVERYTHING: None}, {}, NO_SETTINGS, spelling=found.spelled)
-    error, rows, _ = yield from _run(question.text().decode())
+    error, rows, _ = yield from _run(question.text().decode(), state)
     if error is not None:
         raise refusal(error)
     for row in rows:
         question.row(row)
-    login = state.server_parameters["session_authorization"].encode()
     state.settings = state.baseline = Settings(question.statements(login), question.spelled())
 
 
 def max_connections(state: PostgresState) -> Conversation[int]:
     """How many connections the server allows to ordinary users. Raises `LoginRefused`, `WireError`."""
     if not state.replicates:
-        return (yield from _number(_LIMIT_QUERY))
-    allowed = yield from _number("SHOW max_connections")
-    allowed -= yield from _number("SHOW superuser_reserved_connections")
+        return (yield from _number(_LIMIT_QUERY, state))
+    allowed = yield from _number("SHOW max_connections", state)
+    allowed -= yield from _number("SHOW superuser_reserved_connections", state)
     try:
-        return allowed - (yield from _number("SHOW reserved_connections"))
+        return allowed - (yield from _number("SHOW reserved_connections", state))
     except LoginRefused:
         return allowed  # the setting came with version 16
 
 
-def _number(text: str) -> Generator[Any, Any, int]:
-    error, rows, _ = yield from _run(text)
+def _number(text: str, state: PostgresState) -> Generator[Any, Any, int]:
+    error, rows, _ = yield from _run(text, state)
     if error is not None:
         raise refusal(error)
     value = rows[-1][6:] if rows else b""
@@ -132,7 +142,7 @@ def is_writable(state: PostgresState) -> Conversation[bool]:
     told = [state.server_parameters.get(name) for name in ("in_hot_standby", "default_transaction_read_only")]
     if None not in told:
         return told == ["off", "off"]
-    error, rows, _ = yield from _run(_WRITABLE_QUERY)
+    error, rows, _ = yield from _run(_WRITABLE_QUERY, state)
     if error is not None:
         raise refusal(error)
     return bool(rows) and rows[-1][6:] == b"t"

@@ -188,6 +188,19 @@ def test_users_and_databases_share_one_quota(postgres: TestServer) -> None:
                 assert two.execute("SELECT current_database()").fetchone() == ("other",)
 
 
+def test_clients_are_told_what_init_query_has_set(
+    postgres: TestServer, tmp_path: Path, raw: Callable[..., RawClient]
+) -> None:
+    text = "SET TimeZone = 'Asia/Tokyo'; SET standard_conforming_strings = off; SET client_encoding = 'LATIN1'"
+    with ProxyProcess(config(tmp_path, postgres.target(), max_backends=1, init_query=f'"{text}"')) as proxy:
+        client = raw(proxy.port)
+
+        told = [client.parameters[name] for name in ("TimeZone", "standard_conforming_strings", "client_encoding")]
+        assert told == ["Asia/Tokyo", "off", "LATIN1"]
+        assert client.value("SELECT '\\'', pg_advisory_lock(1) --'") == b"'"
+        proxy.wait_for_log("was pinned")
+
+
 def test_init_query_runs_once_per_backend(postgres: TestServer, tmp_path: Path) -> None:
     path = config(tmp_path, postgres.target(), init_query="\"SET work_mem = '4321kB'; SET app.x = 'init'\"")
     with ProxyProcess(path) as proxy, connect(proxy.port) as client:
