@@ -147,8 +147,8 @@ def to_put_back(names: list[bytes]) -> bytes:
     """
     columns = b", ".join(b"pg_catalog.set_config(%b, v.c%d, true)" % (quote(n), at) for at, n in enumerate(names))
     present = (b"pg_catalog.current_setting(%b)" % quote(name) for name in names)
-    arrays = b", ".join(b"ARRAY[%b, %b]" % (one, one) for one in present)
-    return b"SELECT %b FROM unnest(%b) AS v(%b)" % (
+    arrays = b", ".join(b"pg_catalog.unnest(ARRAY[%b, %b])" % (one, one) for one in present)
+    return b"SELECT %b FROM ROWS FROM (%b) AS v(%b)" % (
         columns,
         arrays,
         b", ".join(b"c%d" % at for at in range(len(names))),

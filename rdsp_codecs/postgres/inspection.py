@@ -13,7 +13,7 @@ import re
 from typing import Final
 
 from rdsp_codecs.pins import PinReason
-from rdsp_codecs.postgres.lexer import Kind, Token, identifier, literal_value
+from rdsp_codecs.postgres.lexer import NAME_BYTES, Kind, Token, identifier, literal_value
 from rdsp_codecs.postgres.notable import (
     CALLS,
     CREATES_NO_TABLE,
@@ -40,6 +40,8 @@ _NAMES: Final = frozenset({Kind.WORD, Kind.QUOTED, Kind.UNICODE_QUOTED})
 _PLAIN_VALUES: Final = frozenset({Kind.WORD, Kind.QUOTED, Kind.NUMBER})
 _PATHS: Final = frozenset({b"search_path", b"schema"})
 """Names under which SET LOCAL can make pg_temp the schema that tables are created in."""
+_WITH_QUERY: Final = 2
+"""How many arguments ts_rewrite has where the last one is a query."""
 _UP_TO_SET: Final = 5
 """How many tokens can stand from a table of an UPDATE to SET, SET included: ) * AS alias SET."""
 _UP_TO_VALUE: Final = 12
@@ -271,16 +273,14 @@ class Look(Reading):
 
         `EVERYTHING` for what is not named like a setting, b"" for a name that cannot be read.
         """
-        name, at = self._name(following[0][0]) if following else b"", 1
+        (name, spelled), at = self._setting_part(following[0][0]) if following else (b"", b""), 1
         if not name:
             return b"", at
-        spelled = self._spelling(following[0][0])
         while len(following) > at + 1 and following[at][1] == b".":
-            part = self._name(following[at + 1][0])
+            part, so = self._setting_part(following[at + 1][0])
             if not part:
                 return b"", at
-            spelled += b"." + self._spelling(following[at + 1][0])
-            name, at = name + b"." + part, at + 2
+            name, spelled, at = name + b"." + part, spelled + b"." + so, at + 2
         if spelled != name and b"." in name:
             self.spelled.setdefault(name, spelled)
         if len(following) > at and following[at][1] in (b"=", b"to"):
@@ -288,6 +288,14 @@ class Look(Reading):
         if name in (ROLE, AUTHORIZATION, b"authorization", b"session"):
             return ROLE, at  # SESSION AUTHORIZATION changes both, and both are asked for
         return (name if len(following) == at and name != b"all" else EVERYTHING), at
+
+    def _setting_part(self, token: Token) -> tuple[bytes, bytes]:
+        """What counts of a part of a setting's name, in lower case and as it is spelled; b"" where that is not told."""
+        name = self._name(token)
+        if len(name) > NAME_BYTES and not name.isascii():
+            self._pin(PinReason.SESSION_SETTING)  # it is cut between two characters, in the server's encoding
+            return b"", b""
+        return name[:NAME_BYTES], self._spelling(token)[:NAME_BYTES]
 
     def _number(self, value: list[tuple[Token, bytes]]) -> bytes | None:
         """What a value says that is one literal or number: for floating-point settings."""
@@ -433,11 +441,20 @@ class Look(Reading):
                 self.defines = True
             elif name in SEQUENCE_MEMORY:
                 self.memory = True
-            self._runs_text = self._runs_text or name in TEXT_RUNNERS
+            if name in TEXT_RUNNERS:
+                self._runs_text = True
+                self._see_query(name, self._told(arguments))
         elif name == b"set_config":
             self._see_set_config(self._arguments(arguments))
         else:
             self._pin(reason)
+
+    def _see_query(self, name: bytes, told: list[bool]) -> None:
+        """A function is called that runs a query, or pieces of one, that the text does not tell wherever not `told`."""
+        if name == b"ts_rewrite":
+            told = told[1:] if len(told) <= _WITH_QUERY else [True]
+        if not told or not all(told):
+            self._pin(PinReason.UNRECOGNISED_STATE)
 
     def _only_defines(self) -> bool:
         """Whether the statement keeps its expressions for later: a column's DEFAULT, but not CREATE TABLE ... AS."""

@@ -40,7 +40,7 @@ TEXT_RUNNERS: Final = frozenset(
     b"query_to_xml query_to_xmlschema query_to_xml_and_xmlschema ts_stat ts_rewrite"  # core
     b" crosstab crosstab2 crosstab3 crosstab4 connectby xpath_table".split()  # tablefunc, xml2
 )
-"""Functions that run a query they get as text: for them literals count."""
+"""Functions that run a query, or pieces of one, which they get as text: literals count, and what is none pins."""
 
 _HEADS: Final = b"set|reset|listen|load|declare|prepare|execute|deallocate|discard|do"
 _WORD_ENDS: Final = rb"(?![a-z0-9_$\x80-\xff])"
@@ -52,7 +52,9 @@ _LONGEST: Final = 64
 HIT: Final = re.compile(
     rb"_(?:config(?<=set_config)|setcon|limit(?<=set_limit)|user(?<=set_user)|settings(?<=pg_settings)"
     rb"|lock(?<=advisory_lock)|unlock(?<=advisory_unlock)|connect(?<=dblink_connect)|replication_|backup(?:_start|(?<=pg_start_backup))"
-    rb"|create_index(?<=hypopg_create_index))"
+    rb"|create_index(?<=hypopg_create_index)|xml(?<=query_to_xml)|stat(?<=ts_stat)|rewrite(?<=ts_rewrite)"
+    rb"|table(?<=xpath_table))"
+    rb"|by(?<=connectby)|b(?<=crosstab)"
     rb"|val(?<=(?:rr|st)val)"
     rb"|d(?<=setseed)"
     rb"|mp(?<=temp)(?:orary)?(?![a-z0-9$\x80-\xff])"

@@ -146,6 +146,37 @@ class Reading:
             arguments[-1].append(token)
         return []
 
+    def _told(self, at: int) -> list[bool]:
+        """Of each argument of the call whose arguments begin at `at`: whether the text tells what it is, and no
+        parameter, column or operator. None where the end is not found.
+        """
+        depth, told, argument = 0, list[bool](), list[Token]()
+        for token in self._draw(at):
+            kind, start, _ = token
+            if kind in SKIPPED:
+                continue
+            mark = self._text[start : start + 1] if kind == Kind.MARK else b""
+            if kind == Kind.FAULT or mark == SEMICOLON:
+                return []
+            if depth == 0 and mark in (b",", b")"):
+                told.append(self._is_told(argument))
+                argument = []
+                if mark == b")":
+                    return told
+                continue
+            depth += (mark in (b"(", b"[")) - (mark in (b")", b"]"))
+            argument.append(token)
+        return []
+
+    def _is_told(self, argument: list[Token]) -> bool:
+        argument = self._as_text(argument)
+        if len(argument) != 1:
+            return False
+        kind, start, end = argument[0]
+        if kind in (Kind.LITERAL, Kind.DOLLAR):
+            return literal_value(self._text, argument[0], escapes=self._escapes) is not None
+        return kind == Kind.NUMBER or self._low[start:end] in (b"true", b"false", b"null")
+
     def _leaves_doubt(self, token: Token) -> bool:
         """Among arguments: arguments by name, which may come in any order; a call in a call; an end."""
         kind, start, _ = token

@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 
+from rdsp_codecs.postgres.lexer import NAME_BYTES
 from rdsp_codecs.postgres.settings import AUTHORIZATION, ROLE
 
 EVERYTHING: Final = b"*"
@@ -62,6 +63,8 @@ def sole_setting(text: bytes) -> Sole | None:
         name = found["name"].lower() if special is None else _special(special)
         if name in _NOT_SETTINGS or name == AUTHORIZATION:
             return None
+        if len(name) > NAME_BYTES and any(len(part) > NAME_BYTES for part in name.split(b".")):
+            return None  # less of it counts
         if value.lower() in (b"default", b"local") and (value.lower() == b"default" or name == b"timezone"):
             return None if b"." in name or name == ROLE else Sole(name, None)
         if name in _RELATIVE:

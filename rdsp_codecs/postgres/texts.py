@@ -16,11 +16,17 @@ from rdsp_codecs.postgres.digest import digest
 from rdsp_codecs.postgres.notable import may_matter
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict, inspect
 from rdsp_codecs.postgres.setting_text import EVERYTHING
+from rdsp_codecs.postgres.settings import ENCODING
 
 READ_BY_TEXTS: Final = ("standard_conforming_strings", "client_encoding")
 """The parameters that change how texts are read."""
 _UNSAFE_ENCODINGS: Final = frozenset({"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"})
 _READING: Final = frozenset({b"standard_conforming_strings", EVERYTHING})
+_RECODING: Final = frozenset({ENCODING, EVERYTHING})
+_SAFE_ENCODING: Final = re.compile(
+    rb"utf-?8|unicode|sql_?ascii|latin-?[0-9]+|iso-?8859[-_0-9]+|win-?125[0-9]"
+).fullmatch
+"""Names of encodings in which a byte below 0x80 is always a character, in small letters. There are more."""
 _REMEMBERED_TEXT: Final = 512
 _REMEMBERED_MAX: Final = 4096
 _MAY_USE_SEQUENCE: Final = re.compile(rb"insert|nextval|setval|copy|merge", re.IGNORECASE).search
@@ -39,14 +45,17 @@ class Texts:
     """Inspects texts.
 
     Invariant: `escapes` and `multibyte_unsafe` follow what the server last reported to this session; `_changing` is set
-    while the first may be different by the time the server reads a text.
+    while the first may be different by the time the server reads a text, `_recoding` while the second may then be set.
 
     Args:
         debug_text: pins carry the text instead of its digest.
         pin_sequences: who may have used a sequence is pinned.
     """
 
-    __slots__ = ("_changing", "_debug_text", "_pin_sequences", "_utf8", "escapes", "multibyte_unsafe")
+    __slots__ = (
+        "_changing", "_debug_text", "_ever_unsafe", "_pin_sequences", "_recoding", "_utf8", "escapes",
+        "multibyte_unsafe",
+    )  # fmt: skip
 
     def __init__(self, *, debug_text: bool, pin_sequences: bool = False) -> None:
         self._debug_text = debug_text
@@ -54,7 +63,7 @@ class Texts:
         self.escapes = False
         self.multibyte_unsafe = False
         self._utf8 = True
-        self._changing = False
+        self._changing = self._recoding = self._ever_unsafe = False
 
     def can_be(self, name: bytes) -> bool:
         """Whether a name is text in the client's encoding, as far as that is known here."""
@@ -70,10 +79,11 @@ class Texts:
         """What the text does to the session."""
         if self._changing:
             return self._inspect_both(text)
+        unsafe = self.multibyte_unsafe or self._recoding
         if len(text) <= _REMEMBERED_TEXT and text.translate(DIGITS_ALIKE) in _passed:
             verdict = _NOTHING_FOUND
-        elif self.escapes or self.multibyte_unsafe:
-            verdict = inspect(text, escapes=self.escapes, multibyte_unsafe=self.multibyte_unsafe)
+        elif self.escapes or unsafe:
+            verdict = inspect(text, escapes=self.escapes, multibyte_unsafe=unsafe)
         else:
             verdict = _recalled(text)
         return self._with_sequences(text, verdict) if self._pin_sequences else verdict
@@ -85,8 +95,9 @@ class Texts:
         return attrs.evolve(verdict, pins=(*verdict.pins, (PinReason.SEQUENCE_STATE, digest(text[:512]))))
 
     def _inspect_both(self, text: bytes) -> Verdict:
-        one = inspect(text, multibyte_unsafe=self.multibyte_unsafe)
-        other = inspect(text, escapes=True, multibyte_unsafe=self.multibyte_unsafe)
+        unsafe = self.multibyte_unsafe or self._recoding
+        one = inspect(text, multibyte_unsafe=unsafe)
+        other = inspect(text, escapes=True, multibyte_unsafe=unsafe)
         if one == other:
             return one
         if attrs.evolve(one, touches={}, sole=None) == attrs.evolve(other, touches={}, sole=None):
@@ -98,7 +109,12 @@ class Texts:
             one,
             pins=(*one.pins, (PinReason.UNRECOGNISED_STATE, "standard_conforming_strings may have changed")),
             needs_native_names=one.needs_native_names or other.needs_native_names,
+            names=None,
             executes=True,
+            drops=one.drops or other.drops,
+            discards=one.discards or other.discards,
+            reads_sequence_memory=one.reads_sequence_memory or other.reads_sequence_memory,
+            channels=None,
             sole=None,
         )
 
@@ -106,17 +122,30 @@ class Texts:
         """What a statement does that is bound to parameters: settings may be named by them."""
         if not verdict.named_by:
             return verdict
-        return bound_verdict(verdict, parameters, only_ascii=self.multibyte_unsafe)
+        return bound_verdict(verdict, parameters, only_ascii=self.multibyte_unsafe or self._recoding)
 
     def goes(self, verdict: Verdict) -> None:
         """A text goes out: what comes behind it may be read otherwise, before the server's report tells."""
-        if not _READING.isdisjoint(verdict.touches):
+        sole, local = verdict.sole, verdict.local
+        if not (verdict.touches or local):
+            return
+        names = {sole.name} if sole is not None else {*verdict.touches, *local}
+        if not _READING.isdisjoint(names):
             self._changing = True
+        if not _RECODING.isdisjoint(names) and not self._stays_safe(verdict):
+            self._recoding = True
+
+    def _stays_safe(self, verdict: Verdict) -> bool:
+        """Of a text that may change the encoding: whether the new one cannot be one of the unsafe ones."""
+        if not verdict.sets and not verdict.local:
+            return not self._ever_unsafe  # back to that of the login
+        value = verdict.sole.statement if verdict.sole is not None else None
+        return value is not None and _SAFE_ENCODING(value.partition(b"= ")[2].strip(b"'\"").lower()) is not None
 
     def request_over(self, *, outside: bool) -> None:
         """All was answered; `outside`: of a transaction, whose end could change it back."""
         if outside:
-            self._changing = False
+            self._changing = self._recoding = False
 
     def parameter(self, name: str, value: str) -> None:
         """The server reports a parameter: two of them change how texts are read."""
@@ -124,6 +153,7 @@ class Texts:
             self.escapes = value == "off"
         elif name == READ_BY_TEXTS[1]:
             self.multibyte_unsafe = value in _UNSAFE_ENCODINGS
+            self._ever_unsafe = self._ever_unsafe or self.multibyte_unsafe
             self._utf8 = value == "UTF8"
 
     def detail(self, text: bytes) -> str:
