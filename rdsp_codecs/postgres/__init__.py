@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from rdsp_codecs.api import (
@@ -15,6 +16,7 @@ from rdsp_codecs.api import (
     Offer,
     RelayPolicy,
 )
+from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import messages
 from rdsp_codecs.postgres.greet import greet
 from rdsp_codecs.postgres.hearing import Ear
@@ -62,7 +64,8 @@ class PostgresCodec:
         """See `Codec`: names are compared as the server does, without regard to case; values exactly."""
         if not who.parameters:
             return who.user, who.database, ()
-        parameters = sorted((name.lower(), value) for name, value in who.parameters.items())
+        # Of two spellings of a name the later one holds: those stay in their order.
+        parameters = sorted(((name.lower(), value) for name, value in who.parameters.items()), key=itemgetter(0))
         return who.user, who.database, tuple(parameters)
 
     def shared(self) -> SharedStatements:
@@ -71,7 +74,12 @@ class PostgresCodec:
 
     def relay(self, who: ClientLogin, policy: RelayPolicy, shared: SharedStatements) -> Relay:
         """See `Codec`. A replication connection's lets everything pass."""
-        return PassingRelay(policy) if who.own_backend else PostgresRelay(who, policy, shared)
+        if who.own_backend:
+            return PassingRelay(policy)
+        relay = PostgresRelay(who, policy, shared)
+        if any(name.lower() in _PATHS and "pg_temp" in _bare(value) for name, value in who.parameters.items()):
+            relay.pins.add(PinReason.UNRECOGNISED_STATE, "tables are created in pg_temp")
+        return relay
 
     def ear(self, state: PostgresState, entropy: Entropy) -> Ear:
         """See `Codec`."""
@@ -108,6 +116,14 @@ class PostgresCodec:
     def goodbye(self) -> bytes:
         """See `Codec`."""
         return goodbye()
+
+
+_PATHS = frozenset({"search_path", "options"})
+
+
+def _bare(value: str) -> str:
+    """Without what escapes a character of the start-up parameter `options`."""
+    return value.replace("\\", "").lower()
 
 
 CODEC = PostgresCodec()

@@ -20,17 +20,25 @@ _SIZE = struct.Struct(">i")
 _SEED = b"seed"
 
 
-def bound_verdict(verdict: Verdict, parameters: bytes, *, only_ascii: bool) -> Verdict:
+_OID = struct.Struct(">I")
+_AS_IT_IS = frozenset({0, 25, 705, 1043})
+"""Types whose values are the text that they look like: none said, text, unknown, varchar. Not so char(n) and name."""
+
+
+def bound_verdict(verdict: Verdict, parameters: bytes, *, only_ascii: bool, types: bytes = b"\0\0") -> Verdict:
     """What a statement does with these parameters; the verdict as it is, `named_by` and all, where that is not told.
 
     Arguments:
         verdict: of the statement's text.
         parameters: a Bind from its formats on (documentation, 55.7), perhaps cut. A text is the same bytes in both
             formats.
+        types: of the statement's parameters, as a Parse has them.
         only_ascii: bytes below 0x80 may be parts of other characters (see `session_state.inspect`).
     """
     try:
         values = _values(parameters, max(verdict.named_by))
+        if not all(_type(types, number) in _AS_IT_IS for number in verdict.named_by):
+            return verdict
     except struct.error:
         return verdict
     # Too few of them are for the server to refuse, and so is no name at all.
@@ -49,6 +57,13 @@ def bound_verdict(verdict: Verdict, parameters: bytes, *, only_ascii: bool) -> V
     return attrs.evolve(
         verdict, pins=pins, touches=touches, spelled=spelled, sets=verdict.sets or bool(found), named_by=frozenset()
     )
+
+
+def _type(types: bytes, number: int) -> int:
+    """The OID of parameter `number` (1 or more). Raises `struct.error` where it is not there as a whole."""
+    (count,) = _COUNT.unpack_from(types)
+    oid: int = _OID.unpack_from(types, _COUNT.size + _OID.size * (number - 1))[0] if 0 < number <= count else 0
+    return oid
 
 
 def _values(parameters: bytes, most: int) -> list[bytes | None]:

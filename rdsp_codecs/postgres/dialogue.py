@@ -249,6 +249,8 @@ class Dialogue:
         """The session has, from the first, what its pool's backends have. Returns whether that is known yet."""
         if self.settings is None and self.shared.baseline is not None:
             self.settings = self.baseline = self.shared.baseline
+            if b"pg_temp" in self.baseline.statements.get(b"search_path", b"").lower():
+                self.pin(PinReason.UNRECOGNISED_STATE, "tables are created in pg_temp")
         return self.settings is not None
 
     def is_native(self, name: bytes) -> bool:
@@ -312,7 +314,7 @@ class Dialogue:
 
     def _heed(self, verdict: Verdict) -> None:
         if verdict.touches:
-            self.shared.custom |= {name for name in verdict.touches if b"." in name}
+            self.shared.named(name for name in verdict.touches if b"." in name)
             self.doubts.change(verdict, alone=not self.recent and self.transaction is Transaction.NONE)
             altered = any(name in READ_BY or name == EVERYTHING for name in verdict.touches)
             self.statements.altered = self.statements.altered or altered

@@ -285,7 +285,7 @@ class Requests:
             return self._bind_to(None, buffer, (start, portal_end, name_end, start + shown), total)
         verdict = statement.verdict
         if verdict is not HARMLESS:
-            verdict = self.texts.bound(verdict, buffer[name_end + 1 : start + shown])
+            verdict = self.texts.bound(verdict, statement.types, buffer[name_end + 1 : start + shown])
             if self._heeding.heed(verdict):
                 return STOP
             refusal = self._heeding.refusal(verdict)

@@ -15,7 +15,7 @@ import itertools
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.errors import WireError
@@ -159,6 +159,7 @@ class SharedStatements:
 
     TEXTS: Final = 1000
     TEXT_BYTES: Final = 16384
+    CUSTOM: Final = 1000
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[bytes, bytes, Context], tuple[bytes, bytes]] = OrderedDict()
@@ -166,8 +167,8 @@ class SharedStatements:
         self.settings = KnownSettings()
         self.baseline: Settings | None = None
         """What backends have from the beginning, since there was one."""
-        self.custom: set[bytes] = set()
-        """Custom variables that texts of this pool have named (the strict mode asks for them)."""
+        self.custom: dict[bytes, None] = {}
+        """Custom variables that texts of this pool have named lately (the strict mode asks for them)."""
         self.sequence_minded = False
         """A session of this pool has asked for currval or lastval: backends forget sequences when they change hands."""
 
@@ -178,6 +179,14 @@ class SharedStatements:
                 return known
         self._reported = [*self._reported[-_REPORTED_MAX:], parameters]
         return parameters
+
+    def named(self, custom: Iterable[bytes]) -> None:
+        """A text names custom variables."""
+        for name in custom:
+            self.custom.pop(name, None)
+            self.custom[name] = None
+        while len(self.custom) > self.CUSTOM:
+            del self.custom[next(iter(self.custom))]
 
     def learn(self, statement: Statement) -> None:
         """A server has described the statement."""

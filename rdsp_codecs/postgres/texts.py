@@ -118,11 +118,12 @@ class Texts:
             sole=None,
         )
 
-    def bound(self, verdict: Verdict, parameters: bytes) -> Verdict:
+    def bound(self, verdict: Verdict, types: bytes, parameters: bytes) -> Verdict:
         """What a statement does that is bound to parameters: settings may be named by them."""
         if not verdict.named_by:
             return verdict
-        return bound_verdict(verdict, parameters, only_ascii=self.multibyte_unsafe or self._recoding)
+        only_ascii = self.multibyte_unsafe or self._recoding
+        return bound_verdict(verdict, parameters, only_ascii=only_ascii, types=types)
 
     def goes(self, verdict: Verdict) -> None:
         """A text goes out: what comes behind it may be read otherwise, before the server's report tells."""

@@ -201,6 +201,17 @@ def test_clients_are_told_what_init_query_has_set(
         proxy.wait_for_log("was pinned")
 
 
+def test_a_path_of_init_query_that_begins_with_pg_temp_pins(
+    postgres: TestServer, tmp_path: Path, raw: Callable[..., RawClient]
+) -> None:
+    with ProxyProcess(config(tmp_path, postgres.target(), init_query='"SET search_path = pg_temp"')) as proxy:
+        one, two = raw(proxy.port), raw(proxy.port)
+        one.ask(query("CREATE TABLE only_one (a int)"))
+
+        assert two.value("SELECT to_regclass('only_one') IS NULL") == b"t"
+        assert one.value("SELECT count(*) FROM only_one") == b"0"
+
+
 def test_init_query_runs_once_per_backend(postgres: TestServer, tmp_path: Path) -> None:
     path = config(tmp_path, postgres.target(), init_query="\"SET work_mem = '4321kB'; SET app.x = 'init'\"")
     with ProxyProcess(path) as proxy, connect(proxy.port) as client:

@@ -67,3 +67,11 @@ def test_any_bytes_are_a_bind_or_are_not_told(parameters: bytes) -> None:
     found = bound_verdict(TEXT, parameters, only_ascii=False)
 
     assert found is TEXT or not found.named_by
+
+
+@pytest.mark.parametrize(("type_oid", "told"), [(0, True), (25, True), (1043, True), (1042, False), (19, False)])
+def test_a_type_that_changes_what_a_name_is_leaves_it_untold(type_oid: int, told: bool) -> None:
+    values, types = parameters(b"App.X ", b"1", b"f", b"a.b"), struct.pack(">HIIII", 4, 25, 25, 16, type_oid)
+
+    assert (bound_verdict(TEXT, values, only_ascii=False, types=types) is not TEXT) is told
+    assert bound_verdict(TEXT, values, only_ascii=False, types=types[:-1]) is TEXT

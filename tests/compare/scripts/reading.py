@@ -85,6 +85,48 @@ READING = (
         (2,),
     ),
     Script(
+        "a name whose parameter is of a type that changes it",
+        (17,),
+        tuple(
+            step
+            for type_oid, name, found in ((1042, "app.padded   ", "app.padded"), (19, f"app.{LONG}", f"app.{'x' * 59}"))
+            for step in (
+                says(
+                    "A",
+                    parse("", "SELECT set_config($1, $2, false)", (type_oid, 25)),
+                    bind("", "", (name.encode(), b"v")),
+                    execute(),
+                    SYNC,
+                ),
+                shown("B", found),
+                shown("A", found),
+            )
+        ),
+        (2,),
+    ),
+    Script(
+        "a search_path that begins with pg_temp from the beginning",
+        (18,),
+        (
+            says("A", "CREATE TABLE path_of_start (a int)"),
+            says("B", "SELECT to_regclass('path_of_start')"),
+            says("A", "SELECT count(*) FROM path_of_start"),
+        ),
+        (2,),
+        start={key: {"search_path": "pg_temp"} for key in "AB"},
+    ),
+    Script(
+        "a search_path that begins with pg_temp by options",
+        (18,),
+        (
+            says("A", "CREATE TABLE path_of_options (a int)"),
+            says("B", "SELECT to_regclass('path_of_options')"),
+            says("A", "SELECT count(*) FROM path_of_options"),
+        ),
+        (2,),
+        start={key: {"options": r"-csearch_path=\"pg\_temp\""} for key in "AB"},
+    ),
+    Script(
         "of a custom variable's name 63 bytes count",
         (17,),
         (
