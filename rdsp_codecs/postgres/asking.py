@@ -97,6 +97,8 @@ class Doubts:
         local: settings that a text is read by, set up to the end of the transaction.
         always: something is to be done at every boundary, even without a doubt.
         any: there are doubts, or `always`.
+        quits: UNLISTEN * or DISCARD ALL was done where no backend listens (see `Syncer.mends`).
+        discarded: DISCARD ALL was, which no error behind it undoes.
     """
 
     changes: list[Verdict] = attrs.field(factory=list)
@@ -109,6 +111,8 @@ class Doubts:
     local: frozenset[bytes] = frozenset()
     always: bool = False
     any: bool = False
+    quits: bool = False
+    discarded: bool = False
 
     def name_statements(self) -> None:
         """SQL that names prepared statements goes out, or was done."""
@@ -133,10 +137,10 @@ class Doubts:
         self.any = True
 
     def error(self, *, undoes: bool) -> None:
-        """A message of the client's failed; `undoes`: all that was done since the last boundary with it."""
+        """A message of the client's failed; `undoes`: and what was done since the last boundary."""
         self.alone = False
         if undoes:
-            self.done = 0
+            self.done, self.quits = int(self.discarded), self.discarded
 
     @property
     def settings(self) -> bool:
@@ -201,6 +205,7 @@ class Doubts:
         self.reported = self.asked = self.local = frozenset()
         self.suspects.clear()
         self.alone, self.done = False, 0
+        self.quits = self.discarded = False
         self.statements, self.any = False, self.always
 
 

@@ -40,7 +40,8 @@ class Handing:
     """One session's.
 
     Invariant: between a `part` and the end of its queries, and between a `come_back` and its marks, `Dialogue.paused`
-    is set: no message of the client's goes to a backend whose notifications are not the session's.
+    is set: no message of the client's goes to a backend whose notifications are not the session's (but those of
+    `Syncer.mends`, while the ear hears).
     """
 
     def __init__(self, dialogue: Dialogue, texts: Texts) -> None:
@@ -56,12 +57,11 @@ class Handing:
             d.pin_surely(PinReason.LISTEN, detail)
             return
         own = frozenset(filter(listening.owns, question.channels))
-        if not own:
+        if not own or d.away:
             if question.channels:
                 self._owe(b"UNLISTEN *", _CLEAN_UP)  # a function of this session's, or of another, has listened
-            listening.stop()
-            d.doubts.always = False
-            self._lift()
+            if not d.away:
+                self.stop()
             return
         listening.channels = own
         listening.passing = listening.passing or not listening.hearing  # no text has told of it
@@ -70,6 +70,12 @@ class Handing:
             listening.ear.follow(listening)
         if not self._may_part():
             d.pin_surely(PinReason.LISTEN, detail)
+
+    def stop(self) -> None:
+        """The session listens to nothing any more, and neither does its backend."""
+        self._d.listening.stop()
+        self._d.doubts.always = False
+        self._lift()
 
     def _lift(self) -> None:
         if self._d.pins.lift(PinReason.LISTEN):

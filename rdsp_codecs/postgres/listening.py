@@ -72,6 +72,7 @@ class Listening:
         returning: a backend begins to listen for the session, and has not shown its mark.
         due: a backend is there, and the ear is not ready for the mark.
         holding: the client's messages wait until both connections have shown the mark.
+        silent: what the ear hears is kept until a reply is through.
         stuck: the server refused a mark: the session keeps its backend.
         kept: how many bytes are kept so.
         strays: a backend spoke of something that the session does not listen to.
@@ -85,7 +86,7 @@ class Listening:
         self.ear: Ear | None = None
         self.passing = self.hearing = False
         self.parting = self.parted = self.returning = False
-        self.due = self.holding = self.stuck = self.strays = False
+        self.due = self.holding = self.stuck = self.strays = self.silent = False
         self.sure = self._trusting = trusting
         # Immutable where most sessions have none: an empty deque is 600 bytes.
         self.marks: tuple[Mark, ...] = ()
@@ -154,6 +155,12 @@ class Listening:
         self._early.clear()
         self.kept = 0
         return kept
+
+    def speak(self) -> None:
+        """No reply is under way: what the ear has heard may go between."""
+        self.silent = False
+        if self._early:
+            self._to_client.append(self._kept())
 
     def _shown(self, payload: bytes, *, own: bool) -> bytes:
         """The message as the client may see it: its own process id is the one that it was told."""
@@ -254,7 +261,7 @@ class Listening:
         """The ear heard something on one of the channels. Returns whether the client gets it."""
         if self.hearing:
             shown = self._shown(payload, own=False)
-            if self._awaited is not None and self._awaited.opens:
+            if self.silent or (self._awaited is not None and self._awaited.opens):
                 self._keep(shown)
             else:
                 self._to_client.append(shown)

@@ -1,7 +1,8 @@
 """A request that gets through although no backend can be brought into its session's state: it changes what is refused.
 
 A role that was dropped would keep its session from ever being served again, even from taking another role. `syncing`
-asks what the first request that is held does, and runs it on a backend that has all the rest. Pure.
+asks what the first request that is held does, and runs it on a backend that has all the rest. UNLISTEN, for which no
+role matters, gets through as well. Pure.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rdsp_codecs.postgres.statements import Statement
 _BECOME: Final = re.compile(
     rb"\s*(?:reset\s+session\s+authorization|set\s+session\s+authorization\s+%b)\s*;?\s*" % VALUE, re.IGNORECASE
 ).fullmatch
+_UNLISTEN: Final = re.compile(rb"\s*unlisten\s*\*\s*;?\s*", re.IGNORECASE).fullmatch
 _DISCARD_ALL: Final = re.compile(rb"\s*discard\s+all\s*;?\s*", re.IGNORECASE).fullmatch
 _QUERY: Final = ord("Q")
 _SYNC: Final = ord("S")
@@ -32,6 +34,11 @@ def mended(text: bytes) -> frozenset[bytes]:
         return frozenset({ROLE, AUTHORIZATION})
     sole = sole_setting(text)
     return frozenset() if sole is None else frozenset({sole.name})
+
+
+def needless(text: bytes) -> frozenset[bytes]:
+    """Settings that the text can do without: it does the same, whatever they are. Most texts: none."""
+    return frozenset({ROLE, AUTHORIZATION}) if _UNLISTEN(text) is not None else mended(text)
 
 
 def without(settings: Settings, names: frozenset[bytes]) -> dict[bytes, bytes]:

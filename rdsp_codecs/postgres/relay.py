@@ -189,6 +189,7 @@ class PostgresRelay(Standing):
         d.over = False
         if d.mending:
             self._syncer.mending_over()
+            d.listening.speak()
         if d.doubts.any and d.transaction is _NO_TRANSACTION and self._syncer.settle():
             self.to_server += d.injected
             d.injected.clear()
@@ -197,6 +198,8 @@ class PostgresRelay(Standing):
         signals = moves.OVER
         if d.mending:
             d.mending = False
+            if d.away and self.pins:
+                raise WireError("a session that listens cannot keep a backend that does not")
             if self._held and self.pins:
                 return self._resume()
             signals |= moves.AGAIN if self._held else moves.NOTHING
@@ -210,7 +213,7 @@ class PostgresRelay(Standing):
         """The same for a session that listens: first its backend stops to do so, if it can be given back at all."""
         d = self._d
         signals = moves.NOTHING
-        if d.listening.parted:
+        if d.listening.parted or (d.away and not d.paused):
             d.paused, d.away = False, True
             signals |= moves.AGAIN if self._held else moves.NOTHING
         elif d.paused:
@@ -319,6 +322,7 @@ class PostgresRelay(Standing):
         if d.mending:
             self._client.resume()
             if self._mending_size:
+                d.listening.silent = True
                 self._push(self._unheld(self._mending_size))
                 self._mending_size = 0
         elif len(held) == 1:
@@ -458,7 +462,7 @@ class PostgresRelay(Standing):
     def nudged(self) -> int:
         """See `Relay`."""
         d = self._d
-        if d.state is None:
+        if d.state is None or d.mending:
             return moves.NOTHING
         if d.listening.goes_on():
             d.paused = False

@@ -19,7 +19,7 @@ from rdsp_codecs.postgres.asking import ASKABLE, Question
 from rdsp_codecs.postgres.constants import is_owned
 from rdsp_codecs.postgres.dialogue import SWALLOWED_QUERY, SWALLOWED_SYNC, Dialogue, Kind, Learn
 from rdsp_codecs.postgres.handing import Handing
-from rdsp_codecs.postgres.mending import first_request, mended, without
+from rdsp_codecs.postgres.mending import first_request, mended, needless, without
 from rdsp_codecs.postgres.messages import SYNC, parameter_status
 from rdsp_codecs.postgres.naming import reconcile
 from rdsp_codecs.postgres.setting_text import EVERYTHING, Sole
@@ -94,7 +94,7 @@ class Syncer:
             self._sync(state, d.settings)
         if d.told is not state.server_parameters and not d.paused:
             self.tell_parameters(state)
-        if d.away and not d.paused:
+        if d.away and not d.paused and not d.mending:
             self._handing.come_back(state)
         if state.last_user is not d.token or (state.sequences_mixed and d.shared.sequence_minded):
             self._take_over(state)
@@ -135,14 +135,15 @@ class Syncer:
     def mends(self, held: bytes) -> int:
         """No backend takes what the session has. How many bytes of what is held are a request that changes just that.
 
-        Then the session is without what the request sets, up to its end (`mending_over`), and has all the rest. 0:
-        there is no such request, and the session has what it had.
+        Then the session is without what the request sets, up to its end (`mending_over`), and has all the rest. A
+        session that listens goes on to hear by its ear: it must not have to keep a backend, should the request fail.
+        0: there is no such request, and the session has what it had.
         """
         d, settings = self._d, self._d.settings
         assert settings is not None
         text, size = first_request(held, d.statements.named, d.statements.unnamed)
-        left = without(settings, mended(text))
-        if self._unmended is not None or d.listening.channels or len(left) == len(settings.statements):
+        left = without(settings, needless(text))
+        if self._unmended is not None or len(left) == len(settings.statements):
             self.give_up_mending()
             return 0
         if self._texts.inspect(text).pins or (d.policy.has_init_query and EVERYTHING in mended(text)):
@@ -166,6 +167,9 @@ class Syncer:
     def mending_over(self) -> None:
         """A request that mends is over. If it has not done so, the session has what it had, and no doubts."""
         d = self._d
+        if d.doubts.quits and d.away:
+            d.away = False
+            self._handing.stop()
         if self._unmended is not None and not d.doubts.done:
             self._believe(self._unmended)
             d.doubts.forget()
@@ -192,7 +196,7 @@ class Syncer:
             assert d.settings is not None
             state.settings = d.settings
             self.tell_parameters(state)
-            if d.away:
+            if d.away and not d.mending:
                 self._handing.come_back(state)
 
     def tell_parameters(self, state: PostgresState) -> None:
@@ -242,7 +246,10 @@ class Syncer:
         elif tag in (b"DEALLOCATE ALL", b"DISCARD ALL"):
             self._forget_statements()
             d.doubts.done += tag == b"DISCARD ALL"
-        if d.listening.channels and tag != b"NOTIFY":
+        if d.mending and tag in (b"UNLISTEN", b"DISCARD ALL"):
+            d.doubts.quits = True
+            d.doubts.discarded = d.doubts.discarded or tag == b"DISCARD ALL"
+        elif d.listening.channels and tag != b"NOTIFY" and not d.away:
             d.doubts.suspect(PinReason.LISTEN, "the session listens")
         if d.pins:
             for reason in ASKABLE if tag == b"DISCARD ALL" else _UNDOING_TAGS.get(tag[:5], ()):

@@ -24,11 +24,13 @@ from tests.servers.rawclient import (
     parse,
     query,
 )
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.live
 
 Raw = Callable[..., RawClient]
 GONE = 'role "passing" does not exist'
+LISTENERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rdsp listener'"
 WHO = "SELECT session_user, current_user, current_setting('work_mem')"
 
 
@@ -82,6 +84,7 @@ class Forsaken:
     one: RawClient
     direct: RawClient
     others: list[RawClient]
+    listens: bool = False
 
     @property
     def other(self) -> RawClient:
@@ -92,6 +95,22 @@ class Forsaken:
         for messages in map(query, ("BEGIN", *texts, "COMMIT")):
             for other in self.others:
                 other.ask(messages)
+
+    def hears(self) -> None:
+        """Both do if they did, and nothing twice."""
+        self.both(query("SELECT array(SELECT pg_listening_channels())"))
+        if not self.listens:
+            return  # there is no backend for others while it does
+        self.both(query("LISTEN news"))
+        for speaker, listener in ((self.one, self.direct), (self.direct, self.one)):
+            answer = shown(speaker.ask(query("NOTIFY news, 'both'")))
+            assert answer == ["C b'NOTIFY\\x00'", "A b'news\\x00both\\x00'", "Z b'I'"]
+            assert shown([listener.receive(PATIENCE)]) == answer[1:2]
+        self.other.ask(query("NOTIFY news, 'of the other'"))
+        assert shown([self.one.receive(PATIENCE)]) == shown([self.direct.receive(PATIENCE)])
+        self.both(query("UNLISTEN *"))
+        self.other.ask(query("NOTIFY news, 'to nobody'"))
+        self.both(query("SELECT 1"))
 
     def both(self, *messages: bytes, times: int = 1) -> list[Message]:
         """The answer, which has to be the same from both."""
@@ -113,18 +132,36 @@ def proxy(postgres15: TestServer, tmp_path_factory: pytest.TempPathFactory) -> I
         yield proxy
 
 
+@pytest.fixture(scope="module")
+def hearing(postgres15: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    """The same with one backend more, for a listener."""
+    folder = tmp_path_factory.mktemp("hearing")
+    with ProxyProcess(config(folder, postgres15.target(), max_backends=2, connection_borrow_timeout=20)) as proxy:
+        yield proxy
+
+
 @pytest.fixture
-def forsake(postgres15: TestServer, raw: Raw) -> Callable[[ProxyProcess], Forsaken]:
-    def forsake(proxy: ProxyProcess, backends: int = 1) -> Forsaken:
+def forsake(postgres15: TestServer, raw: Raw) -> Callable[..., Forsaken]:
+    def forsake(proxy: ProxyProcess, backends: int = 1, *, listens: bool = False) -> Forsaken:
         one, direct, others = raw(proxy.port), raw(postgres15.port), [raw(proxy.port) for _ in range(backends)]
+        found = Forsaken(postgres15, proxy, one, direct, others, listens)
         with postgres15.admin() as admin:
+
+            def listeners() -> int:
+                (number,) = admin.execute(LISTENERS).fetchone() or (0,)
+                return int(number)
+
+            eventually(lambda: listeners() == 0)  # the last test's is gone
             admin.execute("DROP ROLE IF EXISTS passing; CREATE ROLE passing; GRANT passing TO app")
             for client in (one, direct):
                 client.ask(parse("reset", "RESET ROLE"), parse("who", WHO), SYNC)
-                for text in ("SET work_mem = '5MB'", "SET app.kept = 'kept'", "SET ROLE passing"):
+                for text in ("SET work_mem = '5MB'", "SET app.kept = 'kept'", *["LISTEN news"] * listens):
                     client.ask(query(text))
+            eventually(lambda: listeners() == listens)  # which hears for the session
+            for client in (one, direct):
+                client.ask(query("SET ROLE passing"))
+            found.take_all()  # which it has given back: nothing is asked there any more
             admin.execute("DROP ROLE passing")
-        found = Forsaken(postgres15, proxy, one, direct, others)
         found.take_all()
         found.is_still_forsaken()
         return found
@@ -132,9 +169,11 @@ def forsake(postgres15: TestServer, raw: Raw) -> Callable[[ProxyProcess], Forsak
     return forsake
 
 
-@pytest.fixture
-def forsaken(proxy: ProxyProcess, forsake: Callable[[ProxyProcess], Forsaken]) -> Forsaken:
-    return forsake(proxy)
+@pytest.fixture(params=[False, True], ids=["", "listens"])
+def forsaken(request: pytest.FixtureRequest, forsake: Callable[..., Forsaken]) -> Forsaken:
+    """Two in turn: one that listens to nothing, and one that does."""
+    proxy: ProxyProcess = request.getfixturevalue("hearing" if request.param else "proxy")
+    return forsake(proxy, listens=request.param)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +198,7 @@ def test_who_has_a_role_that_is_gone_can_take_another(forsaken: Forsaken, given:
     assert other.value("SELECT current_user || current_setting('work_mem')") == b"app4MB"
     forsaken.both(query("SELECT current_setting('app.kept'), current_user"))
     forsaken.both(query("BEGIN"), query(WHO), query("RESET ROLE"), query("COMMIT"), query(WHO), times=5)
+    forsaken.hears()
     assert other.value("SELECT current_user || current_setting('work_mem')") == b"app4MB"
 
 
@@ -170,6 +210,46 @@ def test_who_does_not_take_another_role_stays_without(forsaken: Forsaken) -> Non
         forsaken.one.ask(close("S", "new"), SYNC)
 
     forsaken.both(query("RESET ROLE"), query(WHO), times=2)
+    forsaken.hears()
+
+
+@pytest.mark.parametrize("given", [query("UNLISTEN *"), batch(" unlisten* ;")])
+def test_who_has_a_role_that_is_gone_can_stop_to_listen(forsaken: Forsaken, given: bytes) -> None:
+    forsaken.both(given)
+    forsaken.is_still_forsaken()
+    forsaken.other.ask(query("NOTIFY news, 'not heard'"))
+
+    forsaken.both(given, query("RESET ROLE"), query(WHO), times=3)
+    forsaken.both(query("SELECT array(SELECT pg_listening_channels())"))
+    forsaken.hears()
+
+
+def test_what_fails_does_not_stop_to_listen(forsaken: Forsaken) -> None:
+    forsaken.both(parse("", "UNLISTEN *") + bind() + execute() + bind("", "", (b"1",)) + execute() + SYNC)
+    forsaken.is_still_forsaken()
+
+    forsaken.both(query("RESET ROLE"))
+    forsaken.hears()
+
+
+def test_a_discard_all_is_done_whatever_fails_behind_it(forsaken: Forsaken) -> None:
+    """The server commits it at once."""
+    forsaken.both(parse("", "DISCARD ALL") + bind() + execute() + bind("", "", (b"1",)) + execute() + SYNC)
+
+    forsaken.both(query(WHO))
+    forsaken.hears()
+
+
+def test_who_has_a_role_that_is_gone_hears_between_its_requests(forsaken: Forsaken) -> None:
+    one, direct, other = forsaken.one, forsaken.direct, forsaken.other
+    for text in ("first", "second"):
+        other.ask(query(f"NOTIFY news, '{text}'"))
+        if forsaken.listens:
+            assert shown([one.receive(PATIENCE)]) == shown([direct.receive(PATIENCE)])
+        assert errors(one.ask(query("SELECT 1"))) == [GONE]
+        direct.ask(query("SELECT 1"))
+    forsaken.both(query("SET ROLE nobody_at_all"))
+    forsaken.is_still_forsaken()
 
 
 def test_what_does_more_than_to_take_another_role_is_refused(forsaken: Forsaken) -> None:
@@ -190,7 +270,10 @@ def test_a_batch_that_comes_in_pieces_is_waited_for_and_refused(forsaken: Forsak
     forsaken.is_still_forsaken()
 
 
-def test_who_gets_no_backend_to_take_another_role_on_stays_without(forsaken: Forsaken) -> None:
+def test_who_gets_no_backend_to_take_another_role_on_stays_without(
+    proxy: ProxyProcess, forsake: Callable[..., Forsaken]
+) -> None:
+    forsaken = forsake(proxy)
     one, server = forsaken.one, forsaken.server
     for messages in (query("RESET ROLE"), batch("RESET ROLE"), parse("n", "RESET ROLE") + SYNC):
         with server.admin() as admin:
@@ -208,7 +291,7 @@ def test_who_gets_no_backend_to_take_another_role_on_stays_without(forsaken: For
 
 
 def test_what_is_to_be_closed_on_the_backend_does_not_stop_a_discard_all(
-    postgres15: TestServer, forsake: Callable[[ProxyProcess, int], Forsaken]
+    postgres15: TestServer, forsake: Callable[..., Forsaken]
 ) -> None:
     with ProxyProcess.for_target(postgres15.target(), "--max-backends", "2") as proxy:
         for messages in (query("DISCARD ALL"), batch("DISCARD ALL"), query("RESET ROLE")):

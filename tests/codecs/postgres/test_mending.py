@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsp_codecs.postgres.mending import first_request, mended, without
+from rdsp_codecs.postgres.mending import first_request, mended, needless, without
 from rdsp_codecs.postgres.session_state import HARMLESS
 from rdsp_codecs.postgres.setting_text import EVERYTHING
 from rdsp_codecs.postgres.settings import AUTHORIZATION, ROLE, Settings
@@ -40,6 +40,16 @@ RESET = parse("", "RESET ROLE") + bind() + execute()
 )
 def test_what_a_text_sets_whatever_it_was(text: str, names: set[bytes]) -> None:
     assert mended(text.encode()) == names
+
+
+@pytest.mark.parametrize("text", [b"UNLISTEN *", b" unlisten*;", b"RESET ROLE", b"DISCARD ALL"])
+def test_what_no_role_matters_for(text: bytes) -> None:
+    assert needless(text) >= {ROLE} | mended(text)
+
+
+@pytest.mark.parametrize("text", [b"UNLISTEN news", b"UNLISTEN *; SELECT 1", b"LISTEN news", b"SELECT 1", b""])
+def test_what_a_role_may_matter_for(text: bytes) -> None:
+    assert not needless(text)
 
 
 def test_without_everything_a_session_is_still_who_it_is() -> None:
