@@ -42,7 +42,7 @@ $(VENV)/.dev: $(INSTALLS)
 	@touch $@ $(VENV)/.demo
 
 debian:
-	@scripts/debian postgresql-15 postgresql-client-15 mariadb-server-core mariadb-client-core
+	@scripts/debian postgresql-15 postgresql-client-15 mariadb-server-core mariadb-client-core haproxy
 	@scripts/unpack build/debian/mariadb usr/lib/mysql/plugin/auth_ed25519.so mariadb-server
 
 debian-bench:

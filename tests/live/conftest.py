@@ -11,9 +11,6 @@ import pytest
 from tests.live.hostile import Scene
 from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
 from tests.servers.proxy import ProxyProcess
-from tests.waiting import eventually
-
-__all__ = ["connect", "eventually"]
 
 
 def connect(port: int, **more: Any) -> psycopg.Connection[Any]:

@@ -10,10 +10,11 @@ import psycopg
 import pytest
 
 from rdsp.demo.postgres import NotInstalled
-from tests.live.conftest import connect, eventually
+from tests.live.conftest import connect
 from tests.servers.fixtures import missing
 from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
 from tests.servers.proxy import ProxyProcess
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.matrix]
 

@@ -8,9 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.live.conftest import connect, eventually
+from tests.live.conftest import connect
 from tests.servers.postgres import TestServer
 from tests.servers.proxy import ProxyProcess
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.live
 
