@@ -17,9 +17,10 @@ import attrs
 
 from benchmarks import cells
 from benchmarks.bulk import measure_bulk
-from benchmarks.cells import CLIENTS, MODES, SETTINGS, Bulk, Cell, Idle, Logins, Work, rounds_of
+from benchmarks.cells import CLIENTS, MODES, SETTINGS, Bulk, Cell, Idle, Latency, Logins, Work, rounds_of
 from benchmarks.idle import measure_idle
 from benchmarks.judge import Figures, Round
+from benchmarks.latency import measure_latency
 from benchmarks.logins import follows, measure_logins
 from benchmarks.machine import Times, connections_to, facts
 from benchmarks.measure import PgbenchFailed, measure
@@ -96,7 +97,7 @@ def chosen(options: argparse.Namespace) -> list[Work]:
     return found
 
 
-def measured(stage: Stage, name: str, work: Work, options: argparse.Namespace) -> Figures:
+def measured(stage: Stage, name: str, work: Idle | Logins | Bulk | Cell, options: argparse.Namespace) -> Figures:
     """One measurement of one target. Raises `OSError` or `PgbenchFailed`."""
     match work:
         case Idle():
@@ -115,7 +116,7 @@ def able(stage: Stage, work: Work) -> list[str]:
     return [
         name
         for name, target in stage.targets.items()
-        if not (isinstance(work, Cell) and work.mode == "prepared" and not target.prepared)
+        if not (isinstance(work, Cell | Latency) and work.mode == "prepared" and not target.prepared)
         and not (isinstance(work, Idle) and not target.pid)
     ]
 
@@ -127,14 +128,25 @@ def run_all_rounds(stage: Stage, results: Results, work: Work, options: argparse
     found = results.rounds[work] = []
     for number in range(rounds_of(work, options.rounds)):
         first = number % max(1, len(names))
-        one: Round = {}
-        for name in names[first:] + names[:first]:
-            try:
-                one[name] = measured(stage, name, work, options)
-            except (PgbenchFailed, OSError, RuntimeError) as error:
-                failed(results, f"{work}, {name}, round {number + 1}: {error}")
-        found.append(one)
+        found.append(run_round(stage, results, work, names[first:] + names[:first], options))
     print(summary(work, found), file=sys.stderr, flush=True)
+
+
+def run_round(stage: Stage, results: Results, work: Work, names: list[str], options: argparse.Namespace) -> Round:
+    """One round: the targets one after the other, or all at once where that is how it is measured."""
+    one: Round = {}
+    if isinstance(work, Latency):
+        try:
+            one |= measure_latency({name: stage.targets[name] for name in names}, work, options.seconds)
+        except OSError as error:
+            failed(results, f"{work}: {error}")
+        return one
+    for name in names:
+        try:
+            one[name] = measured(stage, name, work, options)
+        except (PgbenchFailed, OSError, RuntimeError) as error:
+            failed(results, f"{work}, {name}: {error}")
+    return one
 
 
 def failed(results: Results, sentence: str) -> None:

@@ -1,6 +1,6 @@
-"""What is measured: pgbench's matrix, logins, bulk data, idle clients, and sessions whose settings differ.
+"""What is measured: pgbench's matrix, latency, logins, bulk data, idle clients, and sessions whose settings differ.
 
-Pure. `benchmarks.measure`, `logins`, `bulk` and `idle` run it; `benchmarks.judge` has the gates.
+Pure. `benchmarks.measure`, `latency`, `logins`, `bulk` and `idle` run it; `benchmarks.judge` has the gates.
 """
 
 from __future__ import annotations
@@ -80,6 +80,16 @@ class Cell:
 
 
 @attrs.frozen
+class Latency:
+    """One client that asks all targets for `SELECT 1` in turn."""
+
+    mode: str
+
+    def __str__(self) -> str:
+        return f"latency {self.mode}"
+
+
+@attrs.frozen
 class Logins:
     """New connections: SCRAM, one `SELECT 1`, and goodbye, by several processes that do nothing else."""
 
@@ -111,7 +121,7 @@ class Idle:
         return f"{self.clients:,} idle clients{' TLS' if self.tls else ''}"
 
 
-Work = Cell | Logins | Bulk | Idle
+Work = Cell | Latency | Logins | Bulk | Idle
 
 
 @attrs.frozen
@@ -142,6 +152,7 @@ def short() -> list[Work]:
     return [
         *(Idle(5000, tls) for tls in (False, True)),
         *(Cell("select1", mode, clients) for mode in MODES for clients in (*CPU_CLIENTS, 1)),
+        *(Latency(mode) for mode in MODES),
         Cell("select-only", "prepared", 16),
         Cell("tpcb", "simple", 16),
         Cell("select1", "simple", 16, tls=True),
@@ -167,6 +178,7 @@ def everything() -> list[Work]:
     return [
         *(Idle(5000, tls) for tls in (False, True)),
         *matrix,
+        *(Latency(mode) for mode in MODES),
         *(one for one in settings() if one not in matrix),
         *(Logins(tls) for tls in (False, True)),
         *(Bulk(kind, tls) for kind in BULK for tls in (False, True)),

@@ -14,16 +14,18 @@ from typing import Any
 import attrs
 
 from benchmarks.bulk import BulkFigures
-from benchmarks.cells import CPU_CLIENTS, SCRIPTS, Bulk, Cell, Idle, Logins, Work
+from benchmarks.cells import CPU_CLIENTS, SCRIPTS, Bulk, Cell, Idle, Latency, Logins, Work
 from benchmarks.idle import IdleFigures
+from benchmarks.latency import LatencyFigures
 from benchmarks.logins import LoginFigures
 from benchmarks.measure import Measurement
 from benchmarks.targets import HEADINGS, PEERS
 
-Figures = Measurement | LoginFigures | BulkFigures | IdleFigures
+Figures = Measurement | LatencyFigures | LoginFigures | BulkFigures | IdleFigures
 Round = dict[str, Any]
 """One round of one work: the `Figures` of the targets that could do it, by name."""
-_Figure = Callable[[Round, str], float | None]
+Figure = Callable[[Round, str], float | None]
+"""Takes one number out of a round, for a target; None where it is not there."""
 
 
 def median(rounds: list[Round], name: str) -> Any:
@@ -53,7 +55,7 @@ class Gate:
     """What the ratio of a figure may be, or the figure itself. Attributes: what: the figure's name."""
 
     what: str
-    figure: _Figure
+    figure: Figure
     at_most: float | None = None
     at_least: float | None = None
     absolute: bool = False
@@ -69,23 +71,25 @@ class Gate:
         return f"at most {self.at_most}" if self.at_most is not None else f"at least {self.at_least}"
 
 
-def _field(name: str) -> _Figure:
+def figure_of(name: str) -> Figure:
+    """The figures' field of this name."""
+
     def figure(one: Round, target: str) -> float | None:
         return getattr(one[target], name) if target in one else None
 
     return figure
 
 
-def _added_latency(one: Round, target: str) -> float | None:
+def added_latency(one: Round, target: str) -> float | None:
     """Milliseconds over those of the direct connection, at the median."""
     return one[target].p50 - one["direct"].p50 if target in one and "direct" in one else None
 
 
-_CPU = Gate("CPU per transaction", _field("cpu"), at_most=1.5)
-_LATENCY = Gate("added latency", _added_latency, at_most=1.5)
-_LOGINS = Gate("connections per second", _field("rate"), at_least=0.7)
-_BULK = Gate("MB/s", _field("rate"), at_least=0.7)
-_IDLE = Gate("KiB per idle client", _field("kib"), at_most=10.0, absolute=True)
+_CPU = Gate("CPU per transaction", figure_of("cpu"), at_most=1.5)
+_LATENCY = Gate("added latency", added_latency, at_most=1.5)
+_LOGINS = Gate("connections per second", figure_of("rate"), at_least=0.7)
+_BULK = Gate("MB/s", figure_of("rate"), at_least=0.7)
+_IDLE = Gate("KiB per idle client", figure_of("kib"), at_most=10.0, absolute=True)
 
 
 def gate_of(work: Work) -> Gate | None:
@@ -98,14 +102,14 @@ def gate_of(work: Work) -> Gate | None:
         case Idle():
             # What OpenSSL keeps for a connection is no matter of ours.
             return None if work.tls else _IDLE
-        case Cell(clients=1) if work.script in SCRIPTS:
+        case Latency():
             return _LATENCY
         case Cell() if work.script in SCRIPTS and work.clients in CPU_CLIENTS:
             return _CPU
     return None
 
 
-def ratio(rounds: list[Round], figure: _Figure, ours: str, theirs: str) -> Ratio | None:
+def ratio(rounds: list[Round], figure: Figure, ours: str, theirs: str) -> Ratio | None:
     """None when one side was never measured, or theirs is nothing to divide by."""
     values = []
     for one in rounds:

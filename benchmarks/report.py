@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from benchmarks.cells import SETTINGS, Bulk, Cell, Idle, Logins, Work
-from benchmarks.judge import Round, Verdict, gate_of, median, ratio, verdicts
+from benchmarks.cells import SETTINGS, Bulk, Cell, Idle, Latency, Logins, Work
+from benchmarks.judge import Figure, Round, Verdict, added_latency, figure_of, gate_of, median, ratio, verdicts
 from benchmarks.targets import HEADINGS, OURS, PEERS
 
 _Show = Callable[[Any], str]
@@ -57,15 +57,20 @@ class Results:
         everyone = list(self.versions)
         cells = [work for work in self.rounds if isinstance(work, Cell) and work.script not in SETTINGS]
         parts = [
-            self._table("CPU µs per transaction", cells, poolers, lambda one: f"{one.cpu:.1f}", "cpu"),
+            self._table("CPU µs per transaction", cells, poolers, lambda one: f"{one.cpu:.1f}", figure_of("cpu")),
             self._table("transactions per second", cells, everyone, lambda one: f"{one.rate:,.0f}"),
             self._table("latency p50 / p99 ms", cells, everyone, lambda one: f"{one.p50:.2f} / {one.p99:.2f}"),
+            self._latency_table(everyone),
             self._table("memory MiB", cells, poolers, lambda one: f"{one.memory:.0f}"),
             self._settings_table(poolers),
-            self._table("connections per second", self._of(Logins), everyone, lambda one: f"{one.rate:,.0f}", "rate"),
-            self._table("CPU ms per connection", self._of(Logins), poolers, lambda one: f"{one.cpu:.2f}", "cpu"),
-            self._table("MB/s", self._of(Bulk), everyone, lambda one: f"{one.rate:,.0f}", "rate"),
-            self._table("CPU ms per MB", self._of(Bulk), poolers, lambda one: f"{one.cpu:.2f}", "cpu"),
+            self._table(
+                "connections per second", self._of(Logins), everyone, lambda one: f"{one.rate:,.0f}", figure_of("rate")
+            ),
+            self._table(
+                "CPU ms per connection", self._of(Logins), poolers, lambda one: f"{one.cpu:.2f}", figure_of("cpu")
+            ),
+            self._table("MB/s", self._of(Bulk), everyone, lambda one: f"{one.rate:,.0f}", figure_of("rate")),
+            self._table("CPU ms per MB", self._of(Bulk), poolers, lambda one: f"{one.cpu:.2f}", figure_of("cpu")),
             self._table("KiB per idle client", self._of(Idle), poolers, lambda one: f"{one.kib:.1f}"),
             self._table("CPU ms per login, one at a time", self._of(Idle), poolers, lambda one: f"{one.login_cpu:.2f}"),
         ]
@@ -74,8 +79,10 @@ class Results:
     def _of(self, kind: type[Work]) -> list[Work]:
         return [work for work in self.rounds if isinstance(work, kind)]
 
-    def _table(self, what: str, works: Sequence[Work], names: list[str], show: _Show, compared: str = "") -> str:
-        """With a column of ratios for every PgBouncer where `compared` names a field."""
+    def _table(
+        self, what: str, works: Sequence[Work], names: list[str], show: _Show, compared: Figure | None = None
+    ) -> str:
+        """With a column of ratios for every PgBouncer where something is `compared`."""
         if not works:
             return ""
         pairs = [(ours, peer) for ours in OURS for peer in PEERS if ours in names and peer in names and compared]
@@ -87,12 +94,20 @@ class Results:
             rounds = self.rounds[work]
             line = [str(work), *(self._figure(work, name, show) for name in names)]
             for ours, peer in pairs:
-                found = ratio(
-                    rounds, lambda one, name: getattr(one[name], compared) if name in one else None, ours, peer
-                )
+                found = ratio(rounds, compared, ours, peer) if compared else None
                 line.append(f"{found.median:.2f} ({found.least:.2f}-{found.most:.2f})" if found else "")
             lines.append([*line, str(len(rounds))])
         return "\n".join(map(_line, lines))
+
+    def _latency_table(self, names: list[str]) -> str:
+        """With the ratio of what is added to the direct connection's median."""
+        return self._table(
+            "latency, one client that asks all in turn: p50 / p99 ms",
+            self._of(Latency),
+            names,
+            lambda one: f"{one.p50:.3f} / {one.p99:.3f}",
+            added_latency,
+        )
 
     def _figure(self, work: Work, name: str, show: _Show) -> str:
         if (work, name) in self.unsupported:

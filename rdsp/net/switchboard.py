@@ -2,7 +2,7 @@
 
 Every transport in steady state is watched here; a session's or a backend's step is called when it is ready. One Trio
 task runs the board: it waits for the epoll descriptor, drains it in batches, and lets Trio's other tasks run after a
-bounded number of them. Steps never wait and never raise.
+bounded time. Steps never wait and never raise.
 """
 
 from __future__ import annotations
@@ -77,10 +77,11 @@ class Switchboard:
     Invariant: `_steps` has exactly the descriptors registered with the epoll; no step runs outside of `run`.
     """
 
-    BATCHES: Final = 32
-    """Batches handled before Trio's other tasks get a turn, if they are short."""
-    PATIENCE: Final = 0.01
-    """Seconds after which they get it also within fewer: who waits for a new database connection waits for tasks."""
+    PATIENCE: Final = 0.005
+    """Seconds of batches, one after another, before Trio's other tasks get a turn.
+
+    A turn costs as much as a few small queries, and who waits for a new database connection waits for such tasks.
+    """
     EVENTS: Final = 256
     """Events per batch."""
     LONG: Final = 0.002
@@ -168,9 +169,8 @@ class Switchboard:
                 self.leave = False
                 self._batch(0)
                 until = self.now + self.PATIENCE
-                for _ in range(self.BATCHES):
-                    if self.leave or self.now > until or not self._batch(self.LINGER):
-                        break
+                while not self.leave and self.now <= until and self._batch(self.LINGER):
+                    pass
                 if self._again or self._slow:
                     self._ring()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.cells import Bulk, Cell, Idle, Logins, Work, everything, short
+from benchmarks.cells import MODES, Bulk, Cell, Idle, Latency, Logins, Work, everything, short
 from benchmarks.idle import IdleFigures
 from benchmarks.judge import Round, gate_of, verdicts
+from benchmarks.latency import LatencyFigures
 from benchmarks.logins import LoginFigures
 from benchmarks.measure import Measurement
 
@@ -18,7 +19,7 @@ def _cpu(**figures: float) -> Round:
 
 
 def _latency(**figures: float) -> Round:
-    return {name: Measurement(1000.0, p50, 1.0, 10.0) for name, p50 in figures.items()}
+    return {name: LatencyFigures(p50, 1.0, 1000.0) for name, p50 in figures.items()}
 
 
 def _outcome(work: Work, *rounds: Round) -> bool | None:
@@ -47,10 +48,10 @@ def test_ratios_are_taken_round_by_round_and_their_median_counts() -> None:
 
 
 def test_latency_is_what_is_added_to_a_direct_connection() -> None:
-    cell = Cell("select1", "simple", 1)
-    assert _outcome(cell, _latency(direct=0.10, pgbouncer=0.12, rdsp=0.125)) is True
-    assert _outcome(cell, _latency(direct=0.10, pgbouncer=0.12, rdsp=0.135)) is False
-    assert _outcome(cell, _latency(pgbouncer=0.12, rdsp=0.12)) is None
+    latency = Latency("simple")
+    assert _outcome(latency, _latency(direct=0.10, pgbouncer=0.12, rdsp=0.125)) is True
+    assert _outcome(latency, _latency(direct=0.10, pgbouncer=0.12, rdsp=0.135)) is False
+    assert _outcome(latency, _latency(pgbouncer=0.12, rdsp=0.12)) is None
 
 
 def test_rates_may_not_be_too_low_and_memory_not_too_high() -> None:
@@ -65,6 +66,7 @@ def test_every_gate_of_the_release_is_measured(works: list[Work]) -> None:
     gates = {gate.what for work in works if (gate := gate_of(work))}
     assert gates == {"CPU per transaction", "added latency", "connections per second", "MB/s", "KiB per idle client"}
     modes = {(work.mode, work.clients) for work in works if isinstance(work, Cell) and gate_of(work)}
-    assert modes >= {(mode, clients) for mode in ("simple", "extended", "prepared") for clients in (1, 16, 64)}
+    assert modes >= {(mode, clients) for mode in ("simple", "extended", "prepared") for clients in (16, 64)}
+    assert {work.mode for work in works if isinstance(work, Latency)} == set(MODES)
     assert {work.kind for work in works if isinstance(work, Bulk)} >= {"COPY out", "rows of 1 kB"}
     assert len(set(works)) == len(works)
