@@ -78,7 +78,7 @@ class Bench:
     def _open_backend(self) -> None:
         context, pool = self.context, self.context.pool
         key = context.codec.pool_key(ClientLogin(USER, DATABASE, {}, 3 << 16, tls=False))
-        facts = pool.enter(self, key, lambda: KeyFacts(USER, DATABASE, {}, context.codec.shared()))
+        facts = pool.enter(self, key, lambda: KeyFacts(key, USER, DATABASE, {}, context.codec.shared()))
         facts.parameters = _REPORTED
         waiter, pair, way = _First(), _Pair(), None
         (decision,) = pool.book.wait(key, waiter, self.board.now)

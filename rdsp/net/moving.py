@@ -35,7 +35,10 @@ def pushed(send: Callable[[bytes], int], data: bytes) -> tuple[bytes, bool]:
 
 
 def joined(out: list[bytes]) -> bytes:
-    """All that stands in an outbox, which is empty then."""
-    data = b"".join(out)
+    """All that stands in an outbox, which is empty then.
+
+    Cleared, not popped: a list that pops its last item keeps a block of no bytes, which comes from the C library.
+    """
+    data = out[0] if len(out) == 1 else b"".join(out)
     out.clear()
     return data

@@ -82,8 +82,8 @@ class Switchboard:
 
     A turn costs as much as a few small queries, and who waits for a new database connection waits for such tasks.
     """
-    EVENTS: Final = 256
-    """Events per batch."""
+    EVENTS: Final = 42
+    """Events per batch: room for more than 42 has to come from the C library for every batch."""
     LONG: Final = 0.002
     """Seconds of a batch for steps that go on, and as many for slow ones; one of each has its turn in any case."""
     LINGER: Final = 0.001

@@ -94,8 +94,7 @@ class Book:
     def rekey(self, member: Member, key: Hashable) -> None:
         """A BORROWED member is one of another key from now on."""
         self._uncount(member.key)
-        member.key = key
-        self._counts[key] = self._counts.get(key, 0) + 1
+        self._count(member, key)
 
     def give_back(self, member: Member, now: float) -> Sequence[Decision]:
         """A BORROWED or RESETTING member is free again: to the first waiter, or idle."""
@@ -120,10 +119,7 @@ class Book:
     def _to_idle(self, member: Member, now: float) -> None:
         member.state = MemberState.IDLE
         member.idle_since = now
-        idle = self._idle.get(member.key)
-        if idle is None:
-            idle = self._idle[member.key] = []
-        idle.append(member)
+        member.shelf.append(member)
         self._idle_count += 1
 
     def _must_queue(self, key: Hashable, now: float) -> bool:
@@ -232,7 +228,7 @@ class Book:
         decisions = self.give_back(member, now)
         if member.state is MemberState.IDLE:
             member.idle_since = since
-            self._idle[member.key].sort(key=lambda each: each.idle_since)
+            member.shelf.sort(key=lambda each: each.idle_since)
         return decisions
 
     def _start_closing(self, member: Member) -> None:
@@ -263,16 +259,18 @@ class Book:
         del self._members[member.number]
         self._uncount(member.key)
 
+    def _count(self, member: Member, key: Hashable) -> None:
+        member.key = key
+        member.shelf = self._idle.setdefault(key, [])
+        self._counts[key] = self._counts.get(key, 0) + 1
+
     def _uncount(self, key: Hashable) -> None:
-        left = self._counts[key] - 1
-        if left:
-            self._counts[key] = left
-        else:
-            del self._counts[key]
-            self._idle.pop(key, None)
+        self._counts[key] -= 1
+        if not self._counts[key]:
+            del self._counts[key], self._idle[key]
 
     def _not_idle(self, member: Member) -> None:
-        self._idle[member.key].remove(member)
+        member.shelf.remove(member)
         self._idle_count -= 1
 
     def _not_opening(self, member: Member) -> None:
@@ -370,7 +368,7 @@ class Book:
         self._numbers += 1
         member = Member(key, self._numbers)
         self._members[member.number] = member
-        self._counts[key] = self._counts.get(key, 0) + 1
+        self._count(member, key)
         self._waiters.failing.tries(key)
         self._opening[key] = self._opening.get(key, 0) + 1
         self._opening_count += 1

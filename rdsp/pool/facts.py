@@ -13,6 +13,7 @@ class KeyFacts:
     """One pool of a target group.
 
     Attributes:
+        key: the pool's own key. All that belong to the pool have this very object, which is faster than an equal one.
         user, database: of every backend in it.
         startup: start-up parameters of every backend in it.
         own: it is one client's alone (`ClientLogin.own_backend`): its backends are as the server makes them.
@@ -22,6 +23,7 @@ class KeyFacts:
         keys: the pool's own key and its variants, those that had members lately among them.
     """
 
+    key: Hashable
     user: str
     database: str
     startup: Mapping[str, str]

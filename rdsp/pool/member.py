@@ -58,7 +58,9 @@ class CloseReason(Enum):
 class Member:
     """One database connection as the book sees it."""
 
-    __slots__ = ("checked_at", "expires_at", "fit", "idle_since", "key", "number", "opened_at", "payload", "state")
+    __slots__ = (
+        "checked_at", "expires_at", "fit", "idle_since", "key", "number", "opened_at", "payload", "shelf", "state"
+    )  # fmt: skip
 
     def __init__(self, key: Hashable, number: int) -> None:
         self.key = key
@@ -69,6 +71,8 @@ class Member:
         self.expires_at = 0.0
         self.idle_since = 0.0
         self.checked_at = 0.0
+        self.shelf: list[Member] = []
+        """Where it stands while it is IDLE, with the others of its key."""
         self.fit: object = None
         """What it has set, by identity; None: nothing yet."""
 

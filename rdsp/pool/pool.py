@@ -128,7 +128,7 @@ class Pool:
             facts = self._facts[key] = make()
             facts.keys.add(key)
         facts.clients += 1
-        self.clients[client] = key
+        self.clients[client] = facts.key
         return facts
 
     def leave(self, client: object) -> None:

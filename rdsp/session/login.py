@@ -74,7 +74,7 @@ async def answer_later(context: SessionContext, number: int, secret: bytes, ques
         return await context.deriver.derive(question.password, question.salt, question.iterations)
     login = question.login
     assert isinstance(login, ClientLogin)
-    key = key_of(context, login, number)
+    key = context.pool.facts(key_of(context, login, number)).key
     refusal = await _first_backend(context, key)
     if refusal is not None:
         return refusal
@@ -94,9 +94,10 @@ def _admit_now(
 
     def make() -> KeyFacts:
         startup, shared = dict(context.codec.startup(login)), context.codec.shared()
-        return KeyFacts(login.user, login.database, startup, shared, own=login.own_backend)
+        return KeyFacts(key, login.user, login.database, startup, shared, own=login.own_backend)
 
-    facts = context.pool.enter(transport, key_of(context, login, number), make)
+    key = key_of(context, login, number)
+    facts = context.pool.enter(transport, key, make)
     return None if facts.parameters is None else Welcome(facts.parameters, number, secret)
 
 

@@ -297,7 +297,7 @@ class Splice(Borrower):
     def send_client(self) -> None:
         """Hand over what the relay has for the client."""
         out = self._to_client
-        data = out.pop() if len(out) == 1 else joined(out)
+        data = joined(out)
         if self.client_rest:
             self.client_rest += data
             return
@@ -457,7 +457,7 @@ class Splice(Borrower):
     def send_server(self) -> None:
         """Hand over what the relay has for the server."""
         out = self._to_server
-        data = out.pop() if len(out) == 1 else joined(out)
+        data = joined(out)
         backend = self.backend
         assert backend is not None
         if self.server_rest:

@@ -74,6 +74,7 @@ class PostgresRelay(Standing):
         "_inspect",
         "_max_frame",
         "_max_held",
+        "_max_prepared",
         "_mending_size",
         "_owe",
         "_replies",
@@ -105,6 +106,7 @@ class PostgresRelay(Standing):
         most = max(policy.max_held, _MAX_REPLY)
         self._server = ChunkFilter(SERVER_FRAMING, _SIMPLE, self._replies.judge, self.to_client, most)
         self._max_frame, self._max_held = policy.max_frame, policy.max_held
+        self._max_prepared = policy.max_prepared_statements
         self._held: list[bytes] = []
         self._held_size = 0
         self._held_needed = 0
@@ -306,10 +308,11 @@ class PostgresRelay(Standing):
             or d.away
         ):
             self._syncer.begin(state)
-            self.to_server += d.injected
-            d.injected.clear()
-        if state.garbage or len(state.statements) > d.policy.max_prepared_statements:
-            for name in evict(state, d.policy.max_prepared_statements):
+            if d.injected:
+                self.to_server += d.injected
+                d.injected.clear()
+        if state.garbage or len(state.statements) > self._max_prepared:
+            for name in evict(state, self._max_prepared):
                 self.to_server.append(close_frame(name))
                 self._owe(owed.SWALLOWED_CLOSE)
                 d.extended = True
@@ -326,7 +329,8 @@ class PostgresRelay(Standing):
                 self._push(self._unheld(self._mending_size))
                 self._mending_size = 0
         elif len(held) == 1:
-            data = held.pop()
+            data = held[0]
+            held.clear()
             self._held_size = 0
             self._forward(data)
         else:
@@ -426,10 +430,11 @@ class PostgresRelay(Standing):
                 self._held_size += len(rest)
 
     def answer_alone(self) -> bool:
-        """See `Relay`: Parse messages of known texts, and their Sync."""
-        d = self._d
+        """See `Relay`: Parse messages with names of known texts, and their Sync."""
+        d, first = self._d, self._held[0]
         if (
-            self._held[0][0] != _PARSE
+            first[0] != _PARSE
+            or (len(first) > 5 and not first[5])
             or d.native
             or d.mending
             or not d.begin()

@@ -50,6 +50,8 @@ _IN_FAILED: Final = 0x45
 # Of modules that are not compiled: under names of their own they are not looked up every time.
 _NOTHING_FOUND: Final = HARMLESS
 _HARMLESS_TAGS: Final = HARMLESS_TAG_HEADS
+_SELECT: Final = b"SELECT"
+_BY_HAND: Final = 64
 _NO_TRANSACTION: Final = Transaction.NONE
 _OPEN: Final = Transaction.OPEN
 _FAILED: Final = Transaction.FAILED
@@ -136,7 +138,7 @@ class Shortcuts:
             return None
         if data[at + 5]:
             return None  # a portal with a name
-        name_end = data.find(b"\0", at + 6, bound)
+        name_end = _nul(data, at + 6, bound)
         if name_end < 0:
             return None
         name = data[at + 6 : name_end]
@@ -146,8 +148,10 @@ class Shortcuts:
 
     def _unnamed(self, data: bytes, total: int) -> Statement | None:
         """The statement of a Parse without a name, when there is nothing in it to heed."""
-        text_end = data.find(b"\0", 6, total)
-        if data[5] or text_end < 0:
+        if data[5]:
+            return None
+        text_end = _nul(data, 6, total)
+        if text_end < 0:
             return None
         text = data[6:text_end]
         verdict = self._requests.texts.inspect(text)
@@ -257,7 +261,7 @@ class Shortcuts:
             at += total_at(data, at)
         while at < end and data[at] == _DATA_ROW:
             at += total_at(data, at)
-        if at >= end or data[at] != _COMPLETE or data[at + 5 : at + 11] not in _HARMLESS_TAGS:
+        if at >= end or data[at] != _COMPLETE or not _is_harmless(data, at + 5):
             return False
         return at + total_at(data, at) == end
 
@@ -281,12 +285,30 @@ def _is_result(data: bytes, end: i64) -> bool:
     while at < end:
         tag: i64 = data[at]
         if tag == _COMPLETE:
-            if data[at + 5 : at + 11] not in _HARMLESS_TAGS:
+            if not _is_harmless(data, at + 5):
                 return False
         elif tag != _DATA_ROW and tag != _ROW_DESCRIPTION:
             return False
         at += total_at(data, at)
     return at == end
+
+
+def _is_harmless(data: bytes, at: i64) -> bool:
+    """Whether the tag of a CommandComplete, that stands at `at`, cannot pin."""
+    return _is_at(_SELECT, data, at) or data[at : at + 6] in _HARMLESS_TAGS
+
+
+def _nul(data: bytes, at: i64, end: i64) -> i64:
+    """Where the next NUL is, from `at` on and before `end`; -1: nowhere.
+
+    Looked for by hand for a bit: the call of `bytes.find` costs as much as a hundred steps.
+    """
+    last: i64 = min(end, at + _BY_HAND)
+    while at < last:
+        if not data[at]:
+            return at
+        at += 1
+    return data.find(b"\0", at, end) if at < end else -1
 
 
 def _is_at(what: bytes, data: bytes, at: i64) -> bool:

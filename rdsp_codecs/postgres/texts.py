@@ -29,6 +29,8 @@ _SAFE_ENCODING: Final = re.compile(
 """Names of encodings in which a byte below 0x80 is always a character, in small letters. There are more."""
 _REMEMBERED_TEXT: Final = 512
 _REMEMBERED_MAX: Final = 4096
+_KEPT_TEXT: Final = 128
+"""Bytes of a text that a session itself remembers: what it asks again and again is short."""
 _MAY_USE_SEQUENCE: Final = re.compile(rb"insert|nextval|setval|copy|merge", re.IGNORECASE).search
 _remembered: dict[bytes, Verdict] = {}
 """Verdicts of recent short texts: a pure function's results, at most 4096 of 512 bytes, thrown away together."""
@@ -45,7 +47,8 @@ class Texts:
     """Inspects texts.
 
     Invariant: `escapes` and `multibyte_unsafe` follow what the server last reported to this session; `_changing` is set
-    while the first may be different by the time the server reads a text, `_recoding` while the second may then be set.
+    while the first may be different by the time the server reads a text, `_recoding` while the second may then be set;
+    `_harmless` is a text in which nothing was found, which depends on no setting.
 
     Args:
         debug_text: pins carry the text instead of its digest.
@@ -53,7 +56,7 @@ class Texts:
     """
 
     __slots__ = (
-        "_changing", "_debug_text", "_ever_unsafe", "_pin_sequences", "_recoding", "_utf8", "escapes",
+        "_changing", "_debug_text", "_ever_unsafe", "_harmless", "_pin_sequences", "_recoding", "_utf8", "escapes",
         "multibyte_unsafe",
     )  # fmt: skip
 
@@ -64,6 +67,7 @@ class Texts:
         self.multibyte_unsafe = False
         self._utf8 = True
         self._changing = self._recoding = self._ever_unsafe = False
+        self._harmless = b""
 
     def can_be(self, name: bytes) -> bool:
         """Whether a name is text in the client's encoding, as far as that is known here."""
@@ -79,8 +83,12 @@ class Texts:
         """What the text does to the session."""
         if self._changing:
             return self._inspect_both(text)
+        if text == self._harmless:
+            return _NOTHING_FOUND
         unsafe = self.multibyte_unsafe or self._recoding
         if len(text) <= _REMEMBERED_TEXT and text.translate(DIGITS_ALIKE) in _passed:
+            if len(text) <= _KEPT_TEXT and not self._pin_sequences:
+                self._harmless = text
             verdict = _NOTHING_FOUND
         elif self.escapes or unsafe:
             verdict = inspect(text, escapes=self.escapes, multibyte_unsafe=unsafe)
