@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from rdsp_codecs.errors import FrameTooBig, WireError
@@ -125,3 +126,72 @@ class PacketReader:
                 self._size = 0
             return part
         return None
+
+
+Wants = Callable[[int, int], bool]
+"""`wants(first, size)`: whether a payload must be seen whole, by its first byte (-1: it is empty) and its size."""
+
+
+class PacketWalker:
+    """Walks over a stream of packets and shows each payload once: whole where that is wanted, else its first byte.
+
+    For the steady state: rows pass in whatever pieces they come, and nothing of them is held. A payload that is
+    continued is shown once, by the first byte of its first packet, and never whole.
+
+    Invariant: held is at most one payload that is wanted whole, of `most` bytes.
+
+    Args:
+        wants: asked when a packet's first byte has come, before anything behind it is shown.
+        most: bytes; a longer payload that is wanted whole is refused.
+    """
+
+    __slots__ = ("_continues", "_held", "_most", "_owed", "_wants")
+
+    def __init__(self, wants: Wants, most: int = 1 << 20) -> None:
+        self._wants = wants
+        self._most = most
+        self._held = b""
+        self._owed = 0
+        self._continues = False
+
+    @property
+    def between(self) -> bool:
+        """Nothing of a payload has come that is not all here."""
+        return not self._held and not self._owed and not self._continues
+
+    def feed(self, data: bytes) -> Iterator[tuple[bytes, int]]:
+        """What was received: payloads (or first bytes) and sizes. To be used up. Raises `FrameTooBig`."""
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        at, end = 0, len(data)
+        while True:
+            if self._owed:
+                step = min(self._owed, end - at)
+                self._owed -= step
+                at += step
+                if self._owed:
+                    return
+            if end - at < HEADER:
+                break
+            size = int.from_bytes(data[at : at + 3], "little")
+            if self._continues:
+                self._continues = size == FULL
+                self._owed = size
+                at += HEADER
+                continue
+            if size and end - at == HEADER:
+                break
+            first = data[at + HEADER] if size else -1
+            if size == FULL or not self._wants(first, size):
+                at += HEADER
+                self._owed, self._continues = size, size == FULL
+                yield data[at : at + 1] if size else b"", size
+                continue
+            if size > self._most:
+                raise FrameTooBig(self._most)
+            if end - at < HEADER + size:
+                break
+            at += HEADER + size
+            yield data[at - size : at], size
+        self._held = data[at:]

@@ -6,16 +6,19 @@ import os
 import socket
 import ssl
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import attrs
 
 from rdsp_codecs.api import BackendLogin
 from rdsp_codecs.errors import PeerClosed, WireError
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql.compression import ZLIB, ZSTD, Packer, Unpacker
+from rdsp_codecs.mysql.dialogue import Dialogue, Part
 from rdsp_codecs.mysql.framing import PacketReader, packets
 from rdsp_codecs.mysql.login import login
-from rdsp_codecs.mysql.responses import COM_QUERY, is_eof
+from rdsp_codecs.mysql.responses import COM_QUERY, Ok, is_eof
 from rdsp_codecs.mysql.state import MySqlState
 from rdsp_codecs.mysql.values import Reader
 from rdsp_codecs.steps import Receive, Send, StartTls, TlsFacts
@@ -38,8 +41,27 @@ def tls_context(*, old: bool = False) -> ssl.SSLContext:
     return context
 
 
+@attrs.frozen
+class Heard:
+    """A packet of an answer.
+
+    Attributes:
+        part: what it is.
+        payload: all of it.
+        status: the flags that are known behind it.
+        ok: it, where it is an OK.
+    """
+
+    part: Part
+    payload: bytes
+    status: int | None
+    ok: Ok | None
+
+
 class MySqlClient:
-    """A connection. `sent` and `received` are all bytes of it, after the encryption was taken off.
+    """A connection. `said` has each command's beginning, and b"" for each end of a file, with the bytes received before.
+
+    `sent` and `received` are all bytes of it, after the encryption was taken off.
 
     Args:
         port: on the loopback interface.
@@ -62,7 +84,7 @@ class MySqlClient:
     ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self._context = tls_context(old=old)
-        self.sent = self.received = b""
+        self.sent, self.received = bytearray(), bytearray()
         self.tls_version = ""
         how = BackendLogin(
             user=user, password=password, database=database, parameters=parameters or {}, tls=tls, entropy=os.urandom
@@ -80,6 +102,9 @@ class MySqlClient:
         # Under compression servers number the ordinary packets as it comes.
         self.reader = PacketReader(strict=not compressed)
         assert not self.state.leftover, "the server speaks out of turn"
+        self.dialogue = Dialogue(self.flags, self.state.welcome.status)
+        self.said: list[tuple[bytes, int]] = []
+        self.welcomed = len(self.received)
 
     def _converse(self, how: BackendLogin) -> MySqlState:
         conversation = login(how)
@@ -172,6 +197,47 @@ class MySqlClient:
             result.append(tuple(reader.value() for _ in range(columns)))
             reader.close()
         return result
+
+    def ask(self, code: int, body: bytes = b"", files: Sequence[bytes] = ()) -> list[Heard]:
+        """Send a command, and what the server asks for meanwhile; the answer, as `Dialogue` tells where it ends.
+
+        Raises `WireError`, also where the server's packets are not numbered from 1 on: where something of an earlier
+        answer was left.
+        """
+        waiting = list(files)
+        start = len(self.received)
+        self.command(code, body)
+        self.said.append((bytes((code,)) + body[:8], len(self.received)))
+        self.dialogue.asked(code)
+        heard: list[Heard] = []
+        while not self.dialogue.over:
+            if self.dialogue.clients_turn:
+                self._send_file(waiting.pop(0))
+                continue
+            payload = self.payload()
+            first = payload[0] if payload else -1
+            shown = payload if self.dialogue.wants(first, len(payload)) else payload[:1]
+            part = self.dialogue.told(shown, len(payload))
+            heard.append(Heard(part, payload, self.dialogue.status, self.dialogue.ok))
+            if part is Part.PROOF and payload[0] == 0xFE:  # prove that there is no password, in another way
+                number = self.reader.last + 1
+                self.send(b"", number)
+                self.reader.begin(number + 1)
+        assert self.reader.between, "the server says more than its answer"
+        assert start < len(self.received) or not heard
+        return heard
+
+    def _send_file(self, data: bytes) -> None:
+        """A file in packets of at most 1000 bytes, and the empty one behind it."""
+        number = self.reader.last + 1
+        for at in range(0, len(data), 1000):
+            self.send(data[at : at + 1000], number)
+            self.dialogue.given(len(data[at : at + 1000]))
+            number += 1
+        self.send(b"", number)
+        self.said.append((b"", len(self.received)))
+        self.dialogue.given(0)
+        self.reader.begin(number + 1 & 0xFF)
 
     def close(self) -> None:
         """Close without a word."""
