@@ -31,7 +31,7 @@ from rdsp.pool.pool import Pool
 from rdsp.session.context import SessionContext
 from rdsp.session.greeting import Greeter
 from rdsp.session.registry import Registry
-from rdsp_codecs.api import RelayPolicy
+from rdsp_codecs.api import Codec, RelayPolicy
 from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.postgres import CODEC
 from rdsp_codecs.postgres import messages as m
@@ -351,6 +351,7 @@ async def world(
     book: BookLimits | None = None,
     shuffle: random.Random | None = None,
     batches: int = 1,
+    codec: Codec = CODEC,
 ) -> AsyncIterator[World]:
     """A running proxy in front of a fake database."""
     settings = settings or proxy()
@@ -365,7 +366,7 @@ async def world(
             raise AssertionError(question)
 
         opener = Opener(
-            codec=CODEC,
+            codec=codec,
             places=OnlyWay(database.connect),
             tls="disable",
             context=None,
@@ -386,7 +387,7 @@ async def world(
         )
         context = SessionContext(
             settings=settings,
-            codec=CODEC,
+            codec=codec,
             pool=pool,
             board=board,
             observers=observers,

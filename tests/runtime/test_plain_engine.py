@@ -1,0 +1,85 @@
+"""An engine in plain Python runs in the runtime, also where that and the class it derives from are compiled."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from trio.testing import MockClock
+
+from rdsp.config.model import TargetGroup
+from rdsp_codecs.choice import CHOICE, COMPILED
+from rdsp_codecs.relaying import Relay
+from tests.runtime.plain_engine import PlainCodec, PlainRelay
+from tests.runtime.world import proxy, world
+
+OFFERED = [name for name in vars(PlainRelay) if not name.startswith("_") and name in vars(Relay)]
+
+
+def test_it_is_plain_python_whatever_it_derives_from() -> None:
+    assert inspect.isfunction(PlainRelay.from_client)
+    assert inspect.isfunction(vars(Relay)["from_client"]) == (CHOICE.name != COMPILED)
+
+
+def test_it_has_all_that_a_relay_must_have() -> None:
+    lacking = [name for name in vars(Relay) if not name.startswith("_") and name not in vars(PlainRelay)]
+    # Attributes, which each instance has.
+    assert set(lacking) <= {"pins", "refused", "to_client", "to_server", "transaction", "unharmed"}
+    assert len(OFFERED) >= 24
+
+
+class Lacking(Relay):
+    """Derived, and nothing written."""
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_what_an_engine_leaves_out_says_so(name: str) -> None:
+    arguments = {"from_client": (b"",), "from_server": (b"",), "attached": (None,), "abort": (b"",)}.get(name, ())
+    with pytest.raises(NotImplementedError):
+        getattr(Lacking(), name)(*arguments)  # a property raises before it is called
+
+
+async def test_its_sessions_share_backends_at_the_ends_of_transactions(clock: MockClock) -> None:
+    codec = PlainCodec()
+    async with world(proxy(TargetGroup(max_backends=1)), codec=codec) as w:
+        one, other = await w.client(), await w.client()
+        for client in (one, other, one, other):
+            assert (await client.query("SELECT 1")).rows == ["1"]
+        assert len(w.database.live) == 1
+
+        assert (await one.query("BEGIN")).status == "T"
+        await other.send(b"Q\0\0\0\x0dSELECT 2\0")
+        await w.until(lambda: w.statistics().waiting == 1)
+        assert (await one.query("SELECT 3")).rows == ["3"]
+        assert (await one.query("COMMIT")).status == "I"
+        assert (await other.reply()).rows == ["2"]
+
+        assert codec.chunks >= 8, "another relay was in between"
+        await one.leave()
+        await other.leave()
+        await w.settle()
+
+
+async def test_who_gets_no_backend_is_told_so_by_it_and_goes_on(clock: MockClock) -> None:
+    settings = proxy(TargetGroup(max_backends=1, connection_borrow_timeout=1))
+    async with world(settings, codec=PlainCodec()) as w:
+        holder, client = await w.client(), await w.client()
+        await holder.query("BEGIN")
+        refused = await client.query("SELECT 1")
+        assert (len(refused.errors), refused.status) == (1, "I")
+        await holder.query("COMMIT")
+        assert (await client.query("SELECT 1")).rows == ["1"]
+        await holder.leave()
+        await client.leave()
+        await w.settle()
+
+
+async def test_its_fault_costs_its_own_session_alone(clock: MockClock) -> None:
+    async with world(codec=PlainCodec()) as w:
+        client, other = await w.client(), await w.client()
+        await client.send(b"S\0\0\0\4" + b"Q\0\0\0\x0dSELECT 2\0")
+        assert (await client.reply()).status == ""
+        assert (await other.query("SELECT 1")).rows == ["1"]
+        client.transport.close()
+        await other.leave()
+        await w.settle()
