@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import os
 import select
+import signal
 import socket
 import ssl
 import subprocess
@@ -42,6 +43,37 @@ def write_pair(folder: Path, pair: tuple[bytes, bytes]) -> None:
     for name, data in zip(("proxy.crt", "proxy.key"), pair, strict=True):
         (folder / f"{name}.new").write_bytes(data)
         os.replace(folder / f"{name}.new", folder / name)
+
+
+@contextlib.contextmanager
+def halted(proxy: ProxyProcess) -> Iterator[None]:
+    """The proxy does not run meanwhile: it cannot look twice at what is half written, however slow the writer is."""
+    proxy.tell(signal.SIGSTOP)
+    stat = Path(f"/proc/{proxy.pid}/stat")
+    eventually(lambda: stat.read_text().rsplit(")", 1)[1].split()[0] == "T")
+    try:
+        yield
+    finally:
+        proxy.tell(signal.SIGCONT)
+
+
+def break_pair(folder: Path, first: tuple[bytes, bytes], second: tuple[bytes, bytes], broken: str) -> None:
+    """Make what was the first pair unusable."""
+    if broken == "garbage":
+        (folder / "proxy.crt").write_bytes(b"nonsense")
+    elif broken == "another key":
+        (folder / "proxy.crt").write_bytes(second[0])
+    elif broken == "encrypted":
+        key = serialization.load_pem_private_key(first[1], None)
+        (folder / "proxy.key").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.BestAvailableEncryption(b"hidden"),
+            )
+        )
+    else:
+        (folder / "proxy.key").unlink()
 
 
 def certificate(key: Any, algorithm: Any, **signing: Any) -> tuple[bytes, bytes]:
@@ -360,23 +392,11 @@ def test_a_broken_certificate_leaves_the_old_one_and_is_reported_once(
     write_pair(tmp_path, first)
     with ProxyProcess(configured(tmp_path, postgres17.target())) as proxy:
         assert shown(proxy.port) == der(first[0])
-        if broken == "garbage":
-            (tmp_path / "proxy.crt").write_bytes(b"nonsense")
-        elif broken == "another key":
-            (tmp_path / "proxy.crt").write_bytes(second[0])
-        elif broken == "encrypted":
-            key = serialization.load_pem_private_key(first[1], None)
-            (tmp_path / "proxy.key").write_bytes(
-                key.private_bytes(
-                    serialization.Encoding.PEM,
-                    serialization.PrivateFormat.PKCS8,
-                    serialization.BestAvailableEncryption(b"hidden"),
-                )
-            )
-        else:
-            (tmp_path / "proxy.key").unlink()
+        with halted(proxy):
+            break_pair(tmp_path, first, second, broken)
         proxy.wait_for_log("has changed and cannot be used")
         assert shown(proxy.port) == der(first[0])
-        write_pair(tmp_path, second)
+        with halted(proxy):
+            write_pair(tmp_path, second)
         eventually(lambda: shown(proxy.port) == der(second[0]))
         assert proxy.log().count("has changed and cannot be used") == 1
