@@ -175,6 +175,8 @@ class RelayPolicy:
         max_held: bytes a relay may hold back (for a backend, or to see a frame whole).
         max_prepared_statements: per backend; least recently used ones are closed over it.
         max_session_statements: named ones of one session.
+        max_at_once: messages that a relay looks at in one call, >= 1; it is called again for more (`moves.MORE`).
+        max_owed: replies that may be owed, >= 1, before a client that has not waited for any has to.
         strict: find out after every transaction what the session has changed, whatever its texts say.
         pin_sequences: pin who may have used a sequence.
         has_init_query: backends are not as the server makes them: a RESET would undo what `init_query` set.
@@ -186,6 +188,8 @@ class RelayPolicy:
     max_held: int = 16 << 20
     max_prepared_statements: int = 200
     max_session_statements: int = 200_000
+    max_at_once: int = 128
+    max_owed: int = 4096
     strict: bool = False
     pin_sequences: bool = False
     has_init_query: bool = False

@@ -3,6 +3,9 @@
 A relay owns one filter per direction and gives it a judge. Frames of uninteresting tags pass, in whatever pieces
 they come; interesting ones are shown to the judge, which keeps, drops or replaces them, or stops the stream. When
 everything of a chunk is kept, the very same `bytes` object leaves. The filter never looks behind a header.
+
+A chunk may hold thousands of frames, and all of the proxy waits while they are judged: so a filter stops by itself
+after as many as it may judge at once, and goes on when it is told to.
 """
 
 from __future__ import annotations
@@ -16,16 +19,27 @@ from rdsp_codecs.verdicts import STOP, Head, Judge
 
 HEAD_BYTES: Final = 4096
 """How much of a frame is shown at least when it is not shown whole."""
+_ALL: Final = 1 << 60
+_BYTES_AS_FRAME: Final = 9
+"""Of a frame that is judged, so many bytes (as a power of 2) count as much as another frame."""
 
 
 class ChunkFilter:
     """The filter of one direction.
 
-    Invariant: `self._tail` holds only bytes that were neither forwarded nor judged; `self._owed` counts bytes of a
-    frame whose beginning was forwarded or dropped already. At most one of the two is in use.
+    Invariant: `self._tail` holds, from `self._at` on, only bytes that were neither forwarded nor judged; `self._owed`
+    counts bytes of a frame whose beginning was forwarded or dropped already. At most one of the two is in use. What is
+    held where a frame was stopped is one piece, which is not copied however often it is stopped in.
+
+    Attributes:
+        interest: which frames are judged (see `framing.interest`).
+        out: the outbox.
+        more: as many frames were judged as may be at once: `resume` goes on.
     """
 
     __slots__ = (
+        "_at",
+        "_at_once",
         "_dropping",
         "_header",
         "_judge",
@@ -40,11 +54,22 @@ class ChunkFilter:
         "_tail_size",
         "_wrong_length",
         "interest",
+        "more",
         "out",
     )
 
-    def __init__(self, framing: Framing, interest: bytes, judge: Judge, out: list[bytes], max_whole: int) -> None:
-        """`out` is the outbox that forwarded bytes are appended to; `max_whole` (bytes) bounds what is held."""
+    def __init__(
+        self,
+        framing: Framing,
+        interest: bytes,
+        judge: Judge,
+        out: list[bytes],
+        max_whole: int,
+        at_once: int = _ALL,
+    ) -> None:
+        """`out` is the outbox that forwarded bytes are appended to; `max_whole` (bytes) bounds what is held; `at_once`
+        (>= 1) how many frames are judged before `more`, every 512 bytes of them counted as another one.
+        """
         self.interest = interest
         self.out = out
         self._judge = judge
@@ -55,7 +80,10 @@ class ChunkFilter:
         self._wrong_length = framing.wrong_length
         self._tag_at = framing.tag_at
         self._max_whole = max_whole
+        self._at_once = at_once
+        self.more = False
         self._tail: list[bytes] = []
+        self._at = 0
         self._tail_size = 0
         self._needed = 0
         self._owed = 0
@@ -84,7 +112,12 @@ class ChunkFilter:
     @property
     def kept(self) -> bytes:
         """What is held back, from the beginning of a frame on."""
-        return b"".join(self._tail)
+        return self._joined()
+
+    @property
+    def stopped(self) -> bool:
+        """What is held is not only a part of a frame: more of the stream is of no use to it."""
+        return self._tail_size > 0 and not self._needed
 
     def skip(self, size: int) -> None:
         """Drop the next `size` bytes (between frames only)."""
@@ -116,18 +149,18 @@ class ChunkFilter:
             self._tail_size += len(data)
             if self._tail_size < self._needed:
                 return
-            data = b"".join(self._tail)
-            self._tail.clear()
-            self._tail_size = 0
-        self._walk(data)
+            self._walk(self.take(), 0)
+        else:
+            self._walk(data, 0)
 
     def resume(self) -> None:
-        """Go on with what a STOP left behind; the stopped frame is judged again."""
-        if self._tail:
-            data = b"".join(self._tail)
-            self._tail.clear()
-            self._tail_size = self._needed = 0
-            self._walk(data)
+        """Go on with what a STOP, or `more`, left behind; a stopped frame is judged again."""
+        if len(self._tail) == 1:
+            data, at = self._tail[0], self._at
+            self._clear()
+            self._walk(data, at)
+        elif self._tail:
+            self._walk(self.take(), 0)
 
     def pay(self, data: bytes) -> bytes:
         """The rest of a frame that was begun: forward (or drop) it, return what stands behind it."""
@@ -145,19 +178,27 @@ class ChunkFilter:
 
     def take(self) -> bytes:
         """Give up what is held (between frames); the filter is then empty."""
-        data = b"".join(self._tail)
-        self._tail.clear()
-        self._tail_size = 0
+        data = self._joined()
+        self._clear()
         return data
 
     def reset(self) -> None:
         """The stream has ended, wherever it stood: another one begins."""
-        self._tail.clear()
-        self._tail_size = self._needed = self._owed = 0
+        self._clear()
+        self._owed = 0
 
-    def _walk(self, data: bytes) -> None:
+    def _joined(self) -> bytes:
+        data = self._tail[0] if len(self._tail) == 1 else b"".join(self._tail)
+        return data[self._at :] if self._at else data
+
+    def _clear(self) -> None:
+        self._tail.clear()
+        self._tail_size = self._needed = self._at = 0
+        self.more = False
+
+    def _walk(self, data: bytes, position: int) -> None:  # noqa: C901 - the hot path stays in one frame
         scan, judge, end, tag_at = self._scan, self._judge, len(data), self._tag_at
-        position = kept = 0
+        kept, left = position, self._at_once
         dropping, limits = False, self._limits
         while True:
             position, total = scan(data, position, end, self.interest)
@@ -173,6 +214,11 @@ class ChunkFilter:
                 if shown < needed:
                     self._hold(data, kept, position, needed)
                     return
+            if left <= 0:
+                self._hold(data, kept, position, 0)
+                self.more = True
+                return
+            left -= 1 + (shown >> _BYTES_AS_FRAME)
             verdict = judge(tag, data, position, shown, total)
             if verdict is not None:
                 if verdict is STOP:
@@ -210,7 +256,10 @@ class ChunkFilter:
         """Forward what was kept up to `position`, hold the rest until `needed` bytes of it are there."""
         self._emit(data, kept, position)
         if position < len(data):
-            rest = data[position:] if position else data
-            self._tail.append(rest)
-            self._tail_size = len(rest)
+            if needed:
+                self._tail.append(data[position:] if position else data)
+            else:
+                self._tail.append(data)
+                self._at = position
+            self._tail_size = len(data) - position
             self._needed = needed

@@ -96,7 +96,8 @@ class Ledger:
 
     def has(self, kind: int) -> bool:
         """Whether an entry of `kind` is owed."""
-        return any(entry.kind == kind for entry in self._owed())
+        entries = self._entries
+        return any(entries[at].kind == kind for at in range(self._first, len(entries)))
 
     def notes(self) -> list[Any]:
         """The notes of what is owed, oldest first."""
@@ -104,7 +105,8 @@ class Ledger:
 
     def only(self, kind: int) -> bool:
         """Whether nothing but entries of `kind` are owed."""
-        return all(entry.kind == kind for entry in self._owed())
+        entries = self._entries
+        return all(entries[at].kind == kind for at in range(self._first, len(entries)))
 
     def drop(self, kind: int) -> None:
         """Take away entries of `kind` at the front: messages that never get a reply of their own."""

@@ -28,3 +28,7 @@ VACATE: Final = 256
 """What was handed on fails where a database has connections of others: those that no client could use must close."""
 UNFIT: Final = 64
 """The backend cannot be brought into the session's state; nothing of the request has reached it. Borrow another one."""
+MORE: Final = 512
+"""There was more to do than may be done at once: call `Relay.go_on` after others have had their turn, and neither
+`from_client` nor `from_server` before that. May come with any other flag.
+"""

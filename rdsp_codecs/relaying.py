@@ -23,6 +23,10 @@ class Relay:
     Invariants: bytes to the server are made only while a backend is attached; every client byte is handed on exactly
     once or refused with an error; `OVER` is returned only when nothing is owed and both directions stand between
     frames. Methods return flags of `rdsp_codecs.moves` and raise `WireError`; after an error the relay is dead.
+
+    No call may take long: all sessions wait for it. A relay looks at `RelayPolicy.max_at_once` messages, puts the rest
+    aside and returns `MORE`; then `go_on` is called. What is put aside is no more than what it was given and what it
+    held back, and counts for `holds_too_much`. No end of a request is told before what is put aside in front of it.
     """
 
     __slots__ = ("pins", "refused", "to_client", "to_server", "transaction", "unharmed")
@@ -62,6 +66,17 @@ class Relay:
 
     def from_server(self, data: bytes) -> int:
         """Take a chunk of the backend's."""
+        raise NotImplementedError
+
+    def go_on(self) -> int:
+        """Go on with what was put aside, if anything is: the next so many messages. Returns flags as all of them do,
+        `MORE` among them as long as there is more. May be called at any time, also with no backend.
+        """
+        raise NotImplementedError
+
+    @property
+    def unheard(self) -> bool:
+        """Whether words of the server's are put aside: `go_on` takes those first, and it is they that it fails by."""
         raise NotImplementedError
 
     def broke_off(self) -> int:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Final
 
-from rdsp.net.moving import joined, pushed, received
+from rdsp.net.moving import pushed, received
 from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE, Board
-from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss
+from rdsp.net.transport import WOULD_BLOCK, Transport
 from rdsp.observe.counters import Counters
-from rdsp.pool.backend import Backend, Borrower
+from rdsp.pool.backend import Backend
 from rdsp.pool.pool import Pool
 from rdsp.session import calls
+from rdsp.session.ends import Ends
 from rdsp.session.machine import State
 from rdsp.session.policy import may_release
 from rdsp.session.reading import FEW, LONG, READS, START, left_the_queue, many_left, paced
@@ -36,19 +37,17 @@ _HALTING: Final = calls.CLIENT_GONE | calls.FAULT | calls.SERVER_GONE | calls.EN
 _INPUT: Final = READABLE | LEAVING
 
 
-class Splice(Borrower):
+class Splice(Ends):
     """One session's steady state.
 
-    Invariant: `backend` is set exactly in the states BUSY and HOLDING. Bytes that a peer did not take yet stand in
-    `client_rest` or `server_rest`; while one of them is not empty the other side is not read.
+    Invariant: `backend` is set exactly in the states BUSY and HOLDING. While one of `client_rest` and `server_rest` is
+    not empty the other side is not read, and while the relay has more to do (`_more`) neither is.
     """
 
     __slots__ = (
-        "_board", "_chunk", "_client_again", "_client_many", "_client_more", "_client_records", "_client_recv",
-        "_client_send", "_clock", "_counters", "_lending", "_marks", "_pool", "_server_again", "_server_many",
-        "_to_client", "_to_server", "backend", "call", "client", "client_rest", "fault", "fault_of_server", "key",
-        "last_active", "leaving", "queued", "refusal", "relay", "said_fatal", "server_rest", "settling", "state",
-        "stopping", "waiting_since", "wake",
+        "_chunk", "_client_again", "_client_many", "_client_more", "_client_records", "_client_recv", "_counters",
+        "_lending", "_marks", "_more", "_pool", "_server_again", "_server_many", "key", "leaving", "queued", "refusal",
+        "said_fatal", "settling", "state", "stopping", "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -61,16 +60,10 @@ class Splice(Borrower):
         counters: Counters,
         wake: Callable[[], None],
     ) -> None:
-        self.client = client
-        self.relay = relay
+        super().__init__(client, relay, board, wake)
         self.state = _QUIET
-        self.backend: Backend | None = None
-        self.call = 0
-        self.fault: Exception | None = None
-        self.fault_of_server = False
         self.said_fatal = False
         self.refusal: Problem | bytes | None = None
-        self.last_active = board.now
         self.queued = False
         """Stands in the pool's queue, not answered yet."""
         self.waiting_since = 0.0
@@ -79,13 +72,7 @@ class Splice(Borrower):
         self.settling = False
         """A cancel may still hit what the backend runs: no new request may begin."""
         self.stopping = False
-        self.wake = wake
-        self.client_rest = b""
-        self.server_rest = b""
-        self._to_client = relay.to_client
-        self._to_server = relay.to_server
         self._client_recv = client.recv
-        self._client_send = client.send
         self._client_records = client.records
         self._chunk = START
         self._client_many = self._server_many = 0
@@ -95,25 +82,13 @@ class Splice(Borrower):
         # Events that came while their side was not to be read: an edge, above all that of a peer that left, comes once.
         self._client_again = 0
         self._server_again = 0
+        self._more = False
+        """The relay goes on in a turn of its own, which is asked for."""
         self._pool = pool
         self.key = key
         self._marks: Hashable = None
-        self._board = board
-        self._clock = board.clock
         self._lending = pool.lending
         self._counters = counters
-
-    # -- calling the session --------------------------------------------------------------------------------------
-
-    def summon(self, call: int) -> None:
-        """Ask for a turn of the session."""
-        self.call |= call
-        self.wake()
-
-    def failed_by(self, error: Exception, *, server: bool) -> None:
-        """A step failed; `server`: by the server's doing."""
-        self.fault, self.fault_of_server = error, server
-        self.summon(calls.FAULT)
 
     # -- the client's side ----------------------------------------------------------------------------------------
 
@@ -173,7 +148,7 @@ class Splice(Borrower):
 
     def _deaf(self) -> bool:
         """Whether the client must not be read now: it waits, the server does not take its bytes, or the task is due."""
-        if self.call or self.server_rest or self.settling or self.leaving or self.state is _WAITING:
+        if self.call or self.server_rest or self.settling or self.leaving or self._more or self.state is _WAITING:
             return True
         return self.backend is not None and self.relay.holds_too_much
 
@@ -209,6 +184,9 @@ class Splice(Borrower):
             self.summon(calls.BYE)
         if signals & moves.VACATE:
             self._pool.vacate()
+        if signals & moves.MORE and not self._more:
+            self._more = True
+            self._board.again(self._go_on, 0)
         if signals & moves.AGAIN and self.backend is None:
             self._heed_client(self.relay.from_client(b""))
 
@@ -290,29 +268,6 @@ class Splice(Borrower):
             mask, self._client_again = self._client_again, 0
             self._board.again(self.client_event, mask)
 
-    def touch(self) -> None:
-        """The client is told something: it is not idle."""
-        self.last_active = self._clock.now
-
-    def send_client(self) -> None:
-        """Hand over what the relay has for the client."""
-        out = self._to_client
-        data = joined(out)
-        if self.client_rest:
-            self.client_rest += data
-            return
-        try:
-            sent = self._client_send(data)
-        except WOULD_BLOCK:
-            sent = 0
-        except OSError as error:
-            if not is_peer_loss(error):
-                raise
-            self.summon(calls.CLIENT_GONE)
-            return
-        if sent < len(data):
-            self.client_rest = data[sent:]
-
     def _flush_client(self) -> None:
         self.client_rest, lost = pushed(self._client_send, self.client_rest)
         if lost:
@@ -339,7 +294,7 @@ class Splice(Borrower):
             backend = self.backend
             if backend is None:
                 return
-            if self.client_rest or self.call & _HALTING:
+            if self.client_rest or self._more or self.call & _HALTING:
                 self._server_again |= mask & _INPUT
                 return
             try:
@@ -359,19 +314,8 @@ class Splice(Borrower):
                 self.send_client()
             if self._to_server:
                 self.send_server()
-            if signals:
-                if signals & moves.FATAL:
-                    # Even behind the end of a request: the client has been told, so its session ends too.
-                    self.said_fatal = True
-                    self.summon(calls.SERVER_GONE)
-                    return
-                if signals & moves.UNFIT:
-                    self._unfit()
-                    return
-                if signals & moves.OVER:
-                    self._request_over(mask & LEAVING)
-                if signals != moves.OVER:
-                    self.report(signals)
+            if signals and not self._heed_server(signals, mask & LEAVING):
+                return
             records = backend.records
             drained = records.drained if records is not None else len(data) < chunk
             if drained and not mask & LEAVING:
@@ -384,6 +328,47 @@ class Splice(Borrower):
             since = now
         if self.backend is not None:
             self._board.again(self.server_event, mask & ~WRITABLE)
+
+    def _heed_server(self, signals: int, leaving: int) -> bool:
+        """Do what flags ask for. Returns False when the backend is not to be read any more."""
+        if signals & moves.FATAL:
+            # Even behind the end of a request: the client has been told, so its session ends too.
+            self.said_fatal = True
+            self.summon(calls.SERVER_GONE)
+            return False
+        if signals & moves.UNFIT:
+            self._unfit()
+            return False
+        if signals & moves.OVER:
+            self._request_over(leaving)
+        if signals != moves.OVER:
+            self.report(signals)
+        return True
+
+    def _go_on(self, _: int) -> None:
+        """A turn for what the relay could not do at once; then both sides are read again."""
+        self._more = False
+        if self.call & _HALTING:
+            return
+        of_server = self.relay.unheard
+        try:
+            signals = self.relay.go_on()
+            self.last_active = self._clock.now
+            if self._to_client:
+                self.send_client()
+            if self._to_server:
+                self.send_server()
+            if signals & moves.WANT_BACKEND:
+                self.borrow()
+            elif signals and not self._heed_server(signals, self._server_again & LEAVING):
+                return
+            if not self._more:
+                self.read_on()
+                again, self._server_again = self._server_again, 0
+                if again and self.backend is not None:
+                    self._board.again(self.server_event, again)
+        except Exception as error:  # noqa: BLE001 - told to the session
+            self.failed_by(error, server=of_server)
 
     def _request_over(self, leaving: int = 0) -> None:
         """A request is over: give the backend back, or keep it. `leaving`: the server has closed its side."""
@@ -453,28 +438,6 @@ class Splice(Borrower):
             self._unfit()
         else:
             self.summon(calls.SERVER_GONE)
-
-    def send_server(self) -> None:
-        """Hand over what the relay has for the server."""
-        out = self._to_server
-        data = joined(out)
-        backend = self.backend
-        assert backend is not None
-        if self.server_rest:
-            self.server_rest += data
-            return
-        try:
-            sent = backend.send(data)
-        except WOULD_BLOCK:
-            sent = 0
-        except OSError as error:
-            if not is_peer_loss(error):
-                raise
-            # What the server said before it went may still be read; the end of file then tells the rest.
-            self._board.again(self.server_event, READABLE | LEAVING)
-            return
-        if sent < len(data):
-            self.server_rest = data[sent:]
 
     def _flush_server(self) -> None:
         if self.backend is not None:

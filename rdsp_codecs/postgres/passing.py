@@ -125,6 +125,15 @@ class PassingRelay(Relay):
         held, self._held, self._held_size = b"".join(self._held), [], 0
         return self.from_client(held)
 
+    def go_on(self) -> int:
+        """See `Relay`: its messages are forwarded as they come, and hardly looked at."""
+        return moves.NOTHING
+
+    @property
+    def unheard(self) -> bool:
+        """See `Relay`."""
+        return False
+
     def broke_off(self) -> int:
         """See `Relay`: the client has what the server said."""
         return moves.NOTHING

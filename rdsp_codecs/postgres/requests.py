@@ -60,8 +60,10 @@ class Requests:
     def __init__(self, dialogue: Dialogue) -> None:
         self._d = dialogue
         self._book = dialogue.statements
+        self._ledger = dialogue.ledger
         self._owe = dialogue.ledger.owe
         self._most_kept = dialogue.policy.max_held // 2
+        self._most_owed = dialogue.policy.max_owed
         self._most_named = dialogue.policy.max_session_statements
         self._undescribed: tuple[bytes, Statement] | None = None
         self._fresh_unnamed: Statement | None = None
@@ -78,7 +80,7 @@ class Requests:
             return DROP
         if (self._d.uncertain or self._d.dropping) and tag in _NAMING and self._heeding.settles_first():
             return STOP
-        if self._d.kept > self._most_kept and self._heeding.settles_first():
+        if (self._d.kept > self._most_kept or len(self._ledger) >= self._most_owed) and self._heeding.settles_first():
             return STOP
         if self._undescribed is None:
             return method(self, buffer, start, shown, total)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from rdsp_codecs.errors import WireError
 from rdsp_codecs.filtering import ChunkFilter
+from rdsp_codecs.framing import interest
 from rdsp_codecs.postgres.dialogue import Kind
+from rdsp_codecs.postgres.framing import client_framing
 from rdsp_codecs.postgres.handing import Hearing
+from rdsp_codecs.scanning import compile_scanner
 
-_TERMINATE: Final = ord("X")
+_GOODBYE: Final = b"X\0\0\0\4"
+_ONLY_GOODBYE: Final = interest(b"X")
+_SCAN: Final = compile_scanner(client_framing(1 << 30))
 
 
 class Standing(Hearing):
@@ -22,8 +28,13 @@ class Standing(Hearing):
     def in_request(self) -> bool:
         """See `Relay`."""
         d = self._d
-        between = d.ledger.empty and self._client.between_frames and self._server.between_frames
-        return not between or d.skipping or d.extended
+        between = d.ledger.empty and self._client.between_frames and self._server.empty
+        return not between or d.skipping or d.extended or self._client.more
+
+    @property
+    def unheard(self) -> bool:
+        """See `Relay`."""
+        return self._server.more
 
     def endless(self) -> bool:
         """See `Relay`: its requests all end."""
@@ -32,16 +43,20 @@ class Standing(Hearing):
     def owes(self) -> bool:
         """See `Relay`. A server that waits for COPY data waits for the client."""
         d = self._d
+        if self._server.more or self._client.more:
+            return True
         return not ((d.ledger.only(Kind.COPY_END) or d.copying) and self._server.between_frames)
 
     def holds_goodbye(self) -> bool:
         """See `Relay`."""
-        held, at = self._client.kept + b"".join(self._held), 0
-        while len(held) - at >= 5:
-            if held[at] == _TERMINATE:
-                return True
-            at += int.from_bytes(held[at + 1 : at + 5], "big") + 1
-        return False
+        held = self._client.kept + b"".join(self._held)
+        if _GOODBYE not in held:
+            return False
+        try:
+            at, _ = _SCAN(held, 0, len(held), _ONLY_GOODBYE)
+        except WireError:
+            return False
+        return held.startswith(_GOODBYE, at)
 
     def may_speak(self) -> bool:
         """See `Relay`."""

@@ -44,6 +44,7 @@ _FIELD = struct.Struct(">IhIhih")
 
 _REPORTED_MAX: Final = 7
 _numbers: Final = itertools.count()
+_EVICTED_AT_ONCE: Final = 1000
 _UTILITY_HEADS: Final = frozenset({b"set", b"do"})
 """Statements that begin so are looked into when they run."""
 
@@ -350,10 +351,10 @@ def failing_frame() -> bytes:
 def evict(state: PostgresState, limit: int) -> list[bytes]:
     """Names to close so that the backend has at most `limit` statements, least recently used first, and no garbage.
 
-    Only between requests: nothing in flight may use them.
+    Only between requests: nothing in flight may use them. A session may leave very many: not all are closed at once.
     """
-    names, state.garbage = state.garbage, []
-    while len(state.statements) > limit:
+    names, state.garbage = state.garbage[:_EVICTED_AT_ONCE], state.garbage[_EVICTED_AT_ONCE:]
+    while len(state.statements) > limit and len(names) < _EVICTED_AT_ONCE:
         names.append(state.statements.popitem(last=False)[1])
     return names
 

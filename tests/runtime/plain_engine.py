@@ -98,6 +98,13 @@ class PlainRelay(Relay):
             self.to_client.append(data)
         return moves.NOTHING if self._owed or not whole or self._from_server else moves.OVER
 
+    def go_on(self) -> int:
+        return moves.NOTHING
+
+    @property
+    def unheard(self) -> bool:
+        return False
+
     def broke_off(self) -> int:
         return moves.NOTHING
 

@@ -310,7 +310,9 @@ async def storm(weather: Weather, seed: int) -> Counter[str]:
     group = TargetGroup(max_backends=weather.backends, connection_borrow_timeout=weather.borrow_timeout)
     limits = Limits(abandoned_query_timeout=40.0, login_timeout=300.0)
     settings = proxy(group, limits, idle_client_timeout=28800.0)
-    async with world(settings, shuffle=random.Random(seed), batches=rng.choice([1, 4])) as w:
+    batches = rng.choice([1, 4])
+    strain = (seed % 3 + 1, seed % 5 + 1) if seed % 2 else (128, 4096)
+    async with world(settings, shuffle=random.Random(seed), batches=batches, strain=strain) as w:
         w.database.cancel_delay = rng.choice([0.0, 0.003])
         w.database.service_time = rng.choice([0.0, 0.001, 0.05])
         if weather.split:

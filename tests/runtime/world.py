@@ -352,8 +352,11 @@ async def world(
     shuffle: random.Random | None = None,
     batches: int = 1,
     codec: Codec = CODEC,
+    strain: tuple[int, int] = (128, 4096),
 ) -> AsyncIterator[World]:
-    """A running proxy in front of a fake database."""
+    """A running proxy in front of a fake database. `strain`: how many messages a relay looks at in one call, and how many
+    replies may be owed.
+    """
     settings = settings or proxy()
     group, limits = settings.target_group, settings.limits
     witness = Witness()
@@ -401,6 +404,8 @@ async def world(
                 max_frame=limits.max_frame_bytes,
                 max_held=limits.max_held_bytes,
                 max_prepared_statements=group.max_prepared_statements,
+                max_at_once=strain[0],
+                max_owed=strain[1],
             ),
         )
         nursery.start_soon(board.run)

@@ -65,6 +65,7 @@ class Client:
         self.backend: Backend | None = None
         self.waiting = False
         self.ended = False
+        self.more = False
 
     # -- the client -----------------------------------------------------------------------------------------------
 
@@ -85,6 +86,8 @@ class Client:
         possible = []
         if self.ended:
             return []
+        if self.more:
+            return ["go on", *["run"] * bool(backend is not None and backend.coming)]
         if self.waiting:
             possible.append("grant")
         elif self.coming and not (backend is not None and self.relay.holds_too_much):
@@ -99,6 +102,9 @@ class Client:
             if proxy.free:
                 self.waiting = False
                 self.attach()
+        elif event == "go on":
+            self.more = False
+            self.heed(self.relay.go_on())
         elif event == "read client":
             data, self.coming = proxy.piece(self.coming)
             self.heed(self.relay.from_client(data))
@@ -118,6 +124,7 @@ class Client:
             self.relay.to_server.clear()
         self.proxy.watch(self.relay)
         self.ended = self.ended or bool(signals & (moves.FATAL | moves.BYE))
+        self.more = self.more or bool(signals & moves.MORE)
         if signals & moves.WANT_BACKEND:
             assert self.backend is None
             if self.proxy.free and self.proxy.random.random() < 0.7:
@@ -137,6 +144,7 @@ class Client:
     def over(self) -> None:
         relay, backend = self.relay, self.backend
         assert backend is not None
+        assert not self.more
         assert not relay.in_request()
         if not self.proxy.honest:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,17 @@ from tests.servers import rawclient as w
 @given(steps=conversations(), seed=SEEDS)
 def test_two_clients_on_two_backends_see_what_they_see_directly(steps: list[Step], seed: int) -> None:
     Proxy(seed).runs(steps)
+
+
+STRAINED = st.builds(RelayPolicy, max_at_once=st.integers(1, 3), max_owed=st.sampled_from([1, 2, 3, 4096]))
+"""Relays that stop all the time."""
+
+
+@given(steps=conversations(), seed=SEEDS, policy=STRAINED)
+def test_relays_that_do_little_at_once_are_not_noticed_either(
+    steps: list[Step], seed: int, policy: RelayPolicy
+) -> None:
+    Proxy(seed, policy=policy).runs(steps)
 
 
 def end_of(relay: PostgresRelay) -> dict[str, object]:
@@ -82,6 +94,8 @@ class Lane:
             signals |= method(piece)
             if signals & moves.WANT_BACKEND and self.relay._d.state is None:
                 signals |= self.relay.attached(self.backend.state)
+            while signals & moves.MORE:
+                signals = signals & ~moves.MORE | self.relay.go_on()
             if signals & moves.PINNED:
                 self.relay.pins.fresh()
         to_server, to_client = b"".join(self.relay.to_server), b"".join(self.relay.to_client)
@@ -110,6 +124,19 @@ def test_any_split_gives_the_same_bytes_and_ends_in_the_same_state(
     steps: list[Step], seeds: tuple[int, int], policy: RelayPolicy
 ) -> None:
     lanes = [Lane(cut(seeds[0], 3), policy), Lane(cut(seeds[1], 100), policy)]
+    for step in steps:
+        if step.data not in (None, DDL):
+            for lane in lanes:
+                lane.feed(step.data or b"")
+    assert lanes[0].seen == lanes[1].seen
+
+
+@given(steps=conversations("A"), seed=SEEDS, at_once=st.integers(1, 3), policy=POLICIES)
+def test_how_much_is_done_at_once_makes_no_difference(
+    steps: list[Step], seed: int, at_once: int, policy: RelayPolicy
+) -> None:
+    little = attrs.evolve(policy, max_at_once=at_once)
+    lanes = [Lane(cut(seed, 1), policy), Lane(cut(seed, 1), little)]
     for step in steps:
         if step.data not in (None, DDL):
             for lane in lanes:
@@ -155,11 +182,14 @@ def mutated(data: bytes, mutations: list[tuple[str, int]]) -> bytes:
     return data
 
 
-@given(steps=conversations("A"), seed=SEEDS, mutations=MUTATIONS, mode=st.sampled_from(["any", "whole"]))
+STRAIN = st.one_of(st.just(RelayPolicy()), STRAINED)
+
+
+@given(steps=conversations("A"), seed=SEEDS, mutations=MUTATIONS, mode=st.sampled_from(["any", "whole"]), policy=STRAIN)
 def test_garbage_of_a_client_is_a_wire_error_or_an_error_of_the_server(
-    steps: list[Step], seed: int, mutations: list[tuple[str, int]], mode: str
+    steps: list[Step], seed: int, mutations: list[tuple[str, int]], mode: str, policy: RelayPolicy
 ) -> None:
-    proxy = Proxy(seed, mode)
+    proxy = Proxy(seed, mode, policy)
     client = proxy.client("A")
     client.coming = said(steps[:-1]) + mutated(said(steps[-1:]), mutations)
     try:
@@ -173,9 +203,9 @@ class LyingProxy(Proxy):
 
     honest = False
 
-    def __init__(self, seed: int, mode: str, mutations: list[tuple[str, int]]) -> None:
+    def __init__(self, seed: int, mode: str, mutations: list[tuple[str, int]], policy: RelayPolicy) -> None:
         self.mutations = mutations
-        super().__init__(seed, mode)
+        super().__init__(seed, mode, policy)
 
     def spoil(self, data: bytes) -> bytes:
         if data and self.mutations and self.random.random() < 0.3:
@@ -183,11 +213,11 @@ class LyingProxy(Proxy):
         return data
 
 
-@given(steps=conversations("A"), seed=SEEDS, mutations=MUTATIONS, mode=st.sampled_from(["any", "whole"]))
+@given(steps=conversations("A"), seed=SEEDS, mutations=MUTATIONS, mode=st.sampled_from(["any", "whole"]), policy=STRAIN)
 def test_garbage_of_a_server_is_a_wire_error_or_passes(
-    steps: list[Step], seed: int, mutations: list[tuple[str, int]], mode: str
+    steps: list[Step], seed: int, mutations: list[tuple[str, int]], mode: str, policy: RelayPolicy
 ) -> None:
-    proxy = LyingProxy(seed, mode, mutations)
+    proxy = LyingProxy(seed, mode, mutations, policy)
     client = proxy.client("A")
     client.coming = said(steps)
     try:

@@ -58,6 +58,8 @@ class Shared:
             if signals & moves.WANT_BACKEND and self.holder is None:
                 self.holder = relay
                 signals |= relay.attached(self.backend.state)
+            while signals & moves.MORE:
+                signals = signals & ~moves.MORE | relay.go_on()
             if signals & moves.PINNED:
                 relay.pins.fresh()
         self.seen += [signals, b"".join(relay.to_server), b"".join(relay.to_client)]
@@ -175,6 +177,7 @@ class Deaf:
     """A filter that must not be asked to look at anything."""
 
     empty = between_frames = True
+    more = False
     owes = False
     interest = b""
 
