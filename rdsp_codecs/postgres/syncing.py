@@ -19,6 +19,7 @@ from rdsp_codecs.postgres.asking import ASKABLE, Question
 from rdsp_codecs.postgres.constants import is_owned
 from rdsp_codecs.postgres.dialogue import SWALLOWED_QUERY, SWALLOWED_SYNC, Dialogue, Kind, Learn
 from rdsp_codecs.postgres.handing import Handing
+from rdsp_codecs.postgres.lexer import NAME_BYTES
 from rdsp_codecs.postgres.mending import first_request, mended, needless, without
 from rdsp_codecs.postgres.messages import SYNC, parameter_status
 from rdsp_codecs.postgres.naming import reconcile
@@ -315,7 +316,12 @@ class Syncer:
         if all(name.isascii() for name in names):
             return False
         # In a database of another encoding the server may have made small letters of them in its own way.
-        return ENCODING in touched or state.server_parameters.get("server_encoding") != "UTF8"
+        parameters = state.server_parameters
+        if ENCODING in touched or parameters.get("server_encoding") != "UTF8":
+            return True
+        # Of each part 63 bytes count, and there it may be three times as long as here.
+        foreign = parameters.get("client_encoding") != "UTF8"
+        return foreign and any(3 * len(name) > NAME_BYTES for name in names if not name.isascii())
 
     def _apply(self, sole: Sole) -> None:
         d = self._d

@@ -85,6 +85,16 @@ READING = (
         (2,),
     ),
     Script(
+        "a name that is too long only in the server's encoding",
+        (17,),
+        (
+            says("A", raw(f"BEGIN; SET long4.{'é' * 40} = 'v'; COMMIT".encode("latin-1"))),
+            *(says(who, raw(f"SELECT current_setting('long4.{'é' * 31}', true)".encode("latin-1"))) for who in "BA"),
+        ),
+        (2,),
+        start={who: {"client_encoding": "LATIN1", "client_min_messages": "error"} for who in "AB"},
+    ),
+    Script(
         "a name whose parameter is of a type that changes it",
         (17,),
         tuple(
