@@ -95,7 +95,8 @@ def changes(entries: Sequence[Tracker]) -> Changes:
         elif kind == SESSION_TRACK_USER_VARIABLES:
             user += _pairs(one.body)
         elif kind == SESSION_TRACK_STATE_CHANGE:
-            said["state_changed"] = _one(one) == b"1"
+            # The one kind whose text has no length of its own.
+            said["state_changed"] = one.body == b"1"
         elif kind == SESSION_TRACK_GTIDS:
             said["gtids"] = _gtids(one.body)
         elif kind in _ONE_STRING:
@@ -147,5 +148,7 @@ def variable(name: bytes, value: bytes, kind: int = SESSION_TRACK_SYSTEM_VARIABL
 
 def text(kind: int, value: bytes) -> Tracker:
     """The entry of a kind that holds one string."""
+    if kind == SESSION_TRACK_STATE_CHANGE:
+        return Tracker(kind, value)
     prefix = lenenc_integer(0) if kind == SESSION_TRACK_GTIDS else b""
     return Tracker(kind, prefix + lenenc(value))

@@ -14,6 +14,7 @@ from rdsp_codecs.mysql.framing import PacketWalker
 from rdsp_codecs.mysql.login import CAPABILITIES, COMPRESSION
 from tests.live.mysql import corpus
 from tests.live.mysql.corpus import Talk
+from tests.live.mysql.reading import rewritten
 from tests.servers.mysql import MySqlServer
 from tests.servers.mysqlclient import MySqlClient
 
@@ -57,8 +58,9 @@ def test_every_answer_ends_where_we_say(talk: Talk) -> None:
     _run(talk)
     reports = [one for _, answer in talk.heard for one in answer if one.part is Part.PROGRESS]
     assert bool(reports) is bool(talk.client.flags & c.MARIADB_CLIENT_PROGRESS)
-    for one in reports:
-        assert r.progress(r.read_progress(one.payload)) == one.payload
+    for name, answer in talk.heard:
+        for one in answer:
+            assert rewritten(one.part, one.payload, talk.client.flags) in (None, one.payload), name
     _replay(talk.client, [1 << 20])
     _replay(talk.client, [1])
     seed = random.Random(7)
