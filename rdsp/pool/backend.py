@@ -40,6 +40,7 @@ class Backend:
 
     __slots__ = (
         "_idle_event",
+        "abandoned",
         "borrower",
         "cancelling",
         "member",
@@ -66,6 +67,8 @@ class Backend:
         self.way = way
         """Leads to its server, for cancels."""
         self.borrower: Borrower | None = None
+        self.abandoned = False
+        """Its client left it in the middle of a request, which is being cancelled."""
         self.cancelling = 0
         """Cancels on their way to the server that may still hit whatever runs here."""
         self.suspect = False

@@ -23,12 +23,13 @@ from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
 from rdsp.pool.backend import Backend, Waiter
 from rdsp.pool.book import Book, Close, Decision, Fail, Grant, Member, Open, OpenFailure, WaitFailure
+from rdsp.pool.cancelling import Cancels
 from rdsp.pool.facts import KeyFacts, Variant, base_of
 from rdsp.pool.lending import Lending
 from rdsp.pool.limits import UNTOLD, book_limits
 from rdsp.pool.member import MemberState
 from rdsp.pool.opening import Opener, kind_of
-from rdsp.pool.retiring import ask_limit, cancel_quietly, say_goodbye
+from rdsp.pool.retiring import ask_limit, say_goodbye
 from rdsp.pool.vacating import Vacating
 from rdsp_codecs.errors import CodecError, LoginRefused
 from rdsp_codecs.problems import Problem, ProblemCode
@@ -80,7 +81,7 @@ class Pool:
         self._limit_asked = -math.inf
         self._allowed: int | None = None
         """How many connections the server allows, when it was last asked."""
-        self._cancels_at_once = trio.CapacityLimiter(_CANCELS_AT_ONCE)
+        self._cancels = Cancels(opener, observers, connect_timeout)
         self._closed = False
         self.lending = lending = Lending(
             book,
@@ -249,32 +250,17 @@ class Pool:
             done: called when the cancel was delivered, had become pointless, or could not be delivered.
         """
         backend.cancelling += 1
-        self._start(self._cancel, backend, still_wanted, may_be_hit, done)
+        self._start(self._cancels.deliver, backend, still_wanted, may_be_hit, done)
 
-    async def _cancel(
-        self,
-        backend: Backend,
-        still_wanted: Callable[[], bool],
-        may_be_hit: Callable[[], bool],
-        done: Callable[[], None],
-    ) -> None:
-        sent = dealt_with = False
-        try:
-            with trio.move_on_after(self._connect_timeout):
-                while still_wanted() and not may_be_hit():
-                    await trio.sleep(_PROLOGUE_LOOK)
-                async with self._cancels_at_once:
-                    if still_wanted():
-                        sent = True
-                        dealt_with = await cancel_quietly(self._opener, backend, self._observers)
-        finally:
-            backend.cancelling -= 1
-            # A cancel that may still come must not find the next borrower's query.
-            backend.suspect = backend.suspect or sent is not dealt_with
-            done()
-            if not backend.cancelling and backend.on_settled is not None:
-                settled, backend.on_settled = backend.on_settled, None
-                settled()
+    async def cancel_the_rest(self) -> None:
+        """The proxy ends: have the server cancel what is still run for somebody, who waits for it or has left.
+
+        Nobody is given a backend any more. Takes some seconds at most, and raises nothing; what could not be cancelled
+        is reported.
+        """
+        self.drain()
+        backends = (member.payload for member in self.book.members() if isinstance(member.payload, Backend))
+        await self._cancels.last_ones([each for each in backends if each.borrower is not None or each.abandoned])
 
     # -- backends -------------------------------------------------------------------------------------------------
 
@@ -312,8 +298,9 @@ class Pool:
         try:
             with trio.move_on_after(self._abandon_timeout):
                 if cancel:
-                    async with self._cancels_at_once:
-                        await cancel_quietly(self._opener, backend, self._observers)
+                    backend.abandoned = True
+                    await self._cancels.of_abandoned(backend)
+                    backend.abandoned = False
                 if not cut:
                     await say_goodbye(backend, self._opener.codec.goodbye())
         finally:
@@ -493,8 +480,5 @@ class Pool:
         self._carry_out(self.book.drain(self.board.refresh()))
 
 
-_PROLOGUE_LOOK = 0.002
-_CANCELS_AT_ONCE = 4
-"""Connections to the server that carry a cancel; who waits for one asks again whether it is still wanted."""
 _ASK_LIMIT_EVERY = 60.0
 _TICK_AT_MOST, _TICK_AT_LEAST = 0.02, 5.0

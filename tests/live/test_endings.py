@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,7 @@ from tests.servers.rawclient import (
     parse,
     query,
 )
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.live
 
@@ -103,3 +106,35 @@ def test_who_left_half_a_message_in_a_transaction_is_idle_in_it(
         other.send(query("SELECT 3"))
         assert [tag for tag, _ in other.until_ready()] == ["T", "D", "C", "Z"]
         assert [fields(body)["C"] for tag, body in half.until_ready() if tag == "E"] == ["25P03"]
+
+
+@pytest.mark.parametrize("signals", [1, 2], ids=["the time is over", "a second signal"])
+def test_what_still_runs_when_the_proxy_stops_is_cancelled_at_the_server(
+    postgres15: TestServer, raw: Raw, tmp_path: Path, signals: int
+) -> None:
+    """A server does not notice by itself, before it has something to say, that nobody is there any more."""
+    text = f"SELECT pg_sleep(3000), {signals}"
+    file = tmp_path / "rdsp.toml"
+    limits = f"limits = {{ drain_timeout = {1 if signals == 1 else 600} }}"
+    target = f"target.url = '{postgres15.target()}'"
+    file.write_text(f"[[proxies]]\nname = 'a'\nlisten = '127.0.0.1:0'\n{target}\n{limits}\n")
+    with ProxyProcess(str(file)) as proxy, postgres15.admin("app") as admin:
+
+        def running() -> int:
+            row = admin.execute("SELECT count(*) FROM pg_stat_activity WHERE query = %s", (text,)).fetchone()
+            assert row is not None
+            return int(row[0])
+
+        clients = [raw(proxy.port) for _ in range(6)]
+        for client in clients[:3]:
+            client.send(query(text))
+        for client in clients[3:]:
+            client.value("BEGIN; SELECT 1")
+            client.send(parse("", text), bind(), execute(), SYNC)
+        eventually(lambda: running() == len(clients))
+        proxy.process.send_signal(signal.SIGTERM)
+        if signals > 1:
+            proxy.wait_for_log("drain")
+            proxy.process.send_signal(signal.SIGINT)
+        assert proxy.process.wait(PATIENCE) == 0
+        eventually(lambda: not running())

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-import rdsp.pool.pool
+import rdsp.pool.cancelling
 from rdsp.config.addresses import check_host
 from rdsp.config.model import TargetGroup
 from rdsp.config.units import BadValue
@@ -153,7 +153,7 @@ async def test_a_fault_of_the_program_about_a_borrowed_backend_is_told_to_its_bo
         await client.send(m.query(client.mark("SLEEP 1000")))
         await trio.sleep(1)
         with monkeypatch.context() as patch:
-            patch.setattr(rdsp.pool.pool, "cancel_quietly", broken)
+            patch.setattr(rdsp.pool.cancelling, "cancel_quietly", broken)
             with trio.fail_after(60):
                 await w.cancel(client)
                 assert (await client.reply()).errors == ["08006"]

@@ -11,12 +11,13 @@ import trio
 from trio.testing import MockClock
 
 from rdsp.app import App, RunningProxy
-from rdsp.config.model import Config, Tcp
+from rdsp.config.model import Config, TargetGroup, Tcp
 from rdsp.endpoint.listener import Endpoint
 from rdsp.observe.dispatch import Observers
+from rdsp.pool.cancelling import LAST_ONES
 from rdsp.pool.servers import Servers
 from rdsp_codecs.postgres import messages as m
-from tests.runtime.world import World, simulate, world
+from tests.runtime.world import World, proxy, simulate, world
 from tests.servers.proxy import ProxyProcess
 from tests.waiting import PATIENCE
 
@@ -42,6 +43,50 @@ async def test_a_drain_does_not_wait_long_for_who_says_nothing(clock: MockClock)
         assert 1.9 < trio.current_time() - began < 2.5
         silent.transport.close()
         client.transport.close()
+        await w.settle()
+
+
+async def test_what_runs_behind_a_drain_is_cancelled_and_nothing_else_is(clock: MockClock) -> None:
+    async with world(proxy(TargetGroup(max_backends=10))) as w:
+        app = application(w)
+        busy = [await w.client() for _ in range(10)]
+        for client in busy[1:]:
+            await client.send(m.query(client.mark("SLEEP 1000")))
+        await busy[0].query("SELECT 1")
+        gone, waiter = await w.client(), await w.client()
+        await gone.send(m.query(gone.mark("SLEEP 2000")))
+        await trio.sleep(1)
+        await waiter.send(m.query(waiter.mark("SLEEP 3000")))
+        await trio.sleep(0.1)
+        w.database.cancel_delay = 0.5
+        gone.transport.close()
+        await trio.sleep(0.1)
+        await app.cancel_the_rest()
+        await trio.sleep(0)
+        hit = [text.split(" /")[0] for c in w.database.all for text in c.cancels]
+        assert hit.count("SLEEP 1000") == 9
+        assert set(hit) <= {"SLEEP 1000", "SLEEP 2000", ""}
+        assert w.database.most_cancelling <= 4
+        assert (await waiter.reply()).errors == ["57P01"]  # and none of the backends has come to it
+        for client in (*busy, waiter):
+            client.transport.close()
+        await w.settle()
+
+
+async def test_a_server_that_takes_no_cancels_does_not_keep_the_proxy(clock: MockClock) -> None:
+    async with world() as w:
+        app = application(w)
+        busy = [await w.client() for _ in range(10)]
+        for client in busy:
+            await client.send(m.query(client.mark("SLEEP 100")))
+        await trio.sleep(1)
+        w.database.cancel_delay = 20.0
+        began = trio.current_time()
+        await app.cancel_the_rest()
+        assert trio.current_time() - began == pytest.approx(LAST_ONES, abs=0.1)
+        for client in busy:
+            client.transport.close()
+        await w.until(lambda: w.database.logged_in == 0)
         await w.settle()
 
 
