@@ -48,6 +48,14 @@ impossible by now (its table is gone), and the server does not look at it. It fa
 """
 
 
+def explains(text: bytes) -> bool:
+    """Whether the text is an EXPLAIN: what that returns has nothing to do with the statement that it executes."""
+    for kind, start, end in tokens(text, escapes=False):
+        if kind not in _SKIPPED:
+            return text[start:end].lower() == b"explain"
+    return False
+
+
 def prepared_body(source: bytes, name: bytes, *, escapes: bool) -> bytes | None:
     """The statement behind AS of the one PREPARE of `name` in `source`; None unless there is exactly one."""
     found: list[bytes] = []

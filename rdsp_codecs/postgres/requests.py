@@ -16,6 +16,7 @@ from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import SHOWN, AsItWas, Dialogue, Kind, Learn, Replace
 from rdsp_codecs.postgres.heeding import Heeding
 from rdsp_codecs.postgres.lexer import NAME_BYTES
+from rdsp_codecs.postgres.naming import explains
 from rdsp_codecs.postgres.notable import Passing
 from rdsp_codecs.postgres.refuse import (
     duplicate_statement,
@@ -371,7 +372,8 @@ class Requests:
         """An EXECUTE returns what it returned at Parse, says the server, if there is still anything to execute."""
         names = statement.verdict.names or ()
         gone = [name for name in names if name not in self._book.named]
-        if gone and not self._d.native_all and statement.result[:1] == b"T":
+        returns = statement.result[:1] == b"T" and not explains(statement.text or b"")
+        if gone and returns and not self._d.native_all:
             said = frame(b"t", statement.types) + unknown_statement(gone[0])
             self._owe(Owed(Kind.DESCRIBE, note=Replace(said)))
             return failing_frame()

@@ -353,4 +353,19 @@ NAMING = (
         ),
         (2,),
     ),
+    Script(
+        "an EXPLAIN of an EXECUTE of the protocol, described when there is nothing to execute",
+        (36, 44),
+        (
+            says("A", parse("e", "/* plan */ EXPLAIN (COSTS OFF) EXECUTE x"), SYNC),
+            says("A", describe("S", "e"), SYNC),
+            says("A", runs("e")),
+            says("A", "PREPARE x AS SELECT 1"),
+            says("A", describe("S", "e"), SYNC),
+            says("A", runs("e")),
+            says("A", "DEALLOCATE x"),
+            says("A", describe("S", "e"), SYNC),
+            says("A", parse("", "EXPLAIN EXECUTE x"), describe("S", ""), SYNC),
+        ),
+    ),
 )
