@@ -28,7 +28,7 @@ from typing import Any, Final
 import trio
 
 from rdsp.config.model import TargetGroup
-from rdsp.net.switchboard import READABLE, Clock, Step
+from rdsp.net.switchboard import READABLE, Board, Clock, Step
 from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
 from rdsp.pool.backend import Backend
@@ -109,17 +109,13 @@ class _Pair:
         return False
 
 
-class _Board:
-    """A `Board` that waits for nothing: the benchmark calls the steps."""
+class _Board(Board):
+    """One that waits for nothing: the benchmark calls the steps."""
 
     def __init__(self) -> None:
         self.clock = Clock(1.0)
         self.leave = False
         self.queue: list[tuple[Step, int]] = []
-
-    @property
-    def now(self) -> float:
-        return self.clock.now
 
     def refresh(self) -> float:
         return self.clock.now

@@ -79,11 +79,11 @@ class Bench:
         context, pool = self.context, self.context.pool
         key = context.codec.pool_key(ClientLogin(USER, DATABASE, {}, 3 << 16, tls=False))
         facts = pool.enter(self, key, lambda: KeyFacts(key, USER, DATABASE, {}, context.codec.shared()))
-        facts.parameters = _REPORTED
         waiter, pair, way = _First(), _Pair(), None
         (decision,) = pool.book.wait(key, waiter, self.board.now)
         assert isinstance(decision, Open)
         state = PostgresState(dict(_REPORTED))
+        facts.parameters = state.server_parameters
         backend = Backend(decision.member, pair, state, way, pool.idle_event)  # type: ignore[arg-type]
         self.board.watch(pair, backend.event)
         for grant in pool.book.opened(decision.member, backend, self.board.now):

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from rdsp_codecs.clients import ClientLogin as ClientLogin
 from rdsp_codecs.problems import Problem
 from rdsp_codecs.relaying import Relay
 from rdsp_codecs.steps import Conversation
@@ -71,32 +72,6 @@ class Offer:
     max_login_bytes: int = 65536
     end_point: bytes = b""
     refusal: Problem | None = None
-
-
-@attrs.define
-class ClientLogin:
-    """A client that got in. `leftover` and `welcome` are set when it is in; nothing changes after that.
-
-    Attributes:
-        user: database user.
-        database: database name, resolved to the engine's default when the client gave none.
-        parameters: start-up parameters other than user and database, as sent.
-        protocol: engine-specific version number.
-        tls: the client's side is encrypted.
-        leftover: bytes that came behind the login; the relay's first input.
-        welcome: what it was told about the server.
-        own_backend: what it speaks cannot be shared (PostgreSQL: replication): a backend is opened for it alone, as
-            the server makes it, and closed with it.
-    """
-
-    user: str
-    database: str
-    parameters: Mapping[str, str]
-    protocol: int
-    tls: bool
-    leftover: bytes = b""
-    welcome: Any = None
-    own_backend: bool = False
 
 
 @attrs.frozen
@@ -160,7 +135,7 @@ class BackendState(Protocol):
     """What one backend really has set. Owned by the codec, opaque to the pool, which stores it."""
 
     server_parameters: dict[str, str]
-    """What the server reported at login, in its order."""
+    """What the server reported at login, in its order. The mapping does not change then: another takes its place."""
 
     leftover: bytes
     """Bytes that came behind the login."""

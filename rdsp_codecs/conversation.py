@@ -23,17 +23,18 @@ class Inbox:
         most: bytes that may be taken, from a peer that may send without an end; over it `take` raises `WireError`.
     """
 
-    __slots__ = ("_buffer", "_exact", "_left", "_most")
+    __slots__ = ("_at", "_buffer", "_exact", "_left", "_most")
 
     def __init__(self, *, exact: bool = False, most: int = 1 << 62) -> None:
-        self._buffer = bytearray()
+        self._buffer = b""
+        self._at = 0
         self._exact = exact
         self._left = self._most = most
 
     @property
     def leftover(self) -> bytes:
         """What was received and not consumed."""
-        return bytes(self._buffer)
+        return self._buffer[self._at :]
 
     def loosen(self) -> None:
         """No TLS handshake can follow any more: read as much as there is."""
@@ -41,18 +42,27 @@ class Inbox:
 
     def take(self, size: int) -> Generator[Any, Any, bytes]:
         """Consume exactly `size` bytes (0 or more). `PeerClosed` comes through from the driver."""
-        while len(self._buffer) < size <= self._left:
-            data = yield Receive(size - len(self._buffer)) if self._exact else RECEIVE
-            self._buffer += data
+        if not self.has(size) and size <= self._left:
+            parts = [self.leftover]
+            lacking = size - len(parts[0])
+            while lacking > 0:
+                data: bytes = yield Receive(lacking) if self._exact else RECEIVE
+                parts.append(data)
+                lacking -= len(data)
+            self._buffer, self._at = b"".join(parts), 0
         return self.cut(size)
 
     def has(self, size: int) -> bool:
         """Whether so many bytes are here already."""
-        return len(self._buffer) >= size
+        return len(self._buffer) - self._at >= size
 
     def put(self, data: bytes) -> None:
         """What was received."""
-        self._buffer += data
+        if self._at == len(self._buffer):
+            self._buffer = data
+        else:
+            self._buffer = self._buffer[self._at :] + data
+        self._at = 0
 
     def cut(self, size: int) -> bytes:
         """Consume `size` bytes that are here."""
@@ -60,9 +70,8 @@ class Inbox:
         if self._left < 0:
             msg = f"more than {self._most} bytes were sent during login"
             raise WireError(msg)
-        taken = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return taken
+        at, self._at = self._at, self._at + size
+        return self._buffer[at : at + size]
 
 
 def bounded(size: int, low: int, high: int) -> int:

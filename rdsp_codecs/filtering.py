@@ -24,6 +24,20 @@ _BYTES_AS_FRAME: Final = 9
 """Of a frame that is judged, so many bytes (as a power of 2) count as much as another frame."""
 
 
+class Wire:
+    """What filters need of a `Framing`, made once: its hash and its attributes are looked up by name."""
+
+    __slots__ = ("header", "limits", "max_frame", "scan", "tag_at", "wrong_length")
+
+    def __init__(self, framing: Framing) -> None:
+        self.scan: Final = compile_scanner(framing)
+        self.header: Final = framing.header
+        self.limits: Final = framing.limits()
+        self.max_frame: Final = framing.max_frame
+        self.wrong_length: Final = framing.wrong_length
+        self.tag_at: Final = framing.tag_at
+
+
 class ChunkFilter:
     """The filter of one direction.
 
@@ -60,7 +74,7 @@ class ChunkFilter:
 
     def __init__(
         self,
-        framing: Framing,
+        framing: Framing | Wire,
         interest: bytes,
         judge: Judge,
         out: list[bytes],
@@ -73,12 +87,13 @@ class ChunkFilter:
         self.interest = interest
         self.out = out
         self._judge = judge
-        self._scan = compile_scanner(framing)
-        self._header = framing.header
-        self._limits = framing.limits()
-        self._max_frame = framing.max_frame
-        self._wrong_length = framing.wrong_length
-        self._tag_at = framing.tag_at
+        wire = framing if isinstance(framing, Wire) else Wire(framing)
+        self._scan = wire.scan
+        self._header = wire.header
+        self._limits = wire.limits
+        self._max_frame = wire.max_frame
+        self._wrong_length = wire.wrong_length
+        self._tag_at = wire.tag_at
         self._max_whole = max_whole
         self._at_once = at_once
         self.more = False

@@ -27,6 +27,8 @@ _CANDIDATES: Final = 2
 
 
 _BLOCK: Final = 64
+_number: Final = int.from_bytes
+_sha256: Final = hashlib.sha256
 _INNER: Final = bytes(x ^ 0x36 for x in range(256))
 _OUTER: Final = bytes(x ^ 0x5C for x in range(256))
 
@@ -89,7 +91,7 @@ class Verifier:
         if len(proof) != KEY_BYTES:
             return False
         key = _xor(proof, self._signs.of(auth_message))
-        return hmac.compare_digest(hashlib.sha256(key).digest(), self.stored)
+        return hmac.compare_digest(_sha256(key).digest(), self.stored)
 
     def signature(self, auth_message: bytes) -> bytes:
         """What the server proves itself with."""
@@ -135,6 +137,7 @@ def candidates(key: bytes, salt: bytes, passwords: Sequence[str]) -> list[tuple[
     return found + [_nobodys(key)] * (_CANDIDATES - len(found))
 
 
+@lru_cache(maxsize=64)
 def _nobodys(key: bytes) -> tuple[bytes, bytes]:
     """The same for all users: what was worked out for one that is not known is remembered for the next."""
     return key.hex().encode(), key[:16]
@@ -154,7 +157,8 @@ def keys_of(key: bytes, users: Iterable[tuple[str, Sequence[str]]]) -> Iterator[
 
 def _xor(a: bytes, b: bytes) -> bytes:
     """Of two keys."""
-    return (int.from_bytes(a, "big") ^ int.from_bytes(b, "big")).to_bytes(KEY_BYTES, "big")
+    number: int = _number(a, "big") ^ _number(b, "big")
+    return number.to_bytes(KEY_BYTES, "big")
 
 
 def md5_response(user: str, password: str, salt: bytes) -> bytes:

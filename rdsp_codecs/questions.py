@@ -78,7 +78,7 @@ class Welcome:
 
     Attributes:
         parameters: what the server reports about itself (PostgreSQL: ParameterStatus name to value, in the order
-            of the server).
+            of the server). The mapping is never changed: what is made of it is remembered.
         connection_id: the client's process id / connection id as the proxy presents it, 1..2**31-1.
         cancel_secret: the secret half of the cancel key, 32 random bytes. An engine whose client can take fewer tells
             it the first of them, and gives the welcome back so (`ClientLogin.welcome`).

@@ -16,6 +16,7 @@ import trio
 from rdsp.errors import InternalError
 
 KEY_BYTES: Final = 32
+_digest: Final = hashlib.blake2b
 
 
 class KeyDeriver:
@@ -32,7 +33,7 @@ class KeyDeriver:
     def __init__(self, *, remembered: int = 1 << 16, threads: int = 2) -> None:
         self._most = remembered
         self._limiter = trio.CapacityLimiter(threads)
-        self._digest_key = os.urandom(64)
+        self._digest_key = os.urandom(32)
         self._known: OrderedDict[bytes, bytes] = OrderedDict()
         self._running: dict[bytes, trio.Event] = {}
         self.derived = 0
@@ -99,5 +100,6 @@ class KeyDeriver:
 
     def _key(self, password: bytes, salt: bytes, iterations: int) -> bytes:
         # Lengths first: "ab" with salt "c" is not "a" with salt "bc".
-        text = b"%d %d %d %b%b" % (len(password), len(salt), iterations, password, salt)
-        return hashlib.blake2b(text, key=self._digest_key, digest_size=32).digest()
+        # The key comes first and is of one length. As BLAKE2's own key it would take a block of its own.
+        text = b"%b%d %d %d %b%b" % (self._digest_key, len(password), len(salt), iterations, password, salt)
+        return _digest(text).digest()

@@ -15,20 +15,11 @@ import trio
 from rdsp.config.addresses import Address
 from rdsp.config.model import Proxy
 from rdsp.net.proxy_header import MAX_BYTES, Header, HeaderReader
-from rdsp.net.sockets import tune, unix_peer
+from rdsp.net.sockets import unix_peer
 from rdsp.net.transport import SocketTransport
 from rdsp_codecs.errors import PeerClosed
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def accepted(listening: socket.SocketType) -> tuple[socket.SocketType, Any]:
-    """What `listening.accept()` gives, the socket without Python's own face of it. Raises `OSError` as that does.
-
-    That face takes several times as long to make as the socket, and nothing here looks at it.
-    """
-    number, peer = listening._accept()  # type: ignore[attr-defined]
-    return socket.SocketType(listening.family, listening.type, listening.proto, number), peer
 
 
 def arrived(sock: socket.SocketType, peer: Any, settings: Proxy) -> SocketTransport | None:
@@ -39,32 +30,30 @@ def arrived(sock: socket.SocketType, peer: Any, settings: Proxy) -> SocketTransp
     Arguments:
         peer: its address, as `accept` gives it.
     """
-    address, name, local = _peer(sock, peer, settings)
+    address, name, local = _peer(sock, peer)
     if settings.proxy_protocol_from and is_trusted(settings.proxy_protocol_from, address):
         return None
     return SocketTransport(sock, name, local=local)
 
 
-async def receive_client(sock: socket.SocketType, peer: Any, settings: Proxy) -> SocketTransport:
+async def receive_client(sock: socket.SocketType, peer: Any) -> SocketTransport:
     """Make a transport of an accepted socket that has to say first on whose behalf it comes.
 
     Raises `OSError` for one that is gone, `PeerClosed`, and `WireError` for a header that is missing or malformed. The
     socket stays the caller's until this returns. Deadlines are the caller's. For `peer` see `arrived`.
     """
-    _, name, local = _peer(sock, peer, settings)
+    _, name, local = _peer(sock, peer)
     sock.setblocking(False)
     name, local = announced(await _header(sock), name, local=local)
     return SocketTransport(sock, name, local=local)
 
 
-def _peer(sock: socket.SocketType, peer: Any, settings: Proxy) -> tuple[IpAddress | None, str, bool]:
+def _peer(sock: socket.SocketType, peer: Any) -> tuple[IpAddress | None, str, bool]:
     """Who is at the other end: the address (None: a Unix socket), a name for logs, whether it is on this machine."""
-    if sock.family == socket.AF_UNIX:
+    if not isinstance(peer, tuple):  # of a Unix socket it is a path
         return None, unix_peer(sock), True
-    tune(sock, settings.client_tcp)
-    host, port = peer[:2]
-    address, shown, local = _known(host)
-    return address, f"{shown}:{port}", local
+    address, shown, local = _known(peer[0])
+    return address, f"{shown}:{peer[1]}", local
 
 
 def is_trusted(networks: tuple[str, ...], address: IpAddress | None) -> bool:

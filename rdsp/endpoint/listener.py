@@ -6,6 +6,7 @@ decided later.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -14,10 +15,10 @@ from typing import Any, Final
 import trio
 
 from rdsp.config.addresses import Address
-from rdsp.config.model import Proxy
-from rdsp.endpoint.arrival import accepted, arrived, receive_client
+from rdsp.config.model import Proxy, Tcp
+from rdsp.endpoint.arrival import arrived, receive_client
 from rdsp.endpoint.rate import Rate
-from rdsp.net.sockets import UnixListener
+from rdsp.net.sockets import UnixListener, tune_anew
 from rdsp.net.switchboard import READABLE
 from rdsp.net.transport import SocketTransport, Transport, is_resource_trouble
 from rdsp.session.bell import Bell
@@ -41,14 +42,40 @@ class Door:
         socket: accepts, and does not wait.
         address: with the real port.
         close: closes it, and removes what it has in the file system. Any number of times.
+        accept: as `socket.accept`, but gives a descriptor: Python's own face of a socket takes several times as long to
+            make as the socket, and nothing here looks at it.
     """
 
-    __slots__ = ("address", "close", "socket")
+    __slots__ = ("_inherited", "_kind", "_tuned", "accept", "address", "close", "socket")
 
     def __init__(self, sock: socket.SocketType, address: Address, close: Callable[[], None]) -> None:
         self.socket: Final = sock
         self.address: Final = address
         self.close: Final = close
+        self.accept: Final[Callable[[], tuple[int, Any]]] = sock._accept  # type: ignore[attr-defined]
+        self._kind: Final = sock.family, sock.type, sock.proto
+        self._tuned: Tcp | None = None
+        """What the socket is set to."""
+        self._inherited: Tcp | None = None
+        """What all connections that it still gives were set to from their beginning."""
+
+    def let_in(self, number: int, settings: Tcp) -> socket.SocketType:
+        """An accepted socket, with its TCP options. Raises `OSError` for one that is gone; it is closed then."""
+        sock = socket.SocketType(*self._kind, number)
+        if self._inherited is not settings:
+            try:
+                if self._tuned is not settings:
+                    tune_anew(self.socket, settings)
+                    self._tuned, self._inherited = settings, None
+                tune_anew(sock, settings)
+            except BaseException:
+                sock.close()
+                raise
+        return sock
+
+    def nobody_waits(self) -> None:
+        """All connections that came before were accepted."""
+        self._inherited = self._tuned
 
     def fileno(self) -> int:
         """For the switchboard."""
@@ -158,8 +185,9 @@ class Endpoint:
             return
         for _ in range(_AT_ONCE):
             try:
-                sock, peer = accepted(door.socket)
+                number, peer = door.accept()
             except BlockingIOError:
+                door.nobody_waits()
                 return
             except OSError as error:
                 if door.socket.fileno() < 0:
@@ -172,9 +200,9 @@ class Endpoint:
                 return
             # Read anew each time: a reload may have changed it.
             if self._connected >= self._context.settings.limits.max_client_connections + self._headroom:
-                sock.close()
+                os.close(number)
             else:
-                self._enter(sock, peer)
+                self._enter(door, number, peer)
         self._context.board.again(partial(self._knock, door), mask)
 
     async def _knock_later(self, door: Door) -> None:
@@ -185,12 +213,17 @@ class Endpoint:
             self._resting.discard(number)
         self._context.board.again(partial(self._knock, door), READABLE)
 
-    def _enter(self, sock: socket.SocketType, peer: Any) -> None:
-        """One accepted socket, and its peer's address."""
+    def _enter(self, door: Door, number: int, peer: Any) -> None:
+        """One accepted socket, by its descriptor, and its peer's address."""
         context, since = self._context, self._context.board.now
+        settings = context.settings
+        try:
+            sock = door.let_in(number, settings.client_tcp)
+        except OSError:
+            return  # gone already
         self._connected += 1
         try:
-            transport = arrived(sock, peer, context.settings)
+            transport = arrived(sock, peer, settings)
         except OSError:
             sock.close()  # gone already
             self._left(False)
@@ -240,10 +273,9 @@ class Endpoint:
 
     async def _receive(self, sock: socket.SocketType, peer: Any, deadline: float) -> SocketTransport | None:
         """The client's transport; None: it is closed, and reported if it was not simply gone."""
-        context = self._context
         try:
             with trio.fail_at(deadline):
-                return await receive_client(sock, peer, context.settings)
+                return await receive_client(sock, peer)
         except (OSError, PeerClosed):
             sock.close()  # gone already
         except trio.TooSlowError:

@@ -16,11 +16,11 @@ from typing import Final
 import trio
 
 from rdsp.net.memory import MemoryTransport
-from rdsp.net.switchboard import Clock, Step, Watchable
+from rdsp.net.switchboard import Board, Clock, Step, Watchable
 
 
-class MemoryBoard:
-    """A `rdsp.net.switchboard.Board` for memory transports, edge-triggered like the real one.
+class MemoryBoard(Board):
+    """A board for memory transports, edge-triggered like the real one.
 
     Invariant: a step is called for an edge and with all that is ready by then; without an edge it is not called,
     however ready its transport may be.
@@ -46,11 +46,6 @@ class MemoryBoard:
         self._order = itertools.count()
         self._task: trio.lowlevel.Task | None = None
         self._rounds_at_once = 0
-
-    @property
-    def now(self) -> float:
-        """See `Board`."""
-        return self.clock.now
 
     def refresh(self) -> float:
         """See `Board`."""

@@ -42,6 +42,16 @@ def tune(sock: socket.SocketType, settings: Tcp) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, option, math.ceil(value))
 
 
+def tune_anew(sock: socket.SocketType, settings: Tcp) -> None:
+    """As `tune`, whatever was set before. What a listening socket has, its connections begin with. Raises `OSError`."""
+    if sock.family == socket.AF_UNIX:
+        return
+    with socket.socket(sock.family, socket.SOCK_STREAM) as fresh:
+        for option in (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT):
+            sock.setsockopt(socket.IPPROTO_TCP, option, fresh.getsockopt(socket.IPPROTO_TCP, option))
+    tune(sock, settings)
+
+
 def unix_address(path: str) -> str:
     """What the kernel wants for a path; "@" in front is the abstract name space (unix(7))."""
     return "\0" + path[1:] if path.startswith("@") else path

@@ -11,14 +11,18 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 import trio
+from mypy_extensions import mypyc_attr
 
 READABLE: Final = 0x001  # EPOLLIN
 WRITABLE: Final = 0x004  # EPOLLOUT
 LEAVING: Final = 0x2018  # EPOLLRDHUP | EPOLLHUP | EPOLLERR
 """Bits of the mask that a step gets. LEAVING: the peer has closed at least its sending side, perhaps behind data."""
+
+_EDGES: Final[int] = READABLE | WRITABLE | 0x2000 | 0x80000000  # EPOLLRDHUP, EPOLLET
 
 Step = Callable[[int], None]
 
@@ -39,8 +43,11 @@ class Watchable(Protocol):
         """The number of the descriptor; negative when it is closed."""
 
 
-class Board(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Board:
     """What sessions and pools need of a switchboard. Edge-triggered: a step that stops early must ask for `again`."""
+
+    __slots__ = ("clock", "leave")
 
     clock: Clock
     """Read once per batch. The same object for all of the board's life."""
@@ -48,31 +55,38 @@ class Board(Protocol):
     @property
     def now(self) -> float:
         """The clock's time."""
+        return self.clock.now
 
     leave: bool
     """Set by whoever made a Trio task runnable in a step: the board gives way after this batch."""
 
     def refresh(self) -> float:
         """Read the clock now (for callers outside of steps) and return it."""
+        raise NotImplementedError
 
     def watch(self, transport: Watchable, step: Step) -> None:
         """Call `step(mask)` whenever the transport becomes ready; once at the start if it is ready already."""
+        raise NotImplementedError
 
     def hand_on(self, transport: Watchable, step: Step) -> None:
         """Call another step from now on, for a transport that is watched. It may have been ready before."""
+        raise NotImplementedError
 
     def forget(self, transport: Watchable) -> None:
         """Stop watching. Must come before the transport is closed; unknown transports are ignored."""
+        raise NotImplementedError
 
     def again(self, step: Step, mask: int) -> None:
         """Call `step(mask)` in one of the next rounds: it stopped early, or what held it back is over."""
+        raise NotImplementedError
 
     def slowly(self, step: Step, mask: int) -> None:
         """Call `step(mask)` when those who wait for less have had a turn: it costs milliseconds (a TLS handshake)."""
+        raise NotImplementedError
 
 
-class Switchboard:
-    """A `Board` on `select.epoll`, for Trio's real clock.
+class Switchboard(Board):
+    """One on `select.epoll`, for Trio's real clock.
 
     Invariant: `_steps` has exactly the descriptors registered with the epoll; no step runs outside of `run`.
     """
@@ -109,27 +123,22 @@ class Switchboard:
         self._since = trio.current_time() - time.perf_counter()
         self.clock = Clock(trio.current_time())
 
-    @property
-    def now(self) -> float:
-        """See `Board`."""
-        return self.clock.now
-
     def refresh(self) -> float:
         """See `Board`."""
         self.clock.now = self._clock() + self._since
-        return self.now
+        return self.clock.now
 
     def watch(self, transport: Watchable, step: Step) -> None:
         """See `Board`. Raises `OSError` where the kernel watches no more (ENOSPC, ENOMEM); nothing is watched then."""
         number = transport.fileno()
-        self._epoll.register(number, select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET)
+        self._epoll.register(number, _EDGES)
         self._steps[number] = step
         records = getattr(transport, "records", None)  # a listening socket has none
         if records is not None and records.unread:
             # It came together with something that was read before, and no edge tells of it.
-            self.again(lambda mask: self._first(number, step, mask), READABLE)
+            self.again(partial(self._first, number, step), READABLE)
 
-    def _first(self, number: int, step: Step, mask: int) -> None:
+    def _first(self, number: int, step: Step, mask: int, /) -> None:
         if self._steps.get(number) is step:
             step(mask)
 

@@ -84,12 +84,7 @@ class Pool:
         self._cancels = Cancels(opener, observers, connect_timeout)
         self._closed = False
         self.lending = lending = Lending(
-            book,
-            board,
-            gone=self._found_gone,
-            held_up=self._held_up,
-            carry_out=self._carry_out,
-            stir=self._stir,
+            book, board, gone=self._found_gone, held_up=self._held_up, carry_out=self._carry_out, stir=self._stir
         )
         self._vacating = Vacating(
             book, self._has_clients, partial(self._retire, why="no client could use it, and a database is to be left")
@@ -136,8 +131,10 @@ class Pool:
         """The client is gone. Any number of times, also for one that never entered."""
         key = self.clients.pop(client, None)
         if key is not None:
-            self._facts[key].clients -= 1
-            self._forget_unused(key)
+            facts = self._facts[key]
+            facts.clients -= 1
+            if not facts.clients:
+                self._forget_unused(key)
 
     def vacate(self) -> None:
         """A borrower's statement fails where others are connected to a database: close what no client could use."""
@@ -354,7 +351,8 @@ class Pool:
             else:
                 self._open_failed(member, OpenFailure.UNREACHABLE, str(error), None)
         else:
-            facts.parameters = dict(state.server_parameters)
+            if facts.parameters != state.server_parameters:  # else the same mapping: what is made of it is remembered
+                facts.parameters = state.server_parameters
             self._observers.backend_opened(self.name, member.number, transport.peer, trio.current_time() - started)
             backend = Backend(member, transport, state, opened.way, self.idle_event)
             try:

@@ -1,10 +1,8 @@
-"""What all sessions of one proxy share."""
+"""What all sessions of one proxy share. Compiled: a login looks here a hundred times."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-import attrs
 
 from rdsp.auth.credentials import Credentials
 from rdsp.auth.derive import KeyDeriver
@@ -23,9 +21,8 @@ if TYPE_CHECKING:
     from rdsp.session.visit import Visit
 
 
-@attrs.define(eq=False)
 class SessionContext:
-    """The proxy around a session.
+    """The proxy around a session. `repr` shows nothing of it.
 
     Attributes:
         settings: the proxy's configuration; replaced by a reload, so a session reads it when it needs it.
@@ -41,27 +38,40 @@ class SessionContext:
         offers: how the last client was greeted, by whether it was on this machine; with what that depends on.
     """
 
-    settings: Proxy
-    codec: Codec
-    pool: Pool
-    board: Board
-    observers: Observers
-    counters: Counters
-    registry: Registry
-    credentials: Credentials
-    deriver: KeyDeriver
-    certificates: Certificates
-    mock_salt_key: bytes = attrs.field(repr=False)
-    policy: RelayPolicy = RelayPolicy()
-    greeters: set[Visit] = attrs.field(factory=set, init=False)
-    offers: dict[bool, tuple[Proxy, ServerTls | None, bool, Offer]] = attrs.field(factory=dict, init=False)
-    ears: Ears = attrs.field(init=False)
-    errands: Errands = attrs.field(init=False)
+    __slots__ = (
+        "board", "certificates", "codec", "counters", "credentials", "deriver", "ears", "errands", "greeters",
+        "mock_salt_key", "observers", "offers", "policy", "pool", "registry", "settings",
+    )  # fmt: skip
 
-    @ears.default
-    def _ears(self) -> Ears:
-        return Ears(self.codec, self.pool, self.board, self.observers, lambda: min(self.policy.max_held, MOST_UNREAD))
-
-    @errands.default
-    def _errands(self) -> Errands:
-        return Errands(self.board)
+    def __init__(
+        self,
+        *,
+        settings: Proxy,
+        codec: Codec,
+        pool: Pool,
+        board: Board,
+        observers: Observers,
+        counters: Counters,
+        registry: Registry,
+        credentials: Credentials,
+        deriver: KeyDeriver,
+        certificates: Certificates,
+        mock_salt_key: bytes,
+        policy: RelayPolicy,
+    ) -> None:
+        self.settings = settings
+        self.codec = codec
+        self.pool = pool
+        self.board = board
+        self.observers = observers
+        self.counters = counters
+        self.registry = registry
+        self.credentials = credentials
+        self.deriver = deriver
+        self.certificates = certificates
+        self.mock_salt_key = mock_salt_key
+        self.policy = policy
+        self.greeters: set[Visit] = set()
+        self.offers: dict[bool, tuple[Proxy, ServerTls | None, bool, Offer]] = {}
+        self.ears = Ears(codec, pool, board, observers, lambda: min(self.policy.max_held, MOST_UNREAD))
+        self.errands = Errands(board)

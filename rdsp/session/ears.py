@@ -209,6 +209,7 @@ class Ears:
         if self._of.get(splice) is not hearer:
             self.leave(splice)
             self._of[splice] = hearer
+            splice.has_ear = True
         hearer.add(splice)
 
     def _adopt(self, splice: Splice) -> Hearer | None:
@@ -229,6 +230,7 @@ class Ears:
 
     def leave(self, splice: Splice) -> None:
         """The session is gone. Any number of times."""
+        splice.has_ear = False
         hearer = self._of.pop(splice, None)
         if hearer is not None:
             hearer.remove(splice)

@@ -10,37 +10,55 @@ import heapq
 import itertools
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import trio
+from mypy_extensions import mypyc_attr
 
 from rdsp.net.switchboard import Board
 from rdsp.session.bell import Bell
+
+_push: Final = heapq.heappush
 
 _FEW: Final = 64
 """So many places of those that are not waited for any more are not worth tidying up."""
 
 
-class Sleeper(Protocol):
-    """Somebody who is called at a time. `due` is the keeper's: when that will be, infinity for never."""
+class Alarm:
+    """One place in the heap. Attribute `sleeper`: who is called; None: nobody any more."""
 
-    due: float
+    __slots__ = ("due", "sleeper")
+
+    def __init__(self, due: float, sleeper: Sleeper) -> None:
+        self.due: Final = due
+        self.sleeper: Sleeper | None = sleeper
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Sleeper:
+    """Somebody who is called at a time. `alarm` is the keeper's: when that will be, None for never."""
+
+    __slots__ = ("alarm",)
+
+    def __init__(self) -> None:
+        self.alarm: Alarm | None = None
 
     def woken(self, mask: int, /) -> None:
-        """The time has come; a step of the board. `due` is infinity again."""
+        """The time has come; a step of the board. There is no `alarm` any more."""
+        raise NotImplementedError
 
 
 class Errands:
     """Alarms and tasks.
 
-    Invariant: for every sleeper with a finite `due` there is an entry of that time in the heap; all other entries, also
-    second ones of the same time, are counted by `_stale`, and never more than half of a large heap.
+    Invariant: every sleeper's `alarm` is in the heap, and has that sleeper; all other alarms there have none, are
+    counted by `_stale`, and are never more than half of a large heap. So nobody who is gone is kept.
     """
 
     def __init__(self, board: Board) -> None:
         self._board = board
         self._nursery: trio.Nursery | None = None
-        self._heap: list[tuple[float, int, Sleeper]] = []
+        self._heap: list[tuple[float, int, Alarm]] = []
         self._order = itertools.count()
         self._stale = 0
         self._bell = Bell()
@@ -54,27 +72,34 @@ class Errands:
 
     def call(self, sleeper: Sleeper, due: float) -> None:
         """Call the sleeper at `due` (Trio's clock), or earlier if that was asked for before: it has to look again."""
-        if due >= sleeper.due:
-            return
-        self.forget(sleeper)
-        sleeper.due = due
-        heapq.heappush(self._heap, (due, next(self._order), sleeper))
+        alarm = sleeper.alarm
+        if alarm is not None:
+            if due >= alarm.due:
+                return
+            self.forget(sleeper)
+        sleeper.alarm = alarm = Alarm(due, sleeper)
+        _push(self._heap, (due, next(self._order), alarm))
         if due < self._awake_at:
             self._bell.ring()
             self._board.leave = True
 
     def forget(self, sleeper: Sleeper) -> None:
         """Do not call it any more. Any number of times."""
-        if sleeper.due == math.inf:
+        alarm = sleeper.alarm
+        if alarm is None:
             return
-        sleeper.due = math.inf
+        sleeper.alarm = alarm.sleeper = None
         self._stale += 1
         if self._stale > _FEW and self._stale * 2 > len(self._heap):
-            # By sleeper: one that was called off, and then called for the same time again, has two that look alike.
-            live = {id(entry[2]): entry for entry in self._heap if entry[2].due == entry[0]}
-            self._heap = list(live.values())
+            self._heap = [entry for entry in self._heap if entry[2].sleeper is not None]
             heapq.heapify(self._heap)
             self._stale = 0
+
+    def hand_on(self, sleeper: Sleeper, other: Sleeper) -> None:
+        """`other`, which has no alarm yet, is called in the sleeper's place, and has to look again."""
+        alarm = sleeper.alarm
+        if alarm is not None:
+            sleeper.alarm, other.alarm, alarm.sleeper = None, alarm, other
 
     # -- tasks ----------------------------------------------------------------------------------------------------
 
@@ -103,9 +128,10 @@ class Errands:
                 await self._bell.wait()
             now = trio.current_time()
             while self._heap and self._heap[0][0] <= now:
-                due, _, sleeper = heapq.heappop(self._heap)
-                if sleeper.due == due:
-                    sleeper.due = math.inf
+                _, _, alarm = heapq.heappop(self._heap)
+                sleeper = alarm.sleeper
+                if sleeper is not None:
+                    sleeper.alarm = alarm.sleeper = None
                     self._board.again(sleeper.woken, 0)
                 else:
                     self._stale -= 1

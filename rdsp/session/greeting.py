@@ -153,6 +153,7 @@ class Greeter(Visit):
                     return None
                 step = conversation.send(result)
         except StopIteration as stop:
+            self._conversation = None
             greeting: Greeting = stop.value
             return greeting
 
@@ -320,6 +321,7 @@ class Greeter(Visit):
         context = self._context
         session = Session(context, self._transport, self._number, login, self._left)
         self.hand_over()
+        context.errands.hand_on(self, session)
         try:
             context.registry.add(self._number, login.welcome.cancel_secret, session)
             context.observers.session_admitted(self._number, login.user, login.database, login.tls)
@@ -352,11 +354,11 @@ class Greeter(Visit):
         if self in context.greeters:
             context.greeters.remove(self)
             context.counters.logins -= 1
-        context.errands.forget(self)
         if self._errand is not None:
             self._errand.cancel()
-        if self._conversation is not None:
-            self._conversation.close()
+        conversation, self._conversation = self._conversation, None
+        if conversation is not None:
+            conversation.close()
 
     def _release(self) -> None:
         self._done()

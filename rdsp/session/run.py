@@ -27,6 +27,12 @@ from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
 
 _LOOK_AGAIN: Final = 1.0
+
+# Members of enumerations under names of their own, as in `splice`.
+_BUSY: Final = State.BUSY
+_HOLDING: Final = State.HOLDING
+_QUIET: Final = State.QUIET
+_WAITING: Final = State.WAITING
 _SHUTTING_DOWN: Final = Problem(ProblemCode.SHUTTING_DOWN)
 _CLOSED_BY_CLIENT: Final = SessionEnd("the TCP channel was closed by the client", "client", "")
 _SAID_GOODBYE: Final = SessionEnd("the client requested that the connection close", "client", "")
@@ -95,7 +101,7 @@ class Session(Visit):
         if not self._cancels:
             self._cancels_done = trio.Event()
         self._cancels += 1
-        if splice.state is State.WAITING:
+        if splice.state is _WAITING:
             self._cancels_waiting += 1
             splice.summon(calls.CANCEL)
         else:
@@ -180,7 +186,6 @@ class Session(Visit):
     def _release(self) -> None:
         self._context.registry.remove(self._number)
         self._all_passed()
-        self._context.board.forget(self._transport)
         self._let_go()
 
     def _let_go(self) -> None:
@@ -192,7 +197,8 @@ class Session(Visit):
             self._pinned = False
             self._context.counters.pinned_sessions -= 1
         try:
-            self._context.ears.leave(splice)
+            if splice.has_ear:
+                self._context.ears.leave(splice)
         finally:
             backend, splice.backend = splice.backend, None
             splice.wake = _nobody  # otherwise the two of them would be left to the garbage collector
@@ -227,7 +233,7 @@ class Session(Visit):
             # Nobody wakes this task when a transaction is left alone; so it comes to see, late by a quarter at most.
             deadline = min(deadline, now + limit / 4)
         # A session that waits (the pool keeps that time) or is busy is not idle, whatever its last message was.
-        return deadline if waits or splice.state is State.QUIET else max(deadline, now + _LOOK_AGAIN)
+        return deadline if waits or splice.state is _QUIET else max(deadline, now + _LOOK_AGAIN)
 
     def _waits_for_client(self) -> bool:
         """Whether a backend is held and nothing happens until the client says more: in a transaction, in half a
@@ -236,16 +242,16 @@ class Session(Visit):
         splice = self._splice
         if splice.server_rest:
             return False  # the server does not take what it has said already
-        if splice.state is State.HOLDING:
+        if splice.state is _HOLDING:
             return True
-        return splice.state is State.BUSY and (splice.relay.cut_short() or not splice.relay.owes())
+        return splice.state is _BUSY and (splice.relay.cut_short() or not splice.relay.owes())
 
     def _free(self) -> bool:
         """Whether the session could end here and nothing would be lost."""
         splice = self._splice
-        if splice.state is State.HOLDING:
+        if splice.state is _HOLDING:
             return splice.relay.transaction is Transaction.NONE
-        return splice.state is State.QUIET or splice.relay.endless()
+        return splice.state is _QUIET or splice.relay.endless()
 
     def _answer_call(self) -> Parting | None:
         """One turn: what the steps left to do."""
@@ -270,7 +276,7 @@ class Session(Visit):
                 return Parting(_SAID_GOODBYE)
         if call & calls.SERVER_GONE:
             return self._server_gone()
-        if splice.state is State.WAITING:
+        if splice.state is _WAITING:
             return self._waiting(call)
         if call & calls.CANCEL:
             # A backend came between the cancel and us.
@@ -306,7 +312,7 @@ class Session(Visit):
             self._stop_problem = Problem(ProblemCode.LIFETIME_OVER)
         if splice.stopping and free and (splice.relay.endless() or not splice.relay.in_request()):
             return self._part(self._stop_problem, "proxy")
-        if splice.state is State.BUSY and not self._waits_for_client():
+        if splice.state is _BUSY and not self._waits_for_client():
             return None
         # Sums as in `_deadline`: a difference may be rounded to just less, and the task would not sleep.
         since = splice.last_active
@@ -343,7 +349,7 @@ class Session(Visit):
         context.counters.failed(refusal.code)
         if refusal.fatal:
             return self._part(refusal, "server")
-        splice.state = State.QUIET
+        splice.state = _QUIET
         splice.last_active = context.board.now
         splice.resume_after_abort(splice.relay.abort(refusal))
         return None

@@ -46,8 +46,8 @@ class Splice(Ends):
 
     __slots__ = (
         "_chunk", "_client_again", "_client_many", "_client_more", "_client_records", "_client_recv", "_counters",
-        "_lending", "_marks", "_more", "_pool", "_server_again", "_server_many", "key", "leaving", "queued", "refusal",
-        "said_fatal", "settling", "state", "stopping", "waiting_since",
+        "_lending", "_marks", "_more", "_pool", "_server_again", "_server_many", "has_ear", "key", "leaving", "queued",
+        "refusal", "said_fatal", "settling", "state", "stopping", "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -71,7 +71,7 @@ class Splice(Ends):
         """The client said good-bye behind a request: as at a server, that is finished first."""
         self.settling = False
         """A cancel may still hit what the backend runs: no new request may begin."""
-        self.stopping = False
+        self.stopping = self.has_ear = False  # the second is set by `rdsp.session.ears`
         self._client_recv = client.recv
         self._client_records = client.records
         self._chunk = START

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import traceback
 from collections.abc import Callable
 from typing import Final
@@ -14,6 +13,7 @@ from rdsp.net.moving import pushed
 from rdsp.net.transport import Transport
 from rdsp.observe.events import SessionEnd
 from rdsp.session.context import SessionContext
+from rdsp.session.errands import Sleeper
 from rdsp_codecs.errors import CodecError, PeerClosed
 
 LAST_WORDS_TIMEOUT: Final = 5.0
@@ -32,21 +32,21 @@ def internal_error(error: Exception) -> SessionEnd:
     return SessionEnd("internal error", "proxy", "".join(traceback.format_exception(error)))
 
 
-class Visit:
+class Visit(Sleeper):
     """A client connection.
 
     Invariant: until `close` the switchboard watches the transport, except while last words are said; `close` happens
     once, and `left` is told in it.
     """
 
-    __slots__ = ("_context", "_left", "_number", "_transport", "due", "over")
+    __slots__ = ("_context", "_left", "_number", "_transport", "over")
 
     def __init__(self, context: SessionContext, transport: Transport, number: int, left: Left) -> None:
         self._context = context
         self._transport = transport
         self._number = number
         self._left = left
-        self.due = math.inf
+        self.alarm = None
         self.over = False
         """It ends, or has ended: steps that still come find nothing to do."""
 
@@ -54,9 +54,9 @@ class Visit:
         """Say the last words, and close. In the middle of a handshake nothing can be said."""
         self.over = True
         context, transport = self._context, self._transport
-        context.errands.forget(self)
-        context.board.forget(transport)
         if words and not transport.in_handshake:
+            context.errands.forget(self)
+            context.board.forget(transport)
             rest, lost = pushed(transport.send, words)
             waits = rest or (not lost and transport.has_unread())
             if waits and context.errands.start(self._say_rest, rest, end):
@@ -120,10 +120,6 @@ class Visit:
 
     def _release(self) -> None:
         """Let go of everything but the transport."""
-
-    def woken(self, mask: int, /) -> None:
-        """See `rdsp.session.errands.Sleeper`."""
-        raise NotImplementedError
 
 
 def _gone(_: bool) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.ledger import Ledger, Owed
 from rdsp_codecs.pins import PinBoard, PinReason
-from rdsp_codecs.postgres.asking import ASKABLE, Doubts, Question
+from rdsp_codecs.postgres.asking import ASKABLE, Question
 from rdsp_codecs.postgres.constants import CLOCK, doubted, is_owned, known, tells_time
+from rdsp_codecs.postgres.doubts import Doubts
 from rdsp_codecs.postgres.listening import Listening
 from rdsp_codecs.postgres.notable import Passing
 from rdsp_codecs.postgres.session_state import HARMLESS, Verdict
@@ -203,7 +204,7 @@ class Dialogue:
         self.ledger = Ledger()
         self.pins = PinBoard()
         self.statements = StatementBook()
-        self.transaction = Transaction.NONE
+        self.transaction = _NONE
         self.state: PostgresState | None = None
         self.token = object()
         self.recent: list[bytes] = []

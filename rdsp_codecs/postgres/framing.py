@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from typing import Final
 
+from rdsp_codecs.filtering import Wire
 from rdsp_codecs.framing import Framing, interest
 
 _KNOWN: Final = b"QFXBPCDEHSdcf"
@@ -35,8 +36,16 @@ def client_framing(max_frame: int) -> Framing:
     )
 
 
+@functools.lru_cache(maxsize=64)
+def client_wire(max_frame: int) -> Wire:
+    """What filters need of `client_framing`."""
+    return Wire(client_framing(max_frame))
+
+
 SERVER_FRAMING: Final = Framing(header=5, length_at=1, length_size=4, little=False, length_adds=1, tag_at=0)
 """The same from the server, which is believed in how long its messages are, up to 1 GiB."""
+
+SERVER_WIRE: Final = Wire(SERVER_FRAMING)
 
 CLIENT_INTEREST: Final = interest(whole=bytes(tag for tag in range(256) if tag != ord("d")))
 """From the client every message owes something or is an error; only CopyData streams through."""

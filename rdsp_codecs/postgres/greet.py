@@ -5,7 +5,7 @@ A conversation (`rdsp_codecs.steps`) in three parts: `start`, `prove`, and the l
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Final
 
 from rdsp_codecs.api import ClientLogin, Greeting, Offer, Turned
@@ -23,6 +23,7 @@ _SHORT_KEY: Final = 4
 _LONG_KEYS_SINCE: Final = m.PROTOCOL_3 + 2
 _AUTH_OK: Final = m.authentication(m.AUTH_OK)
 _READY: Final = m.ready_for_query()
+_MOST_KNOWN: Final = 64
 
 
 def greet(offer: Offer) -> Conversation[Greeting]:
@@ -61,13 +62,31 @@ def _answer(login: ClientLogin, welcome: Welcome | Problem | bytes, final: bytes
         raise Refused(Problem(ProblemCode.SERVER_LOGIN_FAILED), final + m.authentication(m.AUTH_OK) + welcome)
     if login.protocol < _LONG_KEYS_SINCE:
         welcome = Welcome(welcome.parameters, welcome.connection_id, welcome.cancel_secret[:_SHORT_KEY])
-    known = _statuses(tuple(welcome.parameters.items()))
+    known = _statuses(welcome.parameters)
     key = m.backend_key_data(welcome.connection_id, welcome.cancel_secret)
     yield Send(b"".join((final, _AUTH_OK, known, key, _READY)))
     return welcome
 
 
-@lru_cache(maxsize=64)
-def _statuses(parameters: tuple[tuple[str, str], ...]) -> bytes:
-    """The server's parameters as messages: the same for all clients of a pool."""
-    return b"".join([m.parameter_status(name, value) for name, value in parameters])
+class _Statuses:
+    """Parameters of a server, and their messages."""
+
+    __slots__ = ("messages", "parameters")
+
+    def __init__(self, parameters: Mapping[str, str]) -> None:
+        self.parameters: Final = parameters
+        self.messages: Final = b"".join([m.parameter_status(name, value) for name, value in parameters.items()])
+
+
+_known: Final[dict[int, _Statuses]] = {}
+"""By the mapping's identity: it is the same one, and never changed, for all clients of a pool."""
+
+
+def _statuses(parameters: Mapping[str, str]) -> bytes:
+    """The server's parameters as messages."""
+    known = _known.get(id(parameters))
+    if known is None:  # while it is known, no other can have its identity
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        known = _known[id(parameters)] = _Statuses(parameters)
+    return known.messages

@@ -36,11 +36,13 @@ TRANSACTIONS: Final = {ord("I"): Transaction.NONE, ord("T"): Transaction.OPEN, o
 """ReadyForQuery's status."""
 
 _INT = struct.Struct(">I")
+_pack: Final = _INT.pack
+_with_number: Final = struct.Struct(">cII").pack
 
 
 def message(tag: bytes, body: bytes = b"") -> bytes:
     """A message with its length."""
-    return tag + _INT.pack(len(body) + 4) + body
+    return tag + _pack(len(body) + 4) + body
 
 
 def untagged(code: int, body: bytes = b"") -> bytes:
@@ -72,17 +74,14 @@ def read_startup(body: bytes) -> dict[str, str]:
         msg = "invalid startup packet layout: expected terminator as last byte"
         raise WireError(msg)
     pairs: dict[str, str] = {}
-    at, end = 0, len(body)
-    while at < end - 1:
-        name_end = body.find(b"\0", at)
-        value_end = body.find(b"\0", name_end + 1)
-        if value_end < 0 or name_end == at:
-            break
-        name = body[at:name_end].decode("utf-8", "surrogateescape")
+    parts = body.split(b"\0")
+    at, end = 0, len(parts) - 2
+    while at < end and parts[at]:
+        name = parts[at].decode("utf-8", "surrogateescape")
         pairs.pop(name, None)
-        pairs[name] = body[name_end + 1 : value_end].decode("utf-8", "surrogateescape")
-        at = value_end + 1
-    if at != end - 1:
+        pairs[name] = parts[at + 1].decode("utf-8", "surrogateescape")
+        at += 2
+    if at != end or parts[at]:
         msg = "invalid startup packet layout: expected terminator as last byte"
         raise WireError(msg)
     return pairs
@@ -111,7 +110,7 @@ def read_fields(body: bytes) -> dict[str, str]:
 
 def authentication(kind: int, body: bytes = b"") -> bytes:
     """An Authentication message."""
-    return message(b"R", _INT.pack(kind) + body)
+    return _with_number(b"R", len(body) + 8, kind) + body
 
 
 def parameter_status(name: str, value: str) -> bytes:
@@ -121,7 +120,7 @@ def parameter_status(name: str, value: str) -> bytes:
 
 def backend_key_data(process_id: int, secret: bytes) -> bytes:
     """BackendKeyData."""
-    return message(b"K", _INT.pack(process_id) + secret)
+    return _with_number(b"K", len(secret) + 8, process_id) + secret
 
 
 def ready_for_query(status: bytes = b"I") -> bytes:

@@ -6,9 +6,10 @@ cost. Each state accepts one message and no other.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
+from binascii import b2a_base64
+from functools import lru_cache
 from typing import Final
 
 from rdsp_codecs import proofs
@@ -29,6 +30,10 @@ _PASSWORD_LIMIT: Final = 65535
 """Bytes, as the server has it (auth.c); the next one is of auth-sasl.c."""
 _SASL_LIMIT: Final = 1024
 _NO_RESPONSE: Final = 0xFFFFFFFF
+
+
+def _base64(data: bytes) -> bytes:
+    return b2a_base64(data, newline=False)
 
 
 def authenticate(offer: Offer, login: ClientLogin, inbox: Inbox) -> Steps:
@@ -119,13 +124,13 @@ def _scram(
     offer: Offer, login: ClientLogin, inbox: Inbox, passwords: tuple[str, ...], mechanisms: list[bytes]
 ) -> Steps:
     """SCRAM-SHA-256 as the server (RFC 5802, RFC 5929). An unknown user sees the same exchange, at the same cost."""
-    yield Send(m.authentication(m.AUTH_SASL, b"".join(name + b"\0" for name in mechanisms) + b"\0"))
+    yield Send(_sasl(tuple(mechanisms)))
     mechanism, first = yield from _initial_response(offer, login, inbox, mechanisms)
     binding = offer.end_point if mechanism == m.SCRAM_PLUS.encode() else b""
     opening = scram.client_first(first, bound=bool(binding), could_bind=m.SCRAM_PLUS.encode() in mechanisms)
     salt = proofs.scram_salt(offer.mock_salt_key, login.user)
-    nonce = opening.nonce + base64.b64encode(offer.entropy(18))
-    challenge = b"r=%b,s=%b,i=%d" % (nonce, base64.b64encode(salt), proofs.ITERATIONS)
+    nonce = opening.nonce + _base64(offer.entropy(18))
+    challenge = b"r=%b,s=%b,i=%d" % (nonce, _base64(salt), proofs.ITERATIONS)
     yield Send(m.authentication(m.AUTH_SASL_CONTINUE, challenge))
     final = yield from _sasl_message(offer, login, inbox)
     without_proof, proof = scram.client_final(final, nonce, opening.header, binding)
@@ -139,7 +144,13 @@ def _scram(
             signature = signature or verifier.signature(auth_message)
     if not signature:
         raise _wrong(login.user)
-    return m.authentication(m.AUTH_SASL_FINAL, b"v=" + base64.b64encode(signature))
+    return m.authentication(m.AUTH_SASL_FINAL, b"v=" + _base64(signature))
+
+
+@lru_cache(maxsize=8)
+def _sasl(mechanisms: tuple[bytes, ...]) -> bytes:
+    """AuthenticationSASL."""
+    return m.authentication(m.AUTH_SASL, b"".join([name + b"\0" for name in mechanisms]) + b"\0")
 
 
 def _sasl_message(offer: Offer, login: ClientLogin, inbox: Inbox) -> Steps:

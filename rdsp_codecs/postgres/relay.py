@@ -17,9 +17,9 @@ from rdsp_codecs.postgres.framing import (
     CLIENT_INTEREST,
     SERVER_ASKING,
     SERVER_EXTENDED,
-    SERVER_FRAMING,
     SERVER_SIMPLE,
-    client_framing,
+    SERVER_WIRE,
+    client_wire,
 )
 from rdsp_codecs.postgres.handing import Handing
 from rdsp_codecs.postgres.holding import Holding
@@ -32,6 +32,7 @@ from rdsp_codecs.postgres.shortcuts import Shortcuts
 from rdsp_codecs.postgres.statements import SharedStatements, close_frame, evict, frame
 from rdsp_codecs.postgres.syncing import Syncer
 from rdsp_codecs.postgres.texts import READ_BY_TEXTS
+from rdsp_codecs.questions import Welcome
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ _MAX_REPLY: Final = 1 << 20
 _ASKING: Final = SERVER_ASKING
 _EXTENDED: Final = SERVER_EXTENDED
 _SIMPLE: Final = SERVER_SIMPLE
+_SERVER: Final = SERVER_WIRE
 _UNSET: Final = NO_SETTINGS
 _NO_TRANSACTION: Final = Transaction.NONE
 
@@ -60,11 +62,12 @@ class PostgresRelay(Holding):
     def __init__(self, who: ClientLogin, policy: RelayPolicy, shared: SharedStatements) -> None:
         self.to_server: list[bytes] = []
         self.to_client: list[bytes] = []
-        number = who.welcome.connection_id if who.welcome else 0
+        welcome: Welcome | None = who.welcome
+        number = welcome.connection_id if welcome is not None else 0
         listening = Listening(number, self.to_client, trusting=policy.strict)
         self._d = dialogue = Dialogue(policy, shared, listening)
         self.pins = dialogue.pins
-        self.transaction = Transaction.NONE
+        self.transaction = _NO_TRANSACTION
         self._owe = dialogue.ledger.owe
         self._requests = Requests(dialogue)
         self._texts = self._requests.texts
@@ -73,28 +76,26 @@ class PostgresRelay(Holding):
         self._syncer = Syncer(dialogue, self._requests.texts, handing, self.to_client)
         self._replies = Replies(dialogue, self._requests, self._syncer, handing)
         self._shortcuts = Shortcuts(dialogue, self._requests, policy)
-        wire = client_framing(policy.max_frame)
+        self._max_frame, self._max_held = most_framed, most_held = policy.max_frame, policy.max_held
         self._at_once = most_judged = policy.max_at_once
-        self._client = ChunkFilter(
-            wire, CLIENT_INTEREST, self._requests.judge, self.to_server, policy.max_held, most_judged
-        )
+        wire, judge = client_wire(most_framed), self._requests.judge
+        self._client = ChunkFilter(wire, CLIENT_INTEREST, judge, self.to_server, most_held, most_judged)
         # What is looked at of the server's messages is short, or its beginning is enough.
-        most = max(policy.max_held, _MAX_REPLY)
-        self._server = ChunkFilter(SERVER_FRAMING, _SIMPLE, self._replies.judge, self.to_client, most, most_judged)
-        self._max_frame, self._max_held = policy.max_frame, policy.max_held
+        most = max(most_held, _MAX_REPLY)
+        self._server = ChunkFilter(_SERVER, _SIMPLE, self._replies.judge, self.to_client, most, most_judged)
         self._max_prepared = policy.max_prepared_statements
         self._held: list[bytes] = []
-        self._held_size = 0
-        self._held_needed = 0
+        self._held_size = self._held_needed = 0
         self._mending_size = 0
         self._skip_to_sync = self._unlooked = self._wanted = False
         self.refused = b""
         self.unharmed = False
         dialogue.login = who.user.encode("utf-8", "surrogateescape")[:NAME_BYTES]
-        dialogue.told = who.welcome.parameters if who.welcome else {}
-        for name in READ_BY_TEXTS:
-            if name in dialogue.told:
-                self._requests.texts.parameter(name, dialogue.told[name])
+        if welcome is not None:
+            dialogue.told = told = welcome.parameters
+            for name in READ_BY_TEXTS:
+                if name in told:
+                    self._requests.texts.parameter(name, told[name])
 
     # -- the client's bytes ---------------------------------------------------------------------------------------
 

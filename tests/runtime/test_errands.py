@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import random
+import weakref
 
 import trio
 from trio.testing import MockClock
 
 from rdsp.net.memory_board import MemoryBoard
+from rdsp.session import errands as module
 from rdsp.session.errands import Errands
 
 
-class Sleeper:
+class Sleeper(module.Sleeper):
     def __init__(self) -> None:
-        self.due = math.inf
+        super().__init__()
         self.calls: list[float] = []
 
     def woken(self, mask: int, /) -> None:
@@ -37,7 +38,7 @@ async def test_a_sleeper_is_called_once_at_the_earliest_time(clock: MockClock, n
     errands.call(one, 5)
     await trio.sleep(30)
     assert (one.calls, other.calls) == ([5], [7])
-    assert one.due == math.inf
+    assert one.alarm is None
     assert len(errands) == 0
     errands.call(one, 31)
     await trio.sleep(2)
@@ -85,6 +86,30 @@ async def test_who_is_called_for_the_same_time_again_and_again_is_kept_once(
     await trio.sleep_until(1001)
     assert one.calls == [*range(1, 41), 1000]
     assert len(errands) == len(errands._heap) == 0
+
+
+async def test_who_comes_in_anothers_place_is_called_for_it(clock: MockClock, nursery: trio.Nursery) -> None:
+    errands, one, other = await begun(nursery), Sleeper(), Sleeper()
+    errands.hand_on(one, other)
+    assert other.alarm is None
+    errands.call(one, 5)
+    errands.hand_on(one, other)
+    errands.call(other, 7)
+    assert len(errands) == 1
+    errands.forget(one)
+    await trio.sleep(10)
+    assert (one.calls, other.calls) == ([], [5])
+    assert len(errands) == len(errands._heap) == 0
+
+
+async def test_who_is_forgotten_is_freed_at_once(clock: MockClock, nursery: trio.Nursery) -> None:
+    errands, one = await begun(nursery), Sleeper()
+    errands.call(one, 1000)
+    errands.forget(one)
+    gone = weakref.ref(one)
+    del one
+    assert gone() is None
+    assert len(errands._heap) == 1
 
 
 async def test_nothing_is_begun_when_the_proxy_stops(clock: MockClock) -> None:

@@ -10,19 +10,20 @@ from trio.testing import MockClock
 
 from rdsp.config.model import TargetGroup
 from rdsp.endpoint import listener
-from rdsp.net.switchboard import Clock, Switchboard
+from rdsp.net.switchboard import Board, Clock, Switchboard
 from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
 from rdsp.pool.backend import Backend
 from rdsp.pool.book import Book, BookLimits, Open
 from rdsp.pool.facts import KeyFacts
 from rdsp.pool.pool import Pool
+from rdsp.session.context import SessionContext
 from rdsp_codecs.postgres import messages as m
 from tests.runtime.world import Client, World, proxy, serve, world
 
 
 def kept(w: World) -> dict[Any, KeyFacts]:
-    facts: dict[Any, KeyFacts] = vars(w.pool)["_facts"]
+    facts: dict[Any, KeyFacts] = w.pool._facts
     return facts
 
 
@@ -57,7 +58,7 @@ async def test_facts_stay_while_there_is_a_session_or_a_backend_and_then_go(cloc
         await w.until(lambda: w.database.logged_in == 0)
         await trio.sleep(1)
         assert not kept(w)
-        assert not vars(w.pool)["clients"]
+        assert not w.pool.clients
         await w.settle()
 
 
@@ -76,9 +77,20 @@ async def test_facts_of_logins_that_fail_are_not_kept(clock: MockClock) -> None:
         await w.until(lambda: w.statistics().opening == 0)
         await trio.sleep(10)
         assert not kept(w)
-        assert not vars(w.pool)["clients"]
+        assert not w.pool.clients
         w.database.refusal, w.database.down = None, False
         await w.settle()
+
+
+_PARTS = (
+    "settings", "codec", "pool", "observers", "counters", "registry", "credentials", "deriver", "certificates",
+    "mock_salt_key", "policy",
+)  # fmt: skip
+
+
+def on(board: Board, context: SessionContext) -> SessionContext:
+    """The same proxy on another board."""
+    return SessionContext(board=board, **{name: getattr(context, name) for name in _PARTS})
 
 
 async def test_the_endpoint_follows_a_reload_of_its_limit() -> None:
@@ -86,7 +98,7 @@ async def test_the_endpoint_follows_a_reload_of_its_limit() -> None:
     limits = proxy().limits
     async with world() as w:
         board = Switchboard()
-        context = attrs.evolve(w.context, board=board)
+        context = on(board, w.context)
         await w.nursery.start(context.errands.run)
         w.nursery.start_soon(board.run)
         endpoint = listener.Endpoint(
@@ -123,7 +135,7 @@ async def test_an_endpoint_that_is_cancelled_leaves_nobody(monkeypatch: Any) -> 
     """Real sockets: clients in their login, and one that has to say first on whose behalf it comes."""
     async with world() as w:
         board = Switchboard()
-        context = attrs.evolve(w.context, board=board)
+        context = on(board, w.context)
         await w.nursery.start(context.errands.run)
         w.nursery.start_soon(board.run)
         settings = context.settings
@@ -169,15 +181,10 @@ class Dead:
         return 1
 
 
-class Board:
-    leave = False
-
+class OneMoment(Board):
     def __init__(self) -> None:
         self.clock = Clock(100.0)
-
-    @property
-    def now(self) -> float:
-        return self.clock.now
+        self.leave = False
 
     def refresh(self) -> float:
         return self.clock.now
@@ -188,7 +195,7 @@ class Board:
 
 async def test_any_number_of_dead_backends_is_passed_over(clock: MockClock) -> None:
     limits = BookLimits(limit=2000, max_idle=2000, max_simultaneous_opens=2000, max_waiters=2000)
-    book, board, nothing = Book(limits), Board(), Observers([])
+    book, board, nothing = Book(limits), OneMoment(), Observers([])
     pool = Pool("p", TargetGroup(), book, Any, board, nothing, Counters(), connect_timeout=1, abandon_timeout=1)  # type: ignore[arg-type]
     waiters = [object() for _ in range(1500)]
     opens = [decision for waiter in waiters for decision in book.wait("k", waiter, 0.0)]

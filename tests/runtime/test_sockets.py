@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rdsp.config.addresses import Address
 from rdsp.config.model import Target, Tcp
+from rdsp.endpoint.listener import Door
 from rdsp.net.sockets import tune
 from rdsp.pool.servers import LAST_FOR, Servers, TcpWay, Troubles, UnixWay
 
@@ -51,6 +52,46 @@ def test_a_unix_socket_is_left_alone() -> None:
     one, other = socket.socketpair()
     with one, other:
         tune(one, Tcp(keepalives_idle=7, tcp_user_timeout=1))
+
+
+def test_clients_have_the_settings_of_the_moment_whenever_they_came() -> None:
+    """Also who waited while they changed, and where an option is not set any more."""
+    first = Tcp(keepalives_idle=7, keepalives_interval=3, keepalives_count=5, tcp_user_timeout=1.5)
+    second, third = Tcp(keepalives_idle=9), Tcp(keepalives=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        door = Door(listener, Address("127.0.0.1", 1), listener.close)
+
+        def come() -> socket.socket:
+            return socket.create_connection(listener.getsockname())
+
+        def let_in(settings: Tcp) -> list[int]:
+            number, peer = door.accept()
+            assert peer[0] == "127.0.0.1"
+            sock = door.let_in(number, settings)
+            found = [_option(sock, socket.TCP_NODELAY), _option(sock, socket.SO_KEEPALIVE, socket.SOL_SOCKET)]
+            found += [_option(sock, option) for option in options]
+            sock.close()
+            return found
+
+        def nobody() -> None:
+            with pytest.raises(BlockingIOError):
+                door.accept()
+            door.nobody_waits()
+
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+        with socket.socket() as fresh:
+            idle, interval, count, timeout = (_option(fresh, option) for option in options)
+        with come(), come(), come(), come():
+            assert let_in(first) == let_in(first) == [1, 1, 7, 3, 5, 1500]
+            assert let_in(second) == let_in(second) == [1, 1, 9, interval, count, timeout]
+        nobody()
+        with come(), come():
+            assert let_in(second) == [1, 1, 9, interval, count, timeout]
+            assert let_in(third) == [1, 0, idle, interval, count, timeout]
+        nobody()
+        with come():
+            assert let_in(third) == [1, 0, idle, interval, count, timeout]
 
 
 async def test_ways_are_in_the_order_of_the_hosts_and_have_their_ports() -> None:

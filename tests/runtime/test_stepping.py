@@ -267,13 +267,14 @@ async def test_a_fault_while_a_session_lets_go_is_told_and_costs_its_backend_alo
         for how in ("leaves", "is cut"):
             client, other = await w.client(), await w.client()
             await client.query("BEGIN")
+            session = w.context.registry.find(client.number, client.secret)
+            assert isinstance(session, Session)
+            session._splice.has_ear = True
             with monkeypatch.context() as patch:
                 patch.setattr(w.context.ears, "leave", fails)
                 if how == "leaves":
                     client.transport.close()
                 else:
-                    session = w.context.registry.find(client.number, client.secret)
-                    assert session is not None
                     session.cut()
                 await trio.sleep(1)
             assert (await other.query("SELECT 1")).rows == ["1"]
@@ -336,6 +337,8 @@ async def test_a_board_that_cannot_watch_one_more_watches_nothing_and_lives() ->
 
 class FullDoor:
     """A listening socket of a process that has no descriptor left."""
+
+    family = type = proto = 0
 
     def __init__(self) -> None:
         self.asked = 0
