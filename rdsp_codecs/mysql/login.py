@@ -10,15 +10,14 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final
 
 from rdsp_codecs.api import BackendLogin
-from rdsp_codecs.conversation import Inbox, bounded
 from rdsp_codecs.errors import LoginRefused, WireError
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import edwards, proofs
 from rdsp_codecs.mysql import messages as m
-from rdsp_codecs.mysql.framing import HEADER, packets
+from rdsp_codecs.mysql.line import Line
 from rdsp_codecs.mysql.responses import ERR, OK, Err, read_err, read_ok
 from rdsp_codecs.mysql.state import MySqlState
-from rdsp_codecs.steps import Conversation, Send, StartTls, TlsFacts, TlsSide
+from rdsp_codecs.steps import Conversation, StartTls, TlsFacts, TlsSide
 
 CAPABILITIES: Final = "capabilities"
 """The parameter that holds the pool's `capabilities.key`, in decimal digits."""
@@ -39,42 +38,18 @@ TRANSIENT: Final = frozenset({1040, 1203, 1226, 1053, 3032, 1079, 1836})
 _OWN_LIMIT: Final = frozenset({1203, 1226})
 _NOT_NOW: Final = frozenset({1053, 3032, 1079})
 
-Steps = Generator[Any, Any, Any]
 
+class _Line(Line):
+    """The server's packets. An ERR is an exception, whatever its number: a server that is full does not count."""
 
-class _Line:
-    """One packet after the other, in both directions, with the numbers that they must have."""
+    __slots__ = ()
 
-    __slots__ = ("inbox", "number")
-
-    def __init__(self) -> None:
-        # A TLS handshake may follow.
-        self.inbox = Inbox(exact=True, most=_MAX_LOGIN)
-        self.number = 0
-
-    def receive(self) -> Generator[Any, Any, bytes]:
-        """The payload of the server's next packet. Raises `WireError`, and `LoginRefused` where it is an ERR."""
-        head = yield from self.inbox.take(HEADER)
-        size = bounded(int.from_bytes(head[:3], "little"), 1, _MAX_MESSAGE)
-        payload = yield from self.inbox.take(size)
-        if payload[0] == ERR:
-            # Numbered as it may be: a server that is full does not count.
+    def check(self, number: int, payload: bytes) -> None:
+        if payload[:1] == bytes((ERR,)):
             raise refusal(payload)
-        if head[3] != self.number:
-            msg = f"packet {head[3]} came where {self.number} was due"
+        if not payload:
+            msg = "an empty packet during login"
             raise WireError(msg)
-        self.number = (self.number + 1) & 0xFF
-        return payload
-
-    def send(self, payload: bytes) -> Steps:
-        """Write a packet."""
-        yield Send(packets(payload, self.number))
-        self.number = (self.number + 1) & 0xFF
-
-    def exchange(self, payload: bytes) -> Generator[Any, Any, bytes]:
-        """Write a packet and take the answer."""
-        yield from self.send(payload)
-        return (yield from self.receive())
 
 
 def refusal(payload: bytes) -> LoginRefused:
@@ -95,7 +70,7 @@ def login(how: BackendLogin) -> Conversation[MySqlState]:
 
     `how.parameters` may have `CAPABILITIES`, `COLLATION` and `COMPRESSION`. Compression begins behind the login.
     """
-    line = _Line()
+    line = _Line(_MAX_MESSAGE, _MAX_LOGIN)
     greeting = m.read_greeting((yield from line.receive()))
     state = MySqlState(greeting.version.decode("utf-8", "replace"))
     state.connection_id, state.offered, state.collation = (
@@ -107,7 +82,7 @@ def login(how: BackendLogin) -> Conversation[MySqlState]:
     state.encrypted = facts is not None
     head = _head(how, greeting, tls=state.encrypted)
     state.capabilities = head.capabilities
-    plugin = greeting.plugin if greeting.plugin in _PLUGINS else proofs.NATIVE
+    plugin = greeting.plugin if greeting.plugin in _BY_GREETING else proofs.NATIVE
     prover = _PLUGINS[plugin](how, greeting.challenge, state.encrypted)
     proof = _first(prover)
     payload = yield from line.exchange(
@@ -285,3 +260,6 @@ _PLUGINS: Final[Mapping[bytes, Callable[[BackendLogin, bytes, bool], Prover]]] =
     proofs.ED25519: _ed25519,
     proofs.PARSEC: _parsec,
 }
+
+_BY_GREETING: Final = frozenset(_PLUGINS) - {proofs.ED25519, proofs.PARSEC}
+"""Plug-ins that a greeting's challenge is long enough for."""

@@ -1,0 +1,137 @@
+"""We play the server to a new client: greeting, TLS, login packet, proof of the password, and the OK.
+
+A conversation (`rdsp_codecs.steps`). Until the login packet is there every read has an exact limit, so that nothing in
+clear can hide in front of a TLS handshake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Final
+
+import attrs
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from rdsp_codecs.api import ClientLogin, Greeting, Offer, Turned
+from rdsp_codecs.errors import PeerClosed, UnsupportedFeatureError, WireError
+from rdsp_codecs.mysql import capabilities as c
+from rdsp_codecs.mysql import messages as m
+from rdsp_codecs.mysql import proofs
+from rdsp_codecs.mysql.line import Line
+from rdsp_codecs.mysql.login import CAPABILITIES, COLLATION
+from rdsp_codecs.mysql.prove import OWN_CHALLENGE, Prover, challenge_of, possible
+from rdsp_codecs.mysql.refuse import refuse
+from rdsp_codecs.mysql.responses import SERVER_STATUS_AUTOCOMMIT, Ok, ok
+from rdsp_codecs.problems import Problem, ProblemCode
+from rdsp_codecs.questions import Admit, Secrets
+from rdsp_codecs.steps import Ask, Conversation, Send, StartTls, TlsSide
+
+
+@attrs.frozen
+class Face:
+    """How we look to a client before we know who it is: like the servers of its target.
+
+    Attributes:
+        version: the server's, as it says it.
+        capabilities: what the servers have.
+        collation: their default, its lower 8 bits.
+        connection_id: ours for this client, 32 bits.
+        key: what passwords are encrypted with where there is no TLS, 2048 bits or more; None: they are not.
+        zlib, zstd: what of these a client may use.
+    """
+
+    version: bytes
+    capabilities: int
+    collation: int
+    connection_id: int = 0
+    key: RSAPrivateKey | None = attrs.field(default=None, repr=False)
+    zlib: bool = False
+    zstd: bool = False
+
+
+class _Refused(Exception):
+    """Ends the greeting with an ERR; with `words`, a server's own payload."""
+
+    def __init__(self, problem: Problem, words: bytes | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.words = refuse(problem) if words is None else words
+
+
+Steps = Generator[Any, Any, Any]
+
+
+def greet(offer: Offer, face: Face) -> Conversation[Greeting]:
+    """Greet one client. Its `protocol` is what is agreed of capabilities; its parameters are those of `login`."""
+    line = Line(offer.max_login_bytes, 8 * offer.max_login_bytes)
+    user = ""
+    try:
+        offered = c.offered(face.capabilities, tls=offer.tls, zlib=face.zlib, zstd=face.zstd)
+        challenge = challenge_of(offer.entropy)
+        named = [one for one in possible(offer, face.key, encrypted=offer.tls) if one not in OWN_CHALLENGE]
+        greeted = named[0] if named else proofs.NATIVE
+        greeting = m.Greeting(
+            face.version, face.connection_id, challenge, offered, face.collation, SERVER_STATUS_AUTOCOMMIT, greeted
+        )
+        yield from line.send(m.greeting(greeting))
+        response, encrypted = yield from _login_packet(offer, line, offered)
+        login = _login(offer, response, offered, encrypted=encrypted)
+        user = login.user
+        if offer.require_tls and not encrypted:
+            raise _Refused(Problem(ProblemCode.TLS_REQUIRED))
+        if offer.refusal is not None:
+            raise _Refused(offer.refusal)
+        if not (offer.open_to_local and offer.local):
+            passwords = yield Ask(Secrets(login.user, login.database))
+            prover = Prover(offer, face.key, line, encrypted=encrypted)
+            held = yield from prover.holds(response, greeted, challenge, passwords)
+            if not held:
+                lacking = ProblemCode.AUTH_METHOD_REFUSED if held is None else ProblemCode.AUTH_FAILED
+                raise _Refused(Problem(lacking, login.user))
+        welcome = yield Ask(Admit(login))
+        if isinstance(welcome, Problem):
+            raise _Refused(welcome)
+        if isinstance(welcome, bytes):
+            raise _Refused(Problem(ProblemCode.SERVER_LOGIN_FAILED), welcome)
+        yield from line.send(ok(Ok(status=SERVER_STATUS_AUTOCOMMIT)))
+    except _Refused as refused:
+        yield Send(line.packet(refused.words))
+        return Turned(refused.problem, user)
+    except PeerClosed:
+        return Turned(None, user)
+    except (WireError, UnsupportedFeatureError) as error:
+        problem = Problem(ProblemCode.PROTOCOL_VIOLATION, str(error))
+        yield Send(line.packet(refuse(problem)))
+        return Turned(problem, user)
+    login.leftover, login.welcome = line.inbox.leftover, welcome
+    return login
+
+
+def _login_packet(offer: Offer, line: Line, offered: int) -> Generator[Any, Any, tuple[m.Response, bool]]:
+    """The client's login packet, after TLS where it wants that."""
+    payload = yield from line.receive()
+    encrypted = False
+    if m.is_ssl_request(payload):
+        if not offer.tls:
+            msg = "a request for TLS, which is not offered"
+            raise WireError(msg)
+        m.read_ssl_request(payload)
+        yield StartTls(TlsSide.SERVER)
+        encrypted = True
+        payload = yield from line.receive()
+    line.inbox.loosen()
+    return m.read_response(payload, offered), encrypted
+
+
+def _login(offer: Offer, response: m.Response, offered: int, *, encrypted: bool) -> ClientLogin:
+    flags = c.agreed(offered, response.head.capabilities)
+    database = _text(response.database or b"") or offer.default_database
+    parameters = {CAPABILITIES: str(c.key(flags)), COLLATION: str(response.head.collation)}
+    return ClientLogin(_text(response.user), database, parameters, flags, tls=encrypted)
+
+
+_SURROGATES: Final = "surrogateescape"
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", _SURROGATES)

@@ -1,0 +1,129 @@
+"""How a client proves its password, as the server sees it: every plug-in of `proofs` and `edwards`.
+
+Part of `greet`'s conversation. The proxy knows passwords, so a proof of caching_sha2_password is judged at once and the
+password itself is never asked for. An unknown user sees the same exchange as a known one with a wrong password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, Final
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from rdsp_codecs.api import Offer
+from rdsp_codecs.mysql import edwards, proofs
+from rdsp_codecs.mysql import messages as m
+from rdsp_codecs.mysql.line import Line
+from rdsp_codecs.proofs import scram_salt
+
+METHODS: Final = {
+    "caching_sha2_password": proofs.CACHING,
+    "mysql_native_password": proofs.NATIVE,
+    "ed25519": proofs.ED25519,
+    "parsec": proofs.PARSEC,
+    "sha256_password": proofs.SHA256,
+    "mysql_clear_password": proofs.CLEAR,
+}
+"""Names for `auth_methods`, and the plug-ins that clients know. The last needs TLS, the one before it TLS or a key."""
+DEFAULT: Final = ("caching_sha2_password", "mysql_native_password")
+OWN_CHALLENGE: Final = (proofs.ED25519, proofs.PARSEC)
+"""Plug-ins whose challenge is longer than the greeting's: a greeting does not name them."""
+_CANDIDATES: Final = 2
+_PARSEC_ITERATIONS: Final = 1024
+
+Judged = Generator[Any, Any, list[bool]]
+
+
+def challenge_of(entropy: Callable[[int], bytes], size: int = m.CHALLENGE) -> bytes:
+    """A challenge without a NUL, and in ASCII without "$": what servers send."""
+    return bytes(33 + byte % 90 if 33 + byte % 90 != ord("$") else 126 for byte in entropy(size))
+
+
+def possible(offer: Offer, key: RSAPrivateKey | None, *, encrypted: bool) -> list[bytes]:
+    """The plug-ins that this connection allows, preferred first."""
+    wanted = [METHODS[name] for name in offer.auth_methods or DEFAULT if name in METHODS]
+    closed = () if encrypted else (proofs.CLEAR,) if key is not None else (proofs.CLEAR, proofs.SHA256)
+    return [plugin for plugin in wanted if plugin not in closed]
+
+
+class Prover:
+    """One client's proof.
+
+    Args:
+        offer: of the greeting.
+        key: what passwords are encrypted with where there is no TLS, or None.
+        encrypted: there is.
+        line: the connection.
+    """
+
+    def __init__(self, offer: Offer, key: RSAPrivateKey | None, line: Line, *, encrypted: bool) -> None:
+        self._offer = offer
+        self._key = key
+        self._line = line
+        self._encrypted = encrypted
+
+    def holds(
+        self, response: m.Response, greeted: bytes, challenge: bytes, passwords: tuple[str, ...]
+    ) -> Generator[Any, Any, bool | None]:
+        """Whether the client has one of the passwords; None: it has no way to prove one that is allowed.
+
+        A client that has chosen an allowed plug-in of its own keeps it, another one is asked to switch to the first.
+        """
+        allowed = possible(self._offer, self._key, encrypted=self._encrypted)
+        if not allowed:
+            return None
+        plugin = response.plugin or proofs.NATIVE
+        # The greeting's challenge holds for the plug-in that it named; a client may have answered it for another one.
+        answered = plugin not in OWN_CHALLENGE and (plugin == greeted or bool(response.proof))
+        fits = plugin in allowed and answered
+        said = response.proof
+        if not fits:
+            plugin = allowed[0]
+            long = plugin in OWN_CHALLENGE
+            challenge = challenge_of(self._offer.entropy, edwards.CHALLENGE if long else m.CHALLENGE)
+            tail = b"" if long else b"\0"
+            said = yield from self._line.exchange(m.auth_switch(m.AuthSwitch(plugin, challenge + tail)))
+        known = [password.encode("utf-8", "surrogateescape") for password in passwords if password]
+        # For an unknown user the same work is done on a password that nobody has.
+        known += [self._offer.entropy(16).hex().encode() for _ in range(_CANDIDATES - len(known))]
+        found = yield from self._judge(plugin, response.user, said, challenge, known)
+        return any(found)
+
+    def _judge(self, plugin: bytes, user: bytes, said: bytes, challenge: bytes, known: list[bytes]) -> Judged:
+        if plugin == proofs.NATIVE:
+            return [proofs.native_holds(proofs.native_stored(one), challenge, said) for one in known]
+        if plugin == proofs.ED25519:
+            return [edwards.ed25519_holds(edwards.ed25519_stored(one), challenge, said) for one in known]
+        if plugin == proofs.CACHING:
+            found = [proofs.caching_holds(proofs.caching_stored(one), challenge, said) for one in known]
+            if any(found):
+                yield from self._line.send(m.more_data(proofs.CACHING_FAST))
+            return found
+        if plugin == proofs.PARSEC:
+            return (yield from self._parsec(user, said, challenge, known))
+        if plugin == proofs.SHA256 and not self._encrypted:
+            return (yield from self._sha256(said, challenge, known))
+        return [proofs.clear_holds(one, said) for one in known]
+
+    def _parsec(self, user: bytes, said: bytes, challenge: bytes, known: list[bytes]) -> Judged:
+        name = user.decode("utf-8", "surrogateescape")
+        salt = (scram_salt(self._offer.mock_salt_key, name) * 2)[: edwards.PARSEC_SALT]
+        if not said:
+            said = yield from self._line.exchange(m.more_data(b"P\0" + salt))
+        seeds = [edwards.parsec_seed(one, salt, _PARSEC_ITERATIONS) for one in known]
+        return [edwards.parsec_holds(edwards.parsec_stored(seed), challenge, said) for seed in seeds]
+
+    def _sha256(self, said: bytes, challenge: bytes, known: list[bytes]) -> Judged:
+        assert self._key is not None
+        if said == proofs.SHA256_WANTS_KEY:
+            said = yield from self._line.exchange(m.more_data(public_pem(self._key)))
+        clear = proofs.decrypted(said, challenge, self._key)
+        return [clear is not None and proofs.clear_holds(one, clear) for one in known]
+
+
+def public_pem(key: RSAPrivateKey) -> bytes:
+    """The public half, as clients ask for it."""
+    encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(encoding, form)
