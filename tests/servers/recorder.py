@@ -21,6 +21,7 @@ class Recorder:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.connections: list[tuple[bytearray, bytearray]] = []
+        self._over = False
         self._thread = threading.Thread(target=self._serve)
 
     def __enter__(self) -> Recorder:
@@ -31,21 +32,21 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # A connection of our own, which says nothing, ends the wait for the next one.
+        self._over = True
         with socket.create_connection(("127.0.0.1", self.port)):
-            self._listener.close()
-        self._thread.join(PATIENCE)
+            self._thread.join(PATIENCE)
+        self._listener.close()
 
     def _serve(self) -> None:
         while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
+            client, _ = self._listener.accept()
+            if self._over:
+                client.close()
                 return
             with client, socket.create_connection(("127.0.0.1", self._server_port)) as server:
                 said = (bytearray(), bytearray())
                 self._relay(client, server, said)
-                if said[0]:
-                    self.connections.append(said)
+                self.connections.append(said)
 
     def _relay(self, client: socket.socket, server: socket.socket, said: tuple[bytearray, bytearray]) -> None:
         while True:

@@ -63,7 +63,7 @@ def test_pymysql_is_read_to_the_last_byte(mysql: MySqlServer, file: Path) -> Non
     assert reading.seen["EOF"] == 2 * reading.seen["COUNT"]
 
 
-def _command_lines(version: str) -> list[list[str]]:
+def command_lines(version: str) -> list[list[str]]:
     """Debian's own, and for a server out of unpacked packages the one that came with it."""
     mine = shutil.which("mariadb")
     found = [[mine]] if mine else []
@@ -75,7 +75,7 @@ def _command_lines(version: str) -> list[list[str]]:
 
 
 def test_command_lines_are_read_to_the_last_byte(mysql: MySqlServer, file: Path) -> None:
-    programs = _command_lines(mysql.version)
+    programs = command_lines(mysql.version)
     assert programs
     for program in programs:
         with Recorder(mysql.port) as recorder:
