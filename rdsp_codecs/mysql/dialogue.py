@@ -99,6 +99,7 @@ class Dialogue:
         "_command",
         "_follow",
         "_left",
+        "_left_out",
         "_outs",
         "error",
         "flags",
@@ -122,6 +123,7 @@ class Dialogue:
         self._left = 0
         self._follow = 0
         self._outs = False
+        self._left_out = False
 
     @property
     def over(self) -> bool:
@@ -184,7 +186,7 @@ class Dialogue:
             return self._definitions_end(payload)
         if phase == Phase.PARAMETERS_END:
             self._eof(payload)
-            self._columns(self._follow)
+            self._prepared_columns()
             return Part.EOF
         if phase == Phase.SIMPLE:
             if first not in (r.OK, r.EOF):
@@ -225,18 +227,12 @@ class Dialogue:
             self.phase = Phase.FILE
             return Part.FILE
         count = r.read_column_count(payload, self.flags)
-        self._columns(count.columns if count.follow != 0 else 0, rows=True)
-        return Part.COUNT
-
-    def _columns(self, count: int, *, rows: bool = False) -> None:
-        """So many definitions come; rows follow them, or it is the end of a COM_STMT_PREPARE's answer."""
-        self._left = count
-        if count:
+        self._left = count.columns
+        if count.follow != 0:
             self.phase = Phase.DEFINITIONS
-        elif rows:
-            self.phase = Phase.DEFINITIONS_END if self._classic else Phase.ROWS
         else:
-            self.phase = Phase.NOTHING
+            self.phase = Phase.DEFINITIONS_END if self._classic else Phase.ROWS
+        return Part.COUNT
 
     def _definition(self, first: int, size: int) -> Part:
         if first == r.EOF and size < r.EOF_MOST:
@@ -248,7 +244,7 @@ class Dialogue:
             if self._classic:
                 self.phase = Phase.PARAMETERS_END
             else:
-                self._columns(self._follow)
+                self._prepared_columns()
         elif self._classic:
             self.phase = Phase.DEFINITIONS_END
         else:
@@ -291,13 +287,25 @@ class Dialogue:
 
     def _prepared(self, payload: bytes) -> Part:
         self.prepared = said = r.read_prepared(payload, self.flags)
-        columns, parameters = said.columns, said.parameters
-        if said.follow == 0:
-            columns = parameters = 0
-        self._follow = columns
-        if parameters:
-            self._left = parameters
-            self.phase = Phase.PARAMETERS
+        self._left_out = said.follow == 0
+        self._follow = said.columns
+        if not said.parameters:
+            self._prepared_columns()
+        elif not self._left_out:
+            self._left, self.phase = said.parameters, Phase.PARAMETERS
+        elif self._classic:
+            # An EOF comes behind each list, also where the list itself is left out.
+            self.phase = Phase.PARAMETERS_END
         else:
-            self._columns(columns)
+            self._prepared_columns()
         return Part.PREPARED
+
+    def _prepared_columns(self) -> None:
+        """The parameters of a statement are told; now its columns, where it has any."""
+        self._left = self._follow
+        if not self._left:
+            self.phase = Phase.NOTHING
+        elif not self._left_out:
+            self.phase = Phase.DEFINITIONS
+        else:
+            self.phase = Phase.DEFINITIONS_END if self._classic else Phase.NOTHING

@@ -133,9 +133,19 @@ def test_definitions_may_be_left_out() -> None:
     dialogue.asked(r.COM_QUERY)
     hear(dialogue, b"\x05\x00", b"row", end())
     assert dialogue.over
-    dialogue.asked(r.COM_STMT_PREPARE)
-    hear(dialogue, r.prepared(r.Prepared(1, 5, 5, 0, 0)))
-    assert dialogue.over
+    for columns, parameters in ((0, 0), (5, 0), (0, 5), (5, 5)):
+        dialogue = Dialogue(flags | DEPRECATED)
+        dialogue.asked(r.COM_STMT_PREPARE)
+        hear(dialogue, r.prepared(r.Prepared(1, columns, parameters, 0, 0)))
+        assert dialogue.over
+        # As MySQL 9.7 has it: what is left out still ends.
+        dialogue = Dialogue(flags)
+        dialogue.asked(r.COM_STMT_PREPARE)
+        hear(dialogue, r.prepared(r.Prepared(1, columns, parameters, 0, 0)))
+        for _ in range(bool(columns) + bool(parameters)):
+            assert not dialogue.over
+            hear(dialogue, eof())
+        assert dialogue.over
 
 
 @pytest.mark.parametrize("command", [r.COM_QUIT, r.COM_STMT_CLOSE, r.COM_STMT_SEND_LONG_DATA])

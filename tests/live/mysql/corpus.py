@@ -236,3 +236,21 @@ def resets(talk: Talk) -> None:
     change = ChangeUser(OPEN.encode(), b"", DATABASE.encode(), 33, b"mysql_native_password", attributes)
     answer = parts(talk.ask("change user", r.COM_CHANGE_USER, change_user(change)[1:]))
     assert answer in ("O", "AO"), answer
+
+
+def left_out(talk: Talk, ends: str) -> None:
+    """Definitions that the client does not want, where the connection has that."""
+    if not talk.client.flags & c.CLIENT_OPTIONAL_RESULTSET_METADATA:
+        return
+    end = "X" if ends else "O"
+    assert parts(talk.query("SET resultset_metadata = 'NONE'")) == "O"
+    assert parts(talk.query("SELECT 1, 2")) == "C" + ends + "R" + end
+    assert parts(talk.query("SELECT 1; SELECT 2")) == ("C" + ends + "R" + end) * 2
+    one, answer = talk.prepare("SELECT ?, 1")
+    assert parts(answer) == "P" + ends + ends
+    assert parts(talk.execute(one, (b"x",))) == "C" + ends + "R" + end
+    assert parts(talk.execute(one, (b"x",), cursor=READ_ONLY_CURSOR)) == ("CX" if ends else "CO")
+    assert parts(talk.ask("fetch", r.COM_STMT_FETCH, struct.pack("<II", one, 2))) == "R" + end
+    assert parts(talk.prepare("INSERT INTO two VALUES (?)")[1]) == "P" + ends
+    assert parts(talk.prepare("SELECT 1")[1]) == "P" + ends
+    assert parts(talk.query("SET resultset_metadata = 'FULL'")) == "O"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Iterator
 
 import pytest
 
+from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.dialogue import Dialogue, Part
@@ -15,7 +17,7 @@ from rdsp_codecs.mysql.login import CAPABILITIES, COMPRESSION
 from tests.live.mysql import corpus
 from tests.live.mysql.corpus import Talk
 from tests.live.mysql.reading import rewritten
-from tests.servers.mysql import MySqlServer
+from tests.servers.mysql import ADMIN, ADMIN_PASSWORD, MySqlServer
 from tests.servers.mysqlclient import MySqlClient
 
 RESULTS = c.CLIENT_MULTI_RESULTS | c.CLIENT_PS_MULTI_RESULTS | c.CLIENT_LOCAL_FILES
@@ -51,6 +53,7 @@ def _run(talk: Talk) -> None:
     corpus.transactions(talk)
     corpus.files(talk, ends)
     corpus.statements(talk, ends)
+    corpus.left_out(talk, ends)
     corpus.resets(talk)
 
 
@@ -140,3 +143,38 @@ def _replay_large(client: MySqlClient) -> None:
         assert walker.between
         assert dialogue.over
     assert rows == sum(command[0] == r.COM_QUERY for command, _ in client.said)
+
+
+def test_a_stream_of_events_is_followed_to_its_end(mysql: MySqlServer) -> None:
+    flags = FORMS["deprecated"]
+    with MySqlClient(mysql.port, ADMIN, ADMIN_PASSWORD, parameters={CAPABILITIES: "0"}) as first:
+        flags &= first.state.offered
+    with MySqlClient(mysql.port, ADMIN, ADMIN_PASSWORD, parameters={CAPABILITIES: str(flags)}) as client:
+        checksums = b"@master_binlog_checksum = 'NONE', @source_binlog_checksum = 'NONE'"
+        client.ask(r.COM_QUERY, b"SET " + checksums + b", @mariadb_slave_capability = 4")
+        register = struct.pack("<I3sHII", 77, b"", 0, 0, 0)
+        assert corpus.parts(client.ask(r.COM_REGISTER_SLAVE, register)) == "O"
+        without_waiting = 1
+        answer = client.ask(r.COM_BINLOG_DUMP, struct.pack("<IHI", 4, without_waiting, 78) + b"binlog.000001")
+        # The end is an EOF whatever was agreed, and the server closes behind it.
+        events = corpus.parts(answer)
+        assert set(events[:-1]) == {"B"}
+        assert events[-1] == "X"
+        assert len(events) > 10
+        with pytest.raises((PeerClosed, OSError)):
+            client.payload()
+
+
+def test_a_server_that_closes_an_idle_session_says_so_or_nothing(mysql: MySqlServer) -> None:
+    with MySqlClient(mysql.port) as client:
+        client.ask(r.COM_QUERY, b"SET SESSION wait_timeout = 1")
+        client.reader.begin(0)  # it begins anew
+        if mysql.version != "mysql-9.7":
+            with pytest.raises((PeerClosed, OSError)):
+                client.payload()
+            return
+        payload = client.payload()
+        assert client.dialogue.wants(payload[0], len(payload))
+        assert client.dialogue.told(payload, len(payload)) is Part.ERR
+        assert r.read_err(payload).code == 4031
+        assert client.dialogue.over
