@@ -29,6 +29,8 @@ _ANSWERED_ALONE: Final = b"QF"
 """Messages that end with a ReadyForQuery of their own; all others belong to a group that a Sync ends."""
 _LIGHTER: Final = 16
 """So many messages that are ignored are less work than one that is judged."""
+_PIECES: Final = 1000
+"""So many pieces become one: a client that sends bytes one by one must not cost forty times their number."""
 
 
 class Holding(Standing):
@@ -127,6 +129,8 @@ class Holding(Standing):
             data = self._client.pay(data)
             if not data:
                 return
+        if len(self._held) > _PIECES:
+            self._held = [b"".join(self._held)]
         self._held.append(data)
         self._held_size += len(data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import pytest
 
@@ -422,3 +423,18 @@ def test_a_name_given_behind_a_deallocate_all_that_was_described_stays() -> None
     proxy.happens()
 
     client.check()
+
+
+def test_bytes_that_come_one_by_one_cost_little_more_than_themselves() -> None:
+    relay = Session(World()).relay
+    data = w.query("SELECT 1" + " " * 100_000)
+    tracemalloc.start()
+    try:
+        for at in range(len(data) - 1):
+            assert relay.from_client(data[at : at + 1]) == moves.NOTHING
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert grown < 2 * len(data)
+    assert relay.from_client(data[-1:]) == moves.WANT_BACKEND
