@@ -77,6 +77,11 @@ def parsec_stored(seed: bytes) -> bytes:
     return bindings.crypto_sign_seed_keypair(seed)[0]
 
 
+def parsec_whole(public: bytes, salt: bytes, factor: int) -> bytes:
+    """All that a server keeps of a user: how the key is made, and the public one."""
+    return b"P" + bytes((factor,)) + salt + public
+
+
 def parsec_response(seed: bytes, challenge: bytes, nonce: bytes) -> bytes:
     """The client's nonce of 32 bytes, and the signature of both."""
     _, secret = bindings.crypto_sign_seed_keypair(seed)

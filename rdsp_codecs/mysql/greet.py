@@ -38,6 +38,8 @@ class Face:
         connection_id: ours for this client, 32 bits.
         key: what passwords are encrypted with where there is no TLS, 2048 bits or more; None: they are not.
         zlib, zstd: what of these a client may use.
+        fingerprint: SHA-256 of our certificate, DER, which is proved to clients as MariaDB's servers do it; b"": it is
+            not, and MariaDB's newer clients refuse one that they cannot verify otherwise.
     """
 
     version: bytes
@@ -47,6 +49,7 @@ class Face:
     key: RSAPrivateKey | None = attrs.field(default=None, repr=False)
     zlib: bool = False
     zstd: bool = False
+    fingerprint: bytes = b""
 
 
 class _Refused(Exception):
@@ -81,6 +84,7 @@ def greet(offer: Offer, face: Face) -> Conversation[Greeting]:
             raise _Refused(Problem(ProblemCode.TLS_REQUIRED))
         if offer.refusal is not None:
             raise _Refused(offer.refusal)
+        info = None
         if not (offer.open_to_local and offer.local):
             passwords = yield Ask(Secrets(login.user, login.database))
             prover = Prover(offer, face.key, line, encrypted=encrypted)
@@ -88,12 +92,14 @@ def greet(offer: Offer, face: Face) -> Conversation[Greeting]:
             if not held:
                 lacking = ProblemCode.AUTH_METHOD_REFUSED if held is None else ProblemCode.AUTH_FAILED
                 raise _Refused(Problem(lacking, login.user))
+            if encrypted and face.fingerprint and prover.stored and not offered & c.CLIENT_LONG_PASSWORD:
+                info = proofs.certificate_proof(prover.stored, challenge, face.fingerprint)
         welcome = yield Ask(Admit(login))
         if isinstance(welcome, Problem):
             raise _Refused(welcome)
         if isinstance(welcome, bytes):
             raise _Refused(Problem(ProblemCode.SERVER_LOGIN_FAILED), welcome)
-        yield from line.send(ok(Ok(status=SERVER_STATUS_AUTOCOMMIT)))
+        yield from line.send(ok(Ok(status=SERVER_STATUS_AUTOCOMMIT, info=info)))
     except _Refused as refused:
         yield Send(line.packet(refused.words))
         return Turned(refused.problem, user)

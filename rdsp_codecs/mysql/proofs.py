@@ -91,6 +91,20 @@ def caching_holds(stored: bytes, challenge: bytes, response: bytes) -> bool:
     return hmac.compare_digest(_sha256(_xor(response, _sha256(stored + challenge))), stored)
 
 
+def certificate_proof(stored: bytes, challenge: bytes, fingerprint: bytes) -> bytes:
+    """What MariaDB's servers prove their certificate with, from 11.4 on: the `info` of the OK that ends a login.
+
+    Whoever knows the password can tell by it that nobody stands between, and its clients do where they cannot verify a
+    certificate in another way.
+
+    Args:
+        stored: what a server keeps of the password: mysql_native_password, ed25519 or PARSEC.
+        challenge: the greeting's.
+        fingerprint: SHA-256 of the server's certificate, DER.
+    """
+    return b"\x01" + _sha256(stored + challenge + fingerprint).hex().upper().encode()
+
+
 def clear_holds(password: bytes, response: bytes) -> bool:
     """Whether it is the password in clear, with or without the NUL that clients put behind it."""
     return hmac.compare_digest(response.removesuffix(b"\0"), password)

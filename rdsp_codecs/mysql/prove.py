@@ -56,6 +56,10 @@ class Prover:
         key: what passwords are encrypted with where there is no TLS, or None.
         encrypted: there is.
         line: the connection.
+
+    Attributes:
+        stored: what a server would keep of the password that was proved; b"" for plug-ins of which MariaDB's clients
+            make no use of it (`proofs.certificate_proof`).
     """
 
     def __init__(self, offer: Offer, key: RSAPrivateKey | None, line: Line, *, encrypted: bool) -> None:
@@ -63,6 +67,7 @@ class Prover:
         self._key = key
         self._line = line
         self._encrypted = encrypted
+        self.stored = b""
 
     def holds(
         self, response: m.Response, greeted: bytes, challenge: bytes, passwords: tuple[str, ...]
@@ -93,9 +98,11 @@ class Prover:
 
     def _judge(self, plugin: bytes, user: bytes, said: bytes, challenge: bytes, known: list[bytes]) -> Judged:
         if plugin == proofs.NATIVE:
-            return [proofs.native_holds(proofs.native_stored(one), challenge, said) for one in known]
+            kept = [proofs.native_stored(one) for one in known]
+            return self._kept(kept, [proofs.native_holds(one, challenge, said) for one in kept])
         if plugin == proofs.ED25519:
-            return [edwards.ed25519_holds(edwards.ed25519_stored(one), challenge, said) for one in known]
+            kept = [edwards.ed25519_stored(one) for one in known]
+            return self._kept(kept, [edwards.ed25519_holds(one, challenge, said) for one in kept])
         if plugin == proofs.CACHING:
             found = [proofs.caching_holds(proofs.caching_stored(one), challenge, said) for one in known]
             if any(found):
@@ -112,8 +119,15 @@ class Prover:
         salt = (scram_salt(self._offer.mock_salt_key, name) * 2)[: edwards.PARSEC_SALT]
         if not said:
             said = yield from self._line.exchange(m.more_data(b"P\0" + salt))
-        seeds = [edwards.parsec_seed(one, salt, _PARSEC_ITERATIONS) for one in known]
-        return [edwards.parsec_holds(edwards.parsec_stored(seed), challenge, said) for seed in seeds]
+        keys = [edwards.parsec_stored(edwards.parsec_seed(one, salt, _PARSEC_ITERATIONS)) for one in known]
+        found = [edwards.parsec_holds(one, challenge, said) for one in keys]
+        return self._kept([edwards.parsec_whole(one, salt, 0) for one in keys], found)
+
+    def _kept(self, kept: list[bytes], found: list[bool]) -> list[bool]:
+        """Remember what is kept of the password that was proved."""
+        if any(found):
+            self.stored = kept[found.index(True)]
+        return found
 
     def _sha256(self, said: bytes, challenge: bytes, known: list[bytes]) -> Judged:
         assert self._key is not None

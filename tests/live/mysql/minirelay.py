@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from rdsp_codecs.api import BackendLogin, ClientLogin, Offer
@@ -68,15 +70,25 @@ def drive(
 class MiniRelay:
     """Listens on `port`. `greeted` has what came of each greeting, `troubles` what went wrong behind one."""
 
-    def __init__(self, server: MySqlServer, folder: Path, methods: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        server: MySqlServer,
+        folder: Path,
+        methods: tuple[str, ...] = (),
+        *,
+        host: str = "127.0.0.1",
+        proved: bool = True,
+    ) -> None:
         self._server = server
         self._methods = methods
         self._key = rsa.generate_private_key(65537, 2048)
         pem = folder / "relay.pem"
-        pem.write_bytes(b"".join(certificate()))
+        made = certificate()
+        pem.write_bytes(b"".join(made))
+        fingerprint = x509.load_pem_x509_certificate(made[0]).fingerprint(hashes.SHA256()) if proved else b""
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(pem)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         self._over = False
         self.greeted: list[Any] = []
@@ -84,9 +96,8 @@ class MiniRelay:
         self.parts: list[Part] = []
         self._thread = threading.Thread(target=self._serve)
         with MySqlClient(server.port) as first:
-            self._face = Face(
-                first.state.server_parameters["server_version"].encode(), first.state.offered, 45, 4242, self._key
-            )
+            version = first.state.server_parameters["server_version"].encode()
+            self._face = Face(version, first.state.offered, 45, 4242, self._key, fingerprint=fingerprint)
 
     def __enter__(self) -> MiniRelay:
         self._thread.start()
@@ -96,7 +107,7 @@ class MiniRelay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over = True
-        with socket.create_connection(("127.0.0.1", self.port)):
+        with socket.create_connection(self._listener.getsockname()):
             self._thread.join(PATIENCE)
         self._listener.close()
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from rdsp_codecs.errors import LoginRefused
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import edwards, proofs
+from rdsp_codecs.mysql import messages as m
 from rdsp_codecs.mysql.compression import ZLIB, ZSTD
+from rdsp_codecs.mysql.framing import PacketReader
 from rdsp_codecs.mysql.login import CAPABILITIES, COMPRESSION
 from tests.servers.mysql import (
     CACHING,
@@ -160,3 +164,25 @@ def test_tls_that_is_preferred_is_used(mysql: MySqlServer) -> None:
     with log_in(mysql, tls="prefer") as client:
         assert client.state.encrypted
         assert client.tls_version == ("TLSv1" if mysql.version == "mysql-5.6" else "TLSv1.3")
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("plugin", [NATIVE, ED25519, PARSEC])
+def test_a_server_proves_its_certificate_as_we_do(mariadb11: MySqlServer, plugin: str) -> None:
+    fingerprint = x509.load_pem_x509_certificate(mariadb11.certificate.read_bytes()).fingerprint(hashes.SHA256())
+    with log_in(mariadb11, user_of(plugin), tls="require") as client:
+        reader = PacketReader()
+        reader.feed(bytes(client.received))
+        payload = reader.next()
+        assert payload is not None
+        challenge = m.read_greeting(payload).challenge
+        password = PASSWORD.encode()
+        if plugin == NATIVE:
+            stored = proofs.native_stored(password)
+        elif plugin == ED25519:
+            stored = edwards.ed25519_stored(password)
+        else:
+            data = bytes(client.received).partition(b"\x01P\0")[2][:18]
+            seed = edwards.parsec_seed(password, data, 1024)
+            stored = edwards.parsec_whole(edwards.parsec_stored(seed), data, 0)
+        assert client.state.welcome.info == proofs.certificate_proof(stored, challenge, fingerprint)

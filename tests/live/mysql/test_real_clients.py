@@ -91,3 +91,25 @@ def test_command_lines_work_through_it(mysql: MySqlServer, tmp_path: Path, tls: 
         assert not relay.troubles
         assert relay.greeted[0].tls is tls
         assert {Part.OK, Part.ROW, Part.FILE, Part.ERR} <= set(relay.parts)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("method", ["mysql_native_password", "ed25519"])
+def test_a_certificate_is_proved_to_a_client_that_cannot_verify_it(
+    mariadb11: MySqlServer, tmp_path: Path, method: str
+) -> None:
+    """MariaDB's own client demands it of every host but this one's ordinary name."""
+    program = command_lines(mariadb11.version)[-1]
+    for proved in (True, False):
+        with MiniRelay(mariadb11, tmp_path, (method,), host="127.0.0.2", proved=proved) as relay:
+            done = subprocess.run(
+                [
+                    *program, "--no-defaults", "--protocol=tcp", "-h127.0.0.2", f"-P{relay.port}", f"-u{CLIENTS_USER}",
+                    f"-p{CLIENTS_PASSWORD}", "--ssl", f"--plugin-dir={mariadb11.installation.plugins}", "-N", "-e", "SELECT 7", "app",
+                ],
+                capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+        if proved:
+            assert done.stdout == "7\n", (done.stderr, relay.troubles)
+        else:
+            assert "Certificate verification failure" in done.stderr
