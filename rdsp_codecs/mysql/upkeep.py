@@ -1,0 +1,166 @@
+"""Conversations with a logged-in server that no session has borrowed: reset, probe, first queries, cancel, good-bye."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Final
+
+import attrs
+
+from rdsp_codecs.api import BackendLogin
+from rdsp_codecs.errors import LoginRefused, WireError
+from rdsp_codecs.mysql import capabilities as c
+from rdsp_codecs.mysql import responses as r
+from rdsp_codecs.mysql.compression import ZLIB, ZSTD, Packer, Unpacker
+from rdsp_codecs.mysql.dialogue import Dialogue, Part
+from rdsp_codecs.mysql.framing import PacketReader, packets
+from rdsp_codecs.mysql.login import login, refusal
+from rdsp_codecs.mysql.state import MySqlState
+from rdsp_codecs.mysql.values import Reader
+from rdsp_codecs.steps import RECEIVE, Conversation, Send
+from rdsp_codecs.transaction import Transaction
+
+_MOST: Final = 1 << 20
+"""Bytes of an answer to a question of ours."""
+_LIMITS: Final = "SELECT @@global.max_connections, @@session.max_user_connections"
+_READ_ONLY: Final = "SELECT @@global.read_only"
+_NO: Final = (b"0", b"OFF")
+
+
+@attrs.frozen
+class Answer:
+    """What a server said to one command.
+
+    Attributes:
+        error: its ERR's payload, None without one.
+        rows: of all results, each value as text.
+        status: the flags at the end; None behind an error.
+        ok: the last packet, where it is an OK.
+    """
+
+    error: bytes | None
+    rows: list[tuple[bytes | None, ...]]
+    status: int | None
+    ok: r.Ok | None
+
+
+def ask(state: MySqlState, command: int, body: bytes = b"") -> Generator[Any, Any, Answer]:
+    """One command on an idle connection, answered by text rows or none. Raises `WireError`, also for a long answer."""
+    flags = state.capabilities
+    compressed = flags & (c.CLIENT_COMPRESS | c.CLIENT_ZSTD_COMPRESSION_ALGORITHM)
+    kind = ZLIB if flags & c.CLIENT_COMPRESS else ZSTD
+    unpacker = Unpacker(kind) if compressed else None
+    reader = PacketReader(_MOST, strict=not compressed)
+    reader.begin(1)
+    data = packets(bytes((command,)) + body)
+    yield Send(Packer(kind).pack(data) if compressed else data)
+    dialogue = Dialogue(flags, None)
+    dialogue.asked(command)
+    error, ok, rows, columns, size = None, None, list[tuple[bytes | None, ...]](), 0, 0
+    while not dialogue.over:
+        while (payload := reader.next()) is None:
+            received = yield RECEIVE
+            data = received if unpacker is None else unpacker.feed(received)
+            size += len(data)
+            if size > _MOST:
+                msg = f"more than {_MOST} bytes in answer to a question of the proxy's"
+                raise WireError(msg)
+            reader.feed(data)
+        part = dialogue.told(payload, len(payload))
+        ok = dialogue.ok
+        if part is Part.ERR:
+            error = payload
+        elif part is Part.COUNT:
+            columns = r.read_column_count(payload, flags).columns
+        elif part is Part.ROW:
+            row = Reader(payload, "row")
+            rows.append(tuple([row.value() for _ in range(columns)]))
+        elif part is Part.FILE:
+            msg = "a file is asked for by a question of the proxy's"
+            raise WireError(msg)
+    if not reader.between:
+        msg = "the server says more than its answer"
+        raise WireError(msg)
+    return Answer(error, rows, dialogue.status, ok)
+
+
+def query(state: MySqlState, text: str) -> Generator[Any, Any, Answer]:
+    """COM_QUERY."""
+    # No attributes, in one set of them, where the connection has room for some.
+    prefix = b"\0\1" if state.capabilities & c.CLIENT_QUERY_ATTRIBUTES else b""
+    return (yield from ask(state, r.COM_QUERY, prefix + text.encode("utf-8", "surrogateescape")))
+
+
+def reset(state: MySqlState, transaction: Transaction) -> Conversation[None]:
+    """COM_RESET_CONNECTION: an open transaction is rolled back, and the session is as after its login, but for its
+    database. Raises `WireError` where the server does not have that, or refuses.
+    """
+    answer = yield from ask(state, r.COM_RESET_CONNECTION)
+    if answer.error is not None or answer.status is None or answer.status & r.SERVER_STATUS_IN_TRANS:
+        msg = "COM_RESET_CONNECTION did not reset the session"
+        raise WireError(msg)
+
+
+def probe(state: MySqlState) -> Conversation[None]:
+    """COM_PING. Raises `WireError` for any answer but OK outside of a transaction."""
+    answer = yield from ask(state, r.COM_PING)
+    if answer.status is None or answer.status & r.SERVER_STATUS_IN_TRANS:
+        msg = "an idle server said something else than that it is ready"
+        raise WireError(msg)
+
+
+def prepare(state: MySqlState, init_query: str) -> Conversation[None]:
+    """Run `init_query`. Raises `LoginRefused` with the server's error, or when it leaves a transaction open."""
+    answer = yield from query(state, init_query)
+    if answer.error is not None:
+        raise refusal(answer.error)
+    if answer.status is None or answer.status & r.SERVER_STATUS_IN_TRANS:
+        raise LoginRefused("1105", "init_query leaves a transaction open")
+
+
+def max_connections(state: MySqlState) -> Conversation[int]:
+    """How many connections the server allows: to all, or to this user where that is less.
+
+    Raises `LoginRefused`, `WireError`.
+    """
+    answer = yield from query(state, _LIMITS)
+    if answer.error is not None:
+        raise refusal(answer.error)
+    values = answer.rows[0] if answer.rows else ()
+    numbers = [int(value) for value in values if value is not None and value.isdigit()]
+    if len(numbers) != 2 or not numbers[0]:
+        msg = "no number came back for max_connections"
+        raise WireError(msg)
+    return min(number for number in numbers if number)
+
+
+def is_writable(state: MySqlState) -> Conversation[bool]:
+    """Whether the server is not read-only. Raises `LoginRefused`, `WireError`."""
+    answer = yield from query(state, _READ_ONLY)
+    if answer.error is not None:
+        raise refusal(answer.error)
+    return bool(answer.rows) and answer.rows[0][0] in _NO
+
+
+def cancel(state: MySqlState, how: BackendLogin) -> Conversation[bool]:
+    """On a second connection, with a login of its own: KILL QUERY for what the backend runs.
+
+    Returns False where the server knows the connection no more. Raises what `login` raises, and `LoginRefused`.
+    """
+    own = yield from login(how)
+    answer = yield from query(own, f"KILL QUERY {state.connection_id}")
+    yield Send(goodbye())
+    if answer.error is None:
+        return True
+    refused = refusal(answer.error)
+    if refused.code != _NO_SUCH_THREAD:
+        raise refused
+    return False
+
+
+_NO_SUCH_THREAD: Final = "1094"
+
+
+def goodbye() -> bytes:
+    """COM_QUIT."""
+    return packets(bytes((r.COM_QUIT,)))

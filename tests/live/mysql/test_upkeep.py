@@ -1,0 +1,130 @@
+"""Conversations with an idle server, at real ones."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from rdsp_codecs.api import BackendLogin
+from rdsp_codecs.errors import LoginRefused, WireError
+from rdsp_codecs.mysql import upkeep
+from rdsp_codecs.mysql.login import COMPRESSION
+from rdsp_codecs.mysql.state import MySqlState
+from rdsp_codecs.steps import Conversation
+from rdsp_codecs.transaction import Transaction
+from tests.live.mysql.minirelay import drive
+from tests.servers.mysql import DATABASE, PASSWORD, USER, MySqlServer
+from tests.servers.mysqlclient import MySqlClient
+from tests.waiting import eventually
+
+
+@pytest.fixture(params=["", "zlib"])
+def client(mysql: MySqlServer, request: pytest.FixtureRequest) -> Any:
+    with MySqlClient(mysql.port, parameters={COMPRESSION: request.param}) as client:
+        yield client
+
+
+def run(client: MySqlClient, conversation: Conversation[Any]) -> Any:
+    return drive(conversation, client.socket, None)[0]
+
+
+def value(client: MySqlClient, text: str) -> bytes | None:
+    answer = run(client, upkeep.query(client.state, text))
+    assert answer.error is None, answer
+    return answer.rows[0][0]
+
+
+def test_a_reset_rolls_back_and_makes_the_session_new_but_for_its_database(
+    mysql: MySqlServer, client: MySqlClient
+) -> None:
+    state: MySqlState = client.state
+    value(client, "SELECT 1")
+    run(client, upkeep.query(state, "CREATE TABLE IF NOT EXISTS kept (a INT) ENGINE=InnoDB; DELETE FROM kept"))
+    run(client, upkeep.query(state, "SET @x = 1, sql_mode = ''; USE other; BEGIN; INSERT INTO app.kept VALUES (1)"))
+    if mysql.version == "mysql-5.6":
+        with pytest.raises(WireError, match="did not reset"):
+            run(client, upkeep.reset(state, Transaction.OPEN))
+        return
+    run(client, upkeep.reset(state, Transaction.OPEN))
+    assert value(client, "SELECT COUNT(*) FROM app.kept") == b"0"
+    assert value(client, "SELECT @x") is None
+    assert value(client, "SELECT @@sql_mode") != b""
+    assert value(client, "SELECT DATABASE()") == b"other"
+
+
+def test_a_probe_wants_an_idle_server_outside_of_a_transaction(client: MySqlClient) -> None:
+    run(client, upkeep.probe(client.state))
+    value(client, "SELECT 1")
+    run(client, upkeep.query(client.state, "BEGIN"))
+    with pytest.raises(WireError):
+        run(client, upkeep.probe(client.state))
+
+
+def test_an_init_query_is_run_and_refused(client: MySqlClient) -> None:
+    run(client, upkeep.prepare(client.state, "SET time_zone = '+02:00'; SET @y = 5"))
+    assert value(client, "SELECT @@time_zone") == b"+02:00"
+    assert value(client, "SELECT @y") == b"5"
+    with pytest.raises(LoginRefused, match="1193"):
+        run(client, upkeep.prepare(client.state, "SET @y = 6; SET nothing_of_the_kind = 1"))
+    with pytest.raises(LoginRefused, match="transaction"):
+        run(client, upkeep.prepare(client.state, "BEGIN"))
+
+
+def test_limits_and_roles_are_asked(mysql: MySqlServer, client: MySqlClient) -> None:
+    assert run(client, upkeep.max_connections(client.state)) == 60
+    assert run(client, upkeep.is_writable(client.state)) is True
+    with mysql.admin() as admin, admin.cursor() as cursor:
+        cursor.execute("SET GLOBAL read_only = 1")
+        try:
+            assert run(client, upkeep.is_writable(client.state)) is False
+        finally:
+            cursor.execute("SET GLOBAL read_only = 0")
+
+
+def test_a_running_query_is_cancelled_and_nothing_else(mysql: MySqlServer, client: MySqlClient) -> None:
+    how = BackendLogin(
+        user=USER, password=PASSWORD, database=DATABASE, parameters={}, tls="disable", entropy=os.urandom
+    )
+    answers: list[upkeep.Answer] = []
+
+    def sleep() -> None:
+        answers.append(run(client, upkeep.query(client.state, "SELECT SLEEP(600), 7 FROM DUAL WHERE SLEEP(0) = 0")))
+
+    def running() -> bool:
+        with mysql.admin() as admin, admin.cursor() as cursor:
+            cursor.execute("SHOW PROCESSLIST")
+            return any(row[0] == client.state.connection_id and "SLEEP" in str(row[7]) for row in cursor.fetchall())
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    eventually(running)
+    killed: list[Any] = []
+
+    def kill() -> bool:
+        # A KILL that overtakes the query's beginning does nothing: again, until it is through.
+        with socket.create_connection(("127.0.0.1", mysql.port)) as sock:
+            killed.append(drive(upkeep.cancel(client.state, how), sock, None)[0])
+        thread.join(0.2)
+        return not thread.is_alive()
+
+    eventually(kill)
+    assert all(killed)
+    assert answers[0].error is not None or answers[0].rows == [(b"1", b"7")]
+    assert value(client, "SELECT 1") == b"1"
+
+
+def test_who_is_gone_cannot_be_cancelled(mysql: MySqlServer) -> None:
+    how = BackendLogin(
+        user=USER, password=PASSWORD, database=DATABASE, parameters={}, tls="disable", entropy=os.urandom
+    )
+    state = MySqlState("")
+    state.connection_id = 987654
+    with MySqlClient(mysql.port) as client:
+        client.write(upkeep.goodbye())
+        assert client.socket.recv(10) == b""
+    with socket.create_connection(("127.0.0.1", mysql.port)) as sock:
+        assert drive(upkeep.cancel(state, how), sock, None)[0] is False
