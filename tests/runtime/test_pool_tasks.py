@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-import rdsp.pool.pool
+import rdsp.pool.cancelling
 from rdsp.config.model import TargetGroup
 from rdsp.session.machine import TABLE
 from rdsp.session.splice import Splice
@@ -30,7 +30,7 @@ async def test_a_fault_of_the_program_in_a_task_costs_one_backend_and_not_the_po
         client, other = await w.client(), await w.client()
         await client.send(m.query(client.mark("SLEEP 1000")))
         await trio.sleep(1)
-        monkeypatch.setattr(rdsp.pool.pool, "cancel_quietly", broken)
+        monkeypatch.setattr(rdsp.pool.cancelling, "cancel_quietly", broken)
         client.transport.close()
         assert (await other.query("SELECT 1")).rows == ["1"]
         assert any("a fault of the program" in text for text in w.witness.troubles)

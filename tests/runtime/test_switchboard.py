@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby
@@ -226,7 +227,7 @@ async def test_while_many_go_on_or_are_slow_others_are_served(how: str, cost: fl
     """By a clock of the test's own, which only the steps move."""
     async with running() as board:
         end, peer = pair()
-        moment, turns = [100.0], list[str]()
+        moment, turns = [time.perf_counter()], list[str]()
 
         def other(mask: int) -> None:
             if mask & READABLE:
@@ -256,7 +257,7 @@ async def test_while_one_goes_on_for_ever_tasks_have_their_turns() -> None:
     """By a clock of the test's own, which only the steps move."""
     async with running() as board:
         end, peer = pair()
-        moment, steps, most, over = [100.0], [0], [0], False
+        moment, steps, most, over = [time.perf_counter()], [0], [0], False
 
         def heavy(mask: int) -> None:
             if over:
