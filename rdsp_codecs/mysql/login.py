@@ -78,6 +78,7 @@ def login(how: BackendLogin) -> Conversation[MySqlState]:
         greeting.capabilities,
         greeting.collation,
     )
+    state.challenge = greeting.challenge
     facts = yield from _secure(how, greeting, line)
     state.encrypted = facts is not None
     head = _head(how, greeting, tls=state.encrypted)
@@ -102,6 +103,34 @@ def login(how: BackendLogin) -> Conversation[MySqlState]:
     state.welcome = read_ok(payload, state.capabilities)
     state.leftover = line.inbox.leftover
     return state
+
+
+def change_user(state: MySqlState, how: BackendLogin) -> Conversation[None]:
+    """COM_CHANGE_USER on an idle connection: a session as after a login, also where there is no COM_RESET_CONNECTION.
+
+    Of `how` the user, password and database count, and `COLLATION` of its parameters. Raises what `login` raises;
+    the connection is then of no more use.
+    Not for compressed connections.
+    """
+    line = _Line(_MAX_MESSAGE, _MAX_LOGIN)
+    line.inbox.loosen()
+    flags = state.capabilities
+    plugin = state.plugin if state.plugin in _BY_GREETING else proofs.NATIVE
+    prover = _PLUGINS[plugin](how, state.challenge, state.encrypted)
+    payload = yield from line.exchange(
+        m.change_user(
+            m.ChangeUser(
+                _text(how.user),
+                _first(prover),
+                _text(how.database),
+                int(how.parameters.get(COLLATION, state.collation)),
+                plugin if flags & c.CLIENT_PLUGIN_AUTH else None,
+                _ATTRIBUTES if flags & c.CLIENT_CONNECT_ATTRS else None,
+            )
+        )
+    )
+    payload, state.plugin = yield from _prove(how, line, payload, prover, plugin, encrypted=state.encrypted)
+    state.welcome = read_ok(payload, flags)
 
 
 def _secure(how: BackendLogin, greeting: m.Greeting, line: _Line) -> Generator[Any, Any, TlsFacts | None]:

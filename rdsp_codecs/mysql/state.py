@@ -15,6 +15,7 @@ class MySqlState:
         offered: the server's flags; capabilities: those that the connection speaks.
         collation: the server's default, its lower 8 bits.
         encrypted: the connection uses TLS.
+        challenge: the greeting's, which COM_CHANGE_USER answers, too.
         plugin: how the password was proved.
         welcome: the OK that ended the login, with what it says of the session.
     """
@@ -27,5 +28,6 @@ class MySqlState:
         self.capabilities = 0
         self.collation = 0
         self.encrypted = False
+        self.challenge = b""
         self.plugin = b""
         self.welcome = Ok()

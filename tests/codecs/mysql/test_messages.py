@@ -71,6 +71,16 @@ def test_of_what_was_not_offered_nothing_is_read(what: m.Response) -> None:
     assert found.database == (b"db" if flags & c.CLIENT_CONNECT_WITH_DB else None)
 
 
+def test_a_length_that_is_written_longer_than_need_be_is_read() -> None:
+    """As a client of MariaDB's for JavaScript writes that of its attributes."""
+    flags = c.ALWAYS | c.CLIENT_CONNECT_ATTRS
+    what = m.Response(m.LoginHead(flags, 0, 33), b"u", b"", None, b"p", ((b"a", b"b"),))
+    short = m.response(what)
+    assert short.endswith(b"\x04\x01a\x01b")
+    for length in (b"\xfc\x04\x00", b"\xfd\x04\x00\x00", b"\xfe\x04" + bytes(7)):
+        assert m.read_response(short[:-5] + length + short[-4:], ALL) == what
+
+
 @given(s.change_users())
 def test_changes_of_users(what: m.ChangeUser) -> None:
     assert m.read_change_user(m.change_user(what), ALL) == what

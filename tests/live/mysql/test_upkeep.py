@@ -7,17 +7,18 @@ import socket
 import threading
 from typing import Any
 
+import attrs
 import pytest
 
 from rdsp_codecs.api import BackendLogin
 from rdsp_codecs.errors import LoginRefused, WireError
 from rdsp_codecs.mysql import upkeep
-from rdsp_codecs.mysql.login import COMPRESSION
+from rdsp_codecs.mysql.login import COLLATION, COMPRESSION, change_user
 from rdsp_codecs.mysql.state import MySqlState
 from rdsp_codecs.steps import Conversation
 from rdsp_codecs.transaction import Transaction
 from tests.live.mysql.minirelay import drive
-from tests.servers.mysql import DATABASE, PASSWORD, USER, MySqlServer
+from tests.servers.mysql import DATABASE, PASSWORD, SHA256, USER, MySqlServer, user_of
 from tests.servers.mysqlclient import MySqlClient
 from tests.waiting import eventually
 
@@ -128,3 +129,32 @@ def test_who_is_gone_cannot_be_cancelled(mysql: MySqlServer) -> None:
         assert client.socket.recv(10) == b""
     with socket.create_connection(("127.0.0.1", mysql.port)) as sock:
         assert drive(upkeep.cancel(state, how), sock, None)[0] is False
+
+
+@pytest.mark.parametrize("tls", ["disable", "require"])
+def test_a_user_is_changed_by_every_plug_in_and_the_session_is_new(mysql: MySqlServer, tls: str) -> None:
+    if (mysql.version, tls) == ("mysql-5.6", "require"):
+        pytest.skip("the same as without, but for sha256_password, which it answers without asking")
+    for plugin in mysql.plugins:
+        if (mysql.version, plugin) == ("mysql-5.6", SHA256):
+            continue
+        with MySqlClient(mysql.port, tls=tls) as client:
+            run(client, upkeep.query(client.state, "SET @x = 1; USE other"))
+            how = BackendLogin(
+                user=user_of(plugin),
+                password=PASSWORD,
+                database=DATABASE,
+                # MySQL 5.6.24 reads short packets with utf8mb4's number as if they had no proof: also those of MySQL's
+                # own C library.
+                parameters={COLLATION: "33"} if mysql.version == "mysql-5.6" else {},
+                tls=tls,
+                entropy=os.urandom,
+            )
+            run(client, change_user(client.state, how))
+            assert client.state.plugin.decode().removeprefix("client_") == plugin
+            assert value(client, "SELECT USER()") == f"{user_of(plugin)}@127.0.0.1".encode()
+            assert value(client, "SELECT @x") is None
+            assert value(client, "SELECT DATABASE()") == DATABASE.encode()
+            wrong = attrs.evolve(how, password="wrong")
+            with pytest.raises(LoginRefused, match="1045"):
+                run(client, change_user(client.state, wrong))
