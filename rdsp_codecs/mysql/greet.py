@@ -89,9 +89,10 @@ def greet(offer: Offer, face: Face) -> Conversation[Greeting]:
             passwords = yield Ask(Secrets(login.user, login.database))
             prover = Prover(offer, face.key, line, encrypted=encrypted)
             held = yield from prover.holds(response, greeted, challenge, passwords)
+            if held is None:
+                raise _Refused(Problem(ProblemCode.AUTH_METHOD_REFUSED, _text(response.plugin or proofs.NATIVE)))
             if not held:
-                lacking = ProblemCode.AUTH_METHOD_REFUSED if held is None else ProblemCode.AUTH_FAILED
-                raise _Refused(Problem(lacking, login.user))
+                raise _Refused(Problem(ProblemCode.AUTH_FAILED, login.user))
             if encrypted and face.fingerprint and prover.stored and not offered & c.CLIENT_LONG_PASSWORD:
                 info = proofs.certificate_proof(prover.stored, challenge, face.fingerprint)
         welcome = yield Ask(Admit(login))
