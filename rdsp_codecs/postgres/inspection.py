@@ -24,7 +24,7 @@ from rdsp_codecs.postgres.notable import (
     UNLOCKS,
 )
 from rdsp_codecs.postgres.reading import BUDGET, IS_LOCAL, SEMICOLON, SKIPPED, Reading, SpentError
-from rdsp_codecs.postgres.setting_text import EVERYTHING
+from rdsp_codecs.postgres.setting_text import CHARACTERISTICS, EVERYTHING, FORMS, OF_TRANSACTIONS
 from rdsp_codecs.postgres.settings import AUTHORIZATION, READ_BY, ROLE
 
 _TEMPORARY_SCHEMA: Final = re.compile(rb"pg_temp(?:_[0-9]+)?").fullmatch
@@ -257,6 +257,9 @@ class Look(Reading):
             self._pin(PinReason.RANDOM_SEED)  # which no rollback takes back
         elif local and following and self._name(following[0][0]) in _PATHS and (name in _PATHS or name == EVERYTHING):
             self._set_path(following[0][0][2])
+        elif name == CHARACTERISTICS:
+            for each in OF_TRANSACTIONS:
+                self._touch(each)
         elif not local or b"." in name or not name:
             # Even a local custom variable is not taken away at the end of the transaction: it stays behind, empty.
             self._touch(name, self._number(following[behind:]))
@@ -283,8 +286,10 @@ class Look(Reading):
             name, spelled, at = name + b"." + part, spelled + b"." + so, at + 2
         if spelled != name and b"." in name:
             self.spelled.setdefault(name, spelled)
-        if len(following) > at and following[at][1] in (b"=", b"to"):
+        if len(following) > at and following[at][1] in (b"=", b"to", b"from"):
             return name, at + 1
+        if name in FORMS and at == 1:
+            return FORMS[name]
         if name in (ROLE, AUTHORIZATION, b"authorization", b"session"):
             return ROLE, at  # SESSION AUTHORIZATION changes both, and both are asked for
         return (name if len(following) == at and name != b"all" else EVERYTHING), at

@@ -11,10 +11,23 @@ from typing import Final
 import attrs
 
 from rdsp_codecs.postgres.lexer import NAME_BYTES
-from rdsp_codecs.postgres.settings import AUTHORIZATION, ROLE
+from rdsp_codecs.postgres.settings import AUTHORIZATION, ENCODING, ROLE
 
 EVERYTHING: Final = b"*"
 """In place of a name: any setting (with no dot in it)."""
+CHARACTERISTICS: Final = b"characteristics"
+OF_TRANSACTIONS: Final = (
+    b"default_transaction_isolation", b"default_transaction_read_only", b"default_transaction_deferrable"
+)  # fmt: skip
+"""What SET SESSION CHARACTERISTICS AS TRANSACTION sets, one of them or all."""
+FORMS: Final = {
+    b"time": (b"timezone", 2),
+    b"names": (ENCODING, 1),
+    b"schema": (b"search_path", 1),
+    b"xml": (b"xmloption", 2),
+    CHARACTERISTICS: (CHARACTERISTICS, 1),
+}
+"""Settings that SET and RESET name by words of their own, and how many those are (SET TIME ZONE, SET XML OPTION...)."""
 
 
 @attrs.frozen
@@ -35,12 +48,13 @@ VALUE: Final = rb"""(?:[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)|'(?:[^'\\\n\r]|'')*
 _SET: Final = re.compile(
     rb"\s*set\s+(?:session\s+(?!authorization\b|characteristics\b))?"
     rb"(?:(?P<name>[a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)*)(?:\s*=\s*|\s+to\s+)"
-    rb"|(?P<special>time\s+zone|role)\s+)"
+    rb"|(?P<special>time\s+zone|role|names)\s+)"
     rb"(?P<value>%b(?:\s*,\s*%b)*)\s*;?\s*" % (VALUE, VALUE),
     re.IGNORECASE,
 ).fullmatch
 _RESET: Final = re.compile(
-    rb"\s*reset\s+(?P<name>time\s+zone|[a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)*)\s*;?\s*", re.IGNORECASE
+    rb"\s*(?:reset\s+(?P<name>time\s+zone|[a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)*)|set\s+(?:session\s+)?names)\s*;?\s*",
+    re.IGNORECASE,
 ).fullmatch
 _LONGEST: Final = 4096
 """Bytes; a longer text is left to the server."""
@@ -69,17 +83,18 @@ def sole_setting(text: bytes) -> Sole | None:
             return None if b"." in name or name == ROLE else Sole(name, None)
         if name in _RELATIVE:
             return None
-        words = special if special is not None else found["name"] + b" ="
+        words = special if special is not None and name != ENCODING else (found["name"] or ENCODING) + b" ="
         return Sole(name, b"SET %b %b" % (words, value))
     found = _RESET(text)
     if found is None:
         return None
-    name = _special(found["name"])
+    name = _special(found["name"]) if found["name"] is not None else ENCODING
     if b"." in name or name in _NOT_SETTINGS or name == AUTHORIZATION or name == b"session":
         return None  # a custom variable keeps an empty value: the server is asked
     return Sole(EVERYTHING if name == b"all" else name, None)
 
 
 def _special(words: bytes) -> bytes:
-    name = words.lower()
-    return b"timezone" if name.startswith(b"time") and len(name.split()) > 1 else name
+    parts = words.lower().split()
+    name, size = FORMS.get(parts[0], (parts[0], 1))
+    return name if len(parts) == size else parts[0]

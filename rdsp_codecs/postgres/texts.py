@@ -146,9 +146,9 @@ class Texts:
 
     def _stays_safe(self, verdict: Verdict) -> bool:
         """Of a text that may change the encoding: whether the new one cannot be one of the unsafe ones."""
-        if not verdict.sets and not verdict.local:
-            return not self._ever_unsafe  # back to that of the login
         value = verdict.sole.statement if verdict.sole is not None else None
+        if (verdict.sole is not None and value is None) or (not verdict.sets and not verdict.local):
+            return not self._ever_unsafe  # back to that of the login
         return value is not None and _SAFE_ENCODING(value.partition(b"= ")[2].strip(b"'\"").lower()) is not None
 
     def request_over(self, *, outside: bool) -> None:

@@ -41,7 +41,9 @@ def test_a_hundred_thousand_statements_stay_their_owners_and_leave_the_backend(
         client = scene.login()
         client.send(b"".join(parse(f"n{number}", f"SELECT {number}") for number in range(100_000)), SYNC)
         assert len(client.until_ready()) == 100_001
-        assert scene.innocent.value("SELECT count(*) <= 200 FROM pg_prepared_statements") == b"t"
+        # Who borrows the backend next closes a thousand of them: nobody waits for all.
+        count = "SELECT count(*) <= 200 FROM pg_prepared_statements"
+        assert [scene.innocent.value(count) for _ in range(101)][-1] == b"t"
         assert client.ask(bind("", "n99999"), execute(), SYNC)[1] == ("D", struct.pack(">HI", 1, 5) + b"99999")
         assert scene.innocent.value("SELECT 2") == b"2"
         assert scene.grew() < 160

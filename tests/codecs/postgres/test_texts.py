@@ -106,3 +106,13 @@ def test_a_text_with_other_values_is_inspected_once() -> None:
     assert session.inspect(b"update t set a = a + 17 where b = 4") is HARMLESS
     assert session.inspect(b"update t set a = a + 99 where b = 5") is HARMLESS
     assert session.inspect(b"update t set a = a + 99 where b = 5; set x = 1") is not HARMLESS
+
+
+def test_what_leaves_the_encoding_safe_is_known() -> None:
+    texts = Texts(debug_text=False)
+    zones = (b"SET LOCAL TIME ZONE 'Europe/Rome'", b"SET TIME ZONE INTERVAL '1' HOUR", b"RESET TIME ZONE")
+    for text in (*zones, b"SET NAMES 'LATIN1'", b"set names", b"SET NAMES DEFAULT", b"set session names 'UTF8'"):
+        texts.goes(texts.inspect(text))
+        assert not texts.inspect("SET application_name = 'é'".encode()).pins
+    texts.goes(texts.inspect(b"SET NAMES 'SJIS'"))
+    assert texts.inspect("SET application_name = 'é'".encode()).pins
