@@ -17,6 +17,7 @@ from rdsp_codecs.api import API_VERSION, Codec, Features
 from rdsp_codecs.errors import PluginError
 
 GROUP: Final = "rdsp.codecs"
+_OURS: Final = "rdsp_codecs."
 _CALLABLE: Final = tuple(name for name, member in vars(Codec).items() if name[0] != "_" and callable(member))
 _PLAIN: Final[dict[str, type]] = {
     "name": str,
@@ -29,19 +30,22 @@ _PLAIN: Final[dict[str, type]] = {
 
 @attrs.frozen
 class Installed:
-    """One entry point.
+    """One engine, or an entry point that names none that can be used.
 
     Attributes:
         name: of the engine.
-        where: `module:attribute`.
-        package: the distribution that brought it and its version, or "".
-        codec: None when it could not be loaded;
-        trouble: then says why.
+        where: `module:attribute`; where several have the name, each of them.
+        distribution, version: of the package that brought it; "" where its metadata does not say.
+        built_in: it is one of ours.
+        codec: None when it cannot be used;
+        trouble: then says why, in one line.
     """
 
     name: str
     where: str
-    package: str
+    distribution: str
+    version: str
+    built_in: bool
     codec: Codec | None
     trouble: str = ""
 
@@ -61,7 +65,7 @@ class Registry:
         known = self._by_name()
         if name not in known:
             raise PluginError(_unknown("engine", name, known))
-        return _load(known[name])
+        return _load(_only(known[name]))
 
     def for_scheme(self, scheme: str) -> Codec:
         """The engine for a URL's scheme, in any case of letters. Raises `PluginError`."""
@@ -78,22 +82,28 @@ class Registry:
         )
 
     def installed(self) -> list[Installed]:
-        """All of them, usable or not, by name."""
+        """All of them, usable or not, by name. A broken one has its trouble, and harms no other."""
         found: list[Installed] = []
-        for name, entry in sorted(self._by_name().items()):
-            package = f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else ""
+        for name, entries in sorted(self._by_name().items()):
+            where, built_in = " and ".join(entry.value for entry in entries), any(map(_is_ours, entries))
+            distribution, version = _origin(entries[0])
+            codec, trouble = None, ""
             try:
-                found.append(Installed(name, entry.value, package, _load(entry)))
+                codec = _load(_only(entries))
             except PluginError as error:
-                found.append(Installed(name, entry.value, package, None, str(error)))
+                trouble = str(error)
+            found.append(Installed(name, where, distribution, version, built_in, codec, trouble))
+            if codec is not None:
+                found += [_kept_out(entry) for entry in entries if entry is not _only(entries)]
         return found
 
-    def _by_name(self) -> dict[str, EntryPoint]:
-        known: dict[str, EntryPoint] = {}
-        for entry in self.entries():
-            # The same distribution may be seen twice (installed, and its source folder on the path).
-            if known.setdefault(entry.name, entry).value != entry.value:
-                raise PluginError(f'two engines are called "{entry.name}": {known[entry.name].value} and {entry.value}')
+    def _by_name(self) -> dict[str, list[EntryPoint]]:
+        """Ours first. The same distribution may be seen twice (installed, and its source folder on the path)."""
+        known: dict[str, list[EntryPoint]] = {}
+        for entry in sorted(self.entries(), key=lambda one: (not _is_ours(one), one.name, one.value)):
+            alike = known.setdefault(entry.name, [])
+            if all(entry.value != other.value for other in alike):
+                alike.append(entry)
         return known
 
     def _first(
@@ -123,26 +133,56 @@ def _unknown(noun: str, wanted: str, known: Iterable[str]) -> str:
     return f"{lacking} (there are: {', '.join(names) or 'none'}){hint}"
 
 
+def _is_ours(entry: EntryPoint) -> bool:
+    return entry.value.startswith(_OURS)
+
+
+def _origin(entry: EntryPoint) -> tuple[str, str]:
+    """Distribution and version. What is broken there says nothing about the engine."""
+    try:
+        return (entry.dist.name or "", entry.dist.version or "") if entry.dist is not None else ("", "")
+    except Exception:  # noqa: BLE001 - metadata of a stranger's: without a name, unreadable, not there any more
+        return "", ""
+
+
+def _shown(entry: EntryPoint) -> str:
+    distribution, version = _origin(entry)
+    return f"{entry.value} of {distribution} {version}" if distribution else entry.value
+
+
+def _only(entries: list[EntryPoint]) -> EntryPoint:
+    """The one that a name stands for: ours where it is one of ours. Raises `PluginError` where two others claim it."""
+    if len(entries) > 1 and not _is_ours(entries[0]):
+        raise PluginError(f'two engines are called "{entries[0].name}": {" and ".join(map(_shown, entries))}')
+    return entries[0]
+
+
+def _kept_out(entry: EntryPoint) -> Installed:
+    """One with a name of ours."""
+    trouble = f'two engines are called "{entry.name}": {_shown(entry)} is not used, for the other one is built in'
+    return Installed(entry.name, entry.value, *_origin(entry), built_in=False, codec=None, trouble=trouble)
+
+
 def _load(entry: EntryPoint) -> Codec:
+    called = f'the engine "{entry.name}" ({entry.value})'
     try:
         codec: object = entry.load()
-    except Exception as error:  # a plug-in may fail in any way; whichever, it is the plug-in's
-        raise PluginError(
-            f'the engine "{entry.name}" ({entry.value}) cannot be loaded: {type(error).__name__}: {error}'
-        ) from error
-    lacking = [name for name in _CALLABLE if not callable(getattr(codec, name, None))]
-    lacking += [name for name, kind in _PLAIN.items() if not isinstance(getattr(codec, name, None), kind)]
-    api = getattr(codec, "api", None)
-    # The API number first: of another version's engine it says nothing that a member is missing.
-    if api != API_VERSION:
-        raise PluginError(f'the engine "{entry.name}" is for API {api}, this is API {API_VERSION}')
+        # The API number first: of another version's engine it says nothing that a member is missing.
+        api = getattr(codec, "api", None)
+        lacking = [name for name in _CALLABLE if not callable(getattr(codec, name, None))]
+        lacking += [name for name, kind in _PLAIN.items() if not isinstance(getattr(codec, name, None), kind)]
+    except (Exception, SystemExit) as error:  # a plug-in may fail in any way; whichever, it is the plug-in's
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PluginError(f"{called} cannot be loaded: {said}") from error
+    if api is None:
+        raise PluginError(f'{called} has no API number: it lacks the member "api"')
+    if type(api) is not int or api != API_VERSION:
+        raise PluginError(f"{called} is for API {api!r}, this is API {API_VERSION}")
     if lacking:
-        raise PluginError(
-            f'the engine "{entry.name}" ({entry.value}) lacks or has of a wrong type: {", ".join(sorted(lacking))}'
-        )
+        raise PluginError(f"{called} lacks or has of a wrong type: {', '.join(sorted(lacking))}")
     good = cast(Codec, codec)
     if good.name != entry.name:
-        raise PluginError(f'the engine "{entry.name}" ({entry.value}) calls itself "{good.name}"')
+        raise PluginError(f'{called} calls itself "{good.name}"')
     return good
 
 

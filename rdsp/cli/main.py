@@ -21,7 +21,7 @@ from rdsp.config.load import from_target, load
 from rdsp.config.model import Config, Logging
 from rdsp.config.reference import json_schema, markdown
 from rdsp.config.rules import warnings
-from rdsp.errors import ConfigError, Fault, RdspError
+from rdsp.errors import ConfigError, RdspError
 from rdsp_codecs.choice import CHOICE
 from rdsp_codecs.errors import PluginError
 from rdsp_codecs.registry import installed
@@ -166,11 +166,12 @@ def demo(duration: float | None, clients: int, backends: int, port: int | None) 
 
 @cli.command()
 def engines() -> None:
-    """List the installed engines."""
-    try:
-        found = installed()
-    except PluginError as error:
-        _exit_with_faults(ConfigError([Fault("", str(error))]))
+    """List the installed engines, and what is wrong with those that cannot be used.
+
+    With the number of the interface that each was written for, the version and the name of the package that brought
+    it, and what it serves. The exit status is 1 when one cannot be used; the others are not harmed by it.
+    """
+    found = installed()
     engines_table(found)
     if any(one.trouble for one in found):
         _exit(FAILED)

@@ -37,26 +37,29 @@ def _proxy(proxy: Proxy) -> str:
 
 
 def engines_table(found: Sequence[Installed]) -> None:
-    """Print the installed engines; one that cannot be loaded says why."""
-    if not found:
-        click.echo("no engine is installed")
-        return
-    rows = [("ENGINE", "FAMILY", "URL SCHEMES", "PORT", "PACKAGE")]
+    """Print the installed engines; one that cannot be used says why, in a line of its own on stderr."""
+    rows = [("ENGINE", "API", "VERSION", "FROM", "FAMILY", "URL SCHEMES", "PORT")]
     for one in found:
-        if one.codec is not None:
-            codec = one.codec
+        codec = one.codec
+        if codec is not None:
+            origin = "built in" if one.built_in else one.distribution or one.where
             rows.append(
                 (
                     one.name,
+                    str(codec.api),
+                    one.version or "-",
+                    origin,
                     codec.engine_family,
                     ", ".join(codec.schemes),
                     str(codec.default_port),
-                    one.package or one.where,
                 )
             )
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    if len(rows) == 1:
+        click.echo("no engine is installed" if not found else "no engine can be used")
+    else:
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
     for one in found:
         if one.trouble:
-            click.echo(one.trouble, err=True)
+            click.echo(f"rdsp: {one.trouble}", err=True)

@@ -87,22 +87,6 @@ def test_the_manual_and_the_schema_are_printed() -> None:
     assert "proxies" in json.loads(rdsp("config", "schema").stdout)["properties"]
 
 
-def test_installed_engines_are_listed_with_their_packages(install: Install) -> None:
-    install(toy="TOY")
-    result = rdsp("engines")
-    assert result.exit_code == 0
-    (line,) = [line.split() for line in result.stdout.splitlines() if line.startswith("toy")]
-    assert line == ["toy", "TOYS", "toy", "7777", "toy-database", "1.2"]
-
-
-def test_an_engine_that_cannot_be_loaded_is_told_and_the_others_are_listed(install: Install) -> None:
-    install(toy="TOY", another="OF_ANOTHER_API")
-    result = rdsp("engines")
-    assert result.exit_code == 1
-    assert "TOYS" in result.stdout
-    assert 'the engine "another" is for API 2, this is API 1' in result.stderr
-
-
 def test_help_and_version_are_there() -> None:
     assert rdsp("--version").output.startswith("rdsp ")
     for command in ("run", "check", "config", "demo", "engines"):

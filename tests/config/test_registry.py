@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rdsp_codecs.errors import PluginError
+from rdsp_codecs.postgres import CODEC
 from rdsp_codecs.registry import GROUP, Registry
 
 RegistryOf = Callable[..., Registry]
@@ -44,6 +45,8 @@ def test_what_is_not_installed_is_refused_with_what_is(engines: Registry) -> Non
         ),
         ("misnamed", "MISNAMED", 'calls itself "other-name"'),
         ("absent", "NO_SUCH_NAME", "cannot be loaded: AttributeError"),
+        ("numberless", "NUMBERLESS", 'has no API number: it lacks the member "api"'),
+        ("prickly", "PRICKLY", "cannot be loaded: RuntimeError: not now, later"),
     ],
 )
 def test_an_engine_that_cannot_be_used_says_why(registry_of: RegistryOf, name: str, where: str, text: str) -> None:
@@ -75,5 +78,20 @@ def test_two_engines_of_one_name_are_refused_and_the_same_one_twice_is_not() -> 
     one = EntryPoint("toy", "toy_engines:TOY", GROUP)
     other = EntryPoint("toy", "toy_engines:POSTGRES", GROUP)
     assert Registry(lambda: [one, one]).find("toy").name == "toy"
-    with pytest.raises(PluginError, match='two engines are called "toy"'):
-        Registry(lambda: [one, other]).find("toy")
+    good = EntryPoint("mysql", "toy_engines:MYSQL", GROUP)
+    registry = Registry(lambda: [one, other, good])
+    with pytest.raises(PluginError, match='two engines are called "toy": toy_engines:POSTGRES and toy_engines:TOY$'):
+        registry.find("toy")
+    assert registry.find("mysql") is registry.for_scheme("mysql")
+    assert [(each.name, each.codec is None) for each in registry.installed()] == [("mysql", False), ("toy", True)]
+
+
+def test_a_name_of_ours_stays_ours() -> None:
+    ours = EntryPoint("postgres", "rdsp_codecs.postgres:CODEC", GROUP)
+    other = EntryPoint("postgres", "toy_engines:POSTGRES", GROUP)
+    registry = Registry(lambda: [other, ours])
+    assert registry.find("postgres") is registry.for_scheme("postgresql") is CODEC
+    built_in, claim = registry.installed()
+    assert (built_in.built_in, built_in.codec, built_in.trouble) == (True, CODEC, "")
+    assert (claim.built_in, claim.codec) == (False, None)
+    assert claim.trouble.endswith("toy_engines:POSTGRES is not used, for the other one is built in")

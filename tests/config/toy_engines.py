@@ -54,3 +54,15 @@ class Unfinished:
 
 
 UNFINISHED = Unfinished()
+NUMBERLESS = object()
+
+
+class Prickly(Unfinished):
+    """Fails when it is looked at."""
+
+    @property
+    def greet(self) -> object:
+        raise RuntimeError("not now,\n  later")
+
+
+PRICKLY = Prickly()
