@@ -11,6 +11,7 @@ from typing import Any
 
 from mypy_extensions import mypyc_attr
 
+from rdsp_codecs.moves import NOTHING
 from rdsp_codecs.pins import PinBoard
 from rdsp_codecs.problems import Problem
 from rdsp_codecs.transaction import Transaction
@@ -27,6 +28,9 @@ class Relay:
     No call may take long: all sessions wait for it. A relay looks at `RelayPolicy.max_at_once` messages, puts the rest
     aside and returns `MORE`; then `go_on` is called. What is put aside is no more than what it was given and what it
     held back, and counts for `holds_too_much`. No end of a request is told before what is put aside in front of it.
+
+    What a simple engine has not (ears, streams without an end, work put aside, answers without a backend) may be left
+    as it is here; all else raises `NotImplementedError` until it is written.
     """
 
     __slots__ = ("pins", "refused", "to_client", "to_server", "transaction", "unharmed")
@@ -42,6 +46,15 @@ class Relay:
     unharmed: bool
     """With `UNFIT`: the backend is what it was before it was borrowed, and may be lent to others."""
 
+    def __init__(self) -> None:
+        """An idle session's: nothing is held, pinned or open."""
+        self.to_server = []
+        self.to_client = []
+        self.transaction = Transaction.NONE
+        self.pins = PinBoard()
+        self.refused = b""
+        self.unharmed = False
+
     @property
     def fit(self) -> object:
         """What the session has set, as a value compared by identity: a backend last used with the same one needs no
@@ -54,7 +67,7 @@ class Relay:
         """What the session has left for ever on its backends; None while there is nothing. Only backends of the same
         variant, or new ones, fit. Changes only when `fit` does.
         """
-        raise NotImplementedError
+        return None
 
     def from_client(self, data: bytes) -> int:
         """Take a chunk of the client's."""
@@ -72,12 +85,12 @@ class Relay:
         """Go on with what was put aside, if anything is: the next so many messages. Returns flags as all of them do,
         `MORE` among them as long as there is more. May be called at any time, also with no backend.
         """
-        raise NotImplementedError
+        return NOTHING
 
     @property
     def unheard(self) -> bool:
         """Whether words of the server's are put aside: `go_on` takes those first, and it is they that it fails by."""
-        raise NotImplementedError
+        return False
 
     def broke_off(self) -> int:
         """The backend closed its side. `UNFIT` where nothing of the request has reached it, and another one may do."""
@@ -92,7 +105,7 @@ class Relay:
 
         True: the answer is in `to_client`, and nothing of the request is held any more.
         """
-        raise NotImplementedError
+        return False
 
     def in_request(self) -> bool:
         """Whether a request is under way: replies are owed, half a frame was forwarded in either direction, or the
@@ -102,7 +115,7 @@ class Relay:
 
     def endless(self) -> bool:
         """Whether what runs now has no end of its own (a stream of replication): a session may be ended in it."""
-        raise NotImplementedError
+        return False
 
     def owes(self) -> bool:
         """Whether the server will say more without a word of the client's: what a client that said good-bye still
@@ -132,30 +145,30 @@ class Relay:
 
         Sessions with equal keys can have the same.
         """
-        raise NotImplementedError
+        return None
 
     @property
     def needs_ear(self) -> bool:
         """Whether something would be missed if the session's ear were lost now."""
-        raise NotImplementedError
+        return False
 
     @property
     def mark(self) -> object:
         """What the ear is waited for to show, by identity; None: nothing. It comes at once, or never."""
-        raise NotImplementedError
+        return None
 
     @property
     def kept(self) -> int:
         """Bytes that the ear has heard for the client, and that are not in `to_client` yet: something comes before."""
-        raise NotImplementedError
+        return 0
 
     def lost_ear(self) -> None:
         """The session's ear is no more, and it did not need it."""
-        raise NotImplementedError
+        return
 
     def nudged(self) -> int:
         """Its ear has something for the session: words in `to_client`, or a change. Returns flags."""
-        raise NotImplementedError
+        return NOTHING
 
     @property
     def holds_too_much(self) -> bool:

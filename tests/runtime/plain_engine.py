@@ -5,18 +5,15 @@ Its relay is derived from `rdsp_codecs.relaying.Relay` and knows simple queries 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
 from rdsp_codecs import moves
 from rdsp_codecs.api import ClientLogin, RelayPolicy
 from rdsp_codecs.errors import WireError
-from rdsp_codecs.pins import PinBoard
 from rdsp_codecs.postgres import PostgresCodec
 from rdsp_codecs.postgres import messages as m
 from rdsp_codecs.problems import Problem
 from rdsp_codecs.relaying import Relay
-from rdsp_codecs.transaction import Transaction
 
 _HEADER = 5
 
@@ -33,12 +30,7 @@ class PlainRelay(Relay):
     """Hands on whole messages; a request is a Query, and its end the ReadyForQuery."""
 
     def __init__(self, codec: PlainCodec) -> None:
-        self.to_server: list[bytes] = []
-        self.to_client: list[bytes] = []
-        self.transaction = Transaction.NONE
-        self.pins = PinBoard()
-        self.refused = b""
-        self.unharmed = False
+        super().__init__()
         self._codec = codec
         self._attached = False
         self._from_client = self._from_server = b""
@@ -46,10 +38,6 @@ class PlainRelay(Relay):
 
     @property
     def fit(self) -> object:
-        return None
-
-    @property
-    def variant(self) -> Hashable:
         return None
 
     def from_client(self, data: bytes) -> int:
@@ -98,27 +86,14 @@ class PlainRelay(Relay):
             self.to_client.append(data)
         return moves.NOTHING if self._owed or not whole or self._from_server else moves.OVER
 
-    def go_on(self) -> int:
-        return moves.NOTHING
-
-    @property
-    def unheard(self) -> bool:
-        return False
-
     def broke_off(self) -> int:
         return moves.NOTHING
 
     def detached(self) -> None:
         self._attached = False
 
-    def answer_alone(self) -> bool:
-        return False
-
     def in_request(self) -> bool:
         return bool(self._owed or self._from_server)
-
-    def endless(self) -> bool:
-        return False
 
     def owes(self) -> bool:
         return bool(self._owed)
@@ -134,28 +109,6 @@ class PlainRelay(Relay):
 
     def cancellable(self) -> bool:
         return bool(self._owed)
-
-    @property
-    def ear_key(self) -> Hashable:
-        return None
-
-    @property
-    def needs_ear(self) -> bool:
-        return False
-
-    @property
-    def mark(self) -> object:
-        return None
-
-    @property
-    def kept(self) -> int:
-        return 0
-
-    def lost_ear(self) -> None:
-        return
-
-    def nudged(self) -> int:
-        return moves.NOTHING
 
     @property
     def holds_too_much(self) -> bool:

@@ -14,6 +14,9 @@ from tests.runtime.plain_engine import PlainCodec, PlainRelay
 from tests.runtime.world import proxy, world
 
 OFFERED = [name for name in vars(PlainRelay) if not name.startswith("_") and name in vars(Relay)]
+LEFT_OUT = [
+    "answer_alone", "ear_key", "endless", "go_on", "kept", "lost_ear", "mark", "needs_ear", "nudged", "unheard", "variant",
+]  # fmt: skip
 
 
 def test_it_is_plain_python_whatever_it_derives_from() -> None:
@@ -22,10 +25,9 @@ def test_it_is_plain_python_whatever_it_derives_from() -> None:
 
 
 def test_it_has_all_that_a_relay_must_have() -> None:
-    lacking = [name for name in vars(Relay) if not name.startswith("_") and name not in vars(PlainRelay)]
-    # Attributes, which each instance has.
-    assert set(lacking) <= {"pins", "refused", "to_client", "to_server", "transaction", "unharmed"}
-    assert len(OFFERED) >= 24
+    lacking = {name for name in vars(Relay) if not name.startswith("_") and name not in vars(PlainRelay)}
+    attributes = {"pins", "refused", "to_client", "to_server", "transaction", "unharmed"}
+    assert lacking == attributes | set(LEFT_OUT)
 
 
 class Lacking(Relay):
@@ -33,10 +35,16 @@ class Lacking(Relay):
 
 
 @pytest.mark.parametrize("name", OFFERED)
-def test_what_an_engine_leaves_out_says_so(name: str) -> None:
+def test_what_an_engine_must_have_and_leaves_out_says_so(name: str) -> None:
     arguments = {"from_client": (b"",), "from_server": (b"",), "attached": (None,), "abort": (b"",)}.get(name, ())
     with pytest.raises(NotImplementedError):
         getattr(Lacking(), name)(*arguments)  # a property raises before it is called
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_an_engine_may_leave_out_is_not_there(name: str) -> None:
+    found = getattr(Lacking(), name)
+    assert not (found() if callable(found) else found)
 
 
 async def test_its_sessions_share_backends_at_the_ends_of_transactions(clock: MockClock) -> None:
