@@ -385,7 +385,10 @@ class Replies:
         d, ledger = self._d, self._ledger
         head = ledger.head
         if head is not None and head.kind == Kind.EXECUTE:
+            uncertain = ledger.notes().count(owed.UNCERTAIN_SYNC.note)
             d.copy_syncs += ledger.remove(Kind.SYNC, before=Kind.COPY_END)
+            # What the batches of those Syncs have named was answered in front of the Execute.
+            d.uncertain -= uncertain - ledger.notes().count(owed.UNCERTAIN_SYNC.note)
         d.copying = not ledger.has(Kind.COPY_END)
         if d.copying and d.settling:
             # What the client's messages wait for does not come before they do.
