@@ -16,18 +16,16 @@ from rdsp_codecs.api import (
     Offer,
     RelayPolicy,
 )
-from rdsp_codecs.pins import PinReason
 from rdsp_codecs.postgres import messages
 from rdsp_codecs.postgres.greet import greet
 from rdsp_codecs.postgres.hearing import Ear
-from rdsp_codecs.postgres.login import login
 from rdsp_codecs.postgres.passing import PassingRelay
 from rdsp_codecs.postgres.prove import METHODS
 from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.postgres.statements import SharedStatements
-from rdsp_codecs.postgres.upkeep import cancel, goodbye, is_writable, max_connections, prepare, probe, reset
+from rdsp_codecs.postgres.upkeep import cancel, enter, goodbye, is_writable, max_connections, prepare, probe, reset
 from rdsp_codecs.problems import Problem
 from rdsp_codecs.relaying import Relay
 from rdsp_codecs.steps import Conversation
@@ -54,7 +52,7 @@ class PostgresCodec:
 
     def login(self, how: BackendLogin) -> Conversation[PostgresState]:
         """See `Codec`."""
-        return login(how)
+        return enter(how)
 
     def startup(self, who: ClientLogin) -> Mapping[str, str]:
         """See `Codec`: all of the client's own, so that RESET and reported values are its own too."""
@@ -76,10 +74,7 @@ class PostgresCodec:
         """See `Codec`. A replication connection's lets everything pass."""
         if who.own_backend:
             return PassingRelay(policy)
-        relay = PostgresRelay(who, policy, shared)
-        if any(name.lower() in _PATHS and "pg_temp" in _bare(value) for name, value in who.parameters.items()):
-            relay.pins.add(PinReason.UNRECOGNISED_STATE, "tables are created in pg_temp")
-        return relay
+        return PostgresRelay(who, policy, shared)
 
     def ear(self, state: PostgresState, entropy: Entropy) -> Ear:
         """See `Codec`."""
@@ -116,14 +111,6 @@ class PostgresCodec:
     def goodbye(self) -> bytes:
         """See `Codec`."""
         return goodbye()
-
-
-_PATHS = frozenset({"search_path", "options"})
-
-
-def _bare(value: str) -> str:
-    """Without what escapes a character of the start-up parameter `options`."""
-    return value.replace("\\", "").lower()
 
 
 CODEC = PostgresCodec()

@@ -250,8 +250,6 @@ class Dialogue:
         """The session has, from the first, what its pool's backends have. Returns whether that is known yet."""
         if self.settings is None and self.shared.baseline is not None:
             self.settings = self.baseline = self.shared.baseline
-            if b"pg_temp" in self.baseline.statements.get(b"search_path", b"").lower():
-                self.pin(PinReason.UNRECOGNISED_STATE, "tables are created in pg_temp")
         return self.settings is not None
 
     def is_native(self, name: bytes) -> bool:

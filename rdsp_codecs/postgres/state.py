@@ -23,6 +23,7 @@ class PostgresState(OnBackend):
         process_id, cancel_key: BackendKeyData.
         encrypted: the connection uses TLS.
         replicates: it is a replication connection, which may know no SQL.
+        makes_temporary: its search_path has pg_temp from the login on: what a session creates may be temporary.
         leftover: bytes behind the login.
         statements: prepared statements by what they are, least recently used first, with their names here.
         last: what became of the unnamed statement (see `unnamed`).
@@ -40,6 +41,7 @@ class PostgresState(OnBackend):
         self.cancel_key = b""
         self.encrypted = False
         self.replicates = False
+        self.makes_temporary = False
         self.leftover = b""
         self.statements: OrderedDict[StatementKey, bytes] = OrderedDict()
         self.last = NOTHING

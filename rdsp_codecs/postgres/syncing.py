@@ -37,6 +37,7 @@ _MOST_BROKEN: Final = 3
 _MOST_REFUSED: Final = 3
 _IDLE_LIMIT: Final = b"idle_session_timeout"
 _NOT_ZERO: Final = re.compile(rb"[1-9]").search
+_IN_PG_TEMP: Final = "tables are created in pg_temp"
 _UNDOING_TAGS: Final = {
     b"DROP ": (PinReason.TEMPORARY_TABLE,),
     b"DISCA": (PinReason.TEMPORARY_TABLE,),
@@ -91,6 +92,8 @@ class Syncer:
             d.shared.baseline = d.shared.settings.of(state.baseline.statements, state.baseline.spelled)
         d.begin()
         assert d.settings is not None
+        if state.makes_temporary:
+            d.pin(PinReason.UNRECOGNISED_STATE, _IN_PG_TEMP)
         if state.settings is not d.settings:
             self._sync(state, d.settings)
         if d.told is not state.server_parameters and not d.paused:
@@ -345,7 +348,7 @@ class Syncer:
         if _NOT_ZERO(statements.get(_IDLE_LIMIT, b"")) is not None:
             d.pin(PinReason.SESSION_SETTING, "idle_session_timeout ends the connection that has it")
         if b"pg_temp" in statements.get(b"search_path", b"").lower():
-            d.pin(PinReason.UNRECOGNISED_STATE, "tables are created in pg_temp")
+            d.pin(PinReason.UNRECOGNISED_STATE, _IN_PG_TEMP)
 
     def answered(self, question: Question) -> None:
         """The question's end came."""

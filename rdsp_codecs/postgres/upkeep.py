@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Final
 
+from rdsp_codecs.api import BackendLogin
 from rdsp_codecs.conversation import Inbox, bounded
 from rdsp_codecs.errors import LoginRefused, PeerClosed, WireError
 from rdsp_codecs.postgres import messages as m
 from rdsp_codecs.postgres.asking import Question
-from rdsp_codecs.postgres.login import refusal, secure
+from rdsp_codecs.postgres.login import login, refusal, secure
 from rdsp_codecs.postgres.session_state import inspect
 from rdsp_codecs.postgres.setting_text import EVERYTHING
 from rdsp_codecs.postgres.settings import NO_SETTINGS, ROLE, Settings
@@ -18,6 +19,8 @@ from rdsp_codecs.steps import Conversation, Receive, Send
 from rdsp_codecs.transaction import Transaction
 
 _MAX_MESSAGE: Final = 1 << 24
+_PATH: Final = "search_path"
+_TEMPORARY: Final = b"pg_temp"
 # Operators by their schema, too: the search_path of a client's start-up parameters holds here, and may lead to its own.
 _LIMIT_QUERY: Final = (
     "SELECT pg_catalog.current_setting('max_connections')::int"
@@ -60,6 +63,25 @@ def _note(state: PostgresState, body: bytes) -> None:
     state.server_parameters = {**state.server_parameters, name: value}
 
 
+def enter(how: BackendLogin) -> Conversation[PostgresState]:
+    """Log in, and see whether what sessions create will be temporary, as pg_temp in their search_path makes it.
+
+    They may have that from the client's start-up parameters, or by ALTER ROLE or ALTER DATABASE. Servers from version
+    18 on report it. Raises as `login` does.
+    """
+    state = yield from login(how)
+    if state.replicates:
+        return state
+    path = state.server_parameters.get(_PATH)
+    if path is not None:
+        state.makes_temporary = _TEMPORARY in path.lower().encode("utf-8", "surrogateescape")
+        return state
+    error, rows, _ = yield from _run(f"SHOW {_PATH}", state)
+    # A server that does not say it may well have it.
+    state.makes_temporary = error is not None or any(_TEMPORARY in row.lower() for row in rows)
+    return state
+
+
 def reset(state: PostgresState, transaction: Transaction) -> Conversation[None]:
     """Roll back what a client left open. Raises `WireError` when the backend does not end up outside a transaction."""
     if transaction is Transaction.NONE:
@@ -94,7 +116,7 @@ def probe(state: PostgresState) -> Conversation[None]:
 
 def prepare(state: PostgresState, init_query: str) -> Conversation[None]:
     """Run `init_query`. Raises `LoginRefused` with the server's error, or when it leaves a transaction open."""
-    login = state.server_parameters["session_authorization"].encode()
+    user = state.server_parameters["session_authorization"].encode()
     error, _, status = yield from _run(init_query, state)
     if error is not None:
         raise refusal(error)
@@ -108,7 +130,9 @@ def prepare(state: PostgresState, init_query: str) -> Conversation[None]:
         raise refusal(error)
     for row in rows:
         question.row(row)
-    state.settings = state.baseline = Settings(question.statements(login), question.spelled())
+    state.settings = state.baseline = Settings(question.statements(user), question.spelled())
+    if _TEMPORARY in state.baseline.statements.get(_PATH.encode(), b"").lower():
+        state.makes_temporary = True
 
 
 def max_connections(state: PostgresState) -> Conversation[int]:

@@ -17,7 +17,7 @@ from rdsp_codecs.postgres import messages as m
 from rdsp_codecs.postgres.greet import greet
 from rdsp_codecs.postgres.login import login
 from rdsp_codecs.postgres.state import PostgresState
-from rdsp_codecs.postgres.upkeep import cancel, is_writable, max_connections
+from rdsp_codecs.postgres.upkeep import cancel, enter, is_writable, max_connections
 from rdsp_codecs.steps import HasUnread, Receive, Send, StartTls, TlsFacts, TlsSide
 from rdsp_codecs.testing import duo, play
 from tests.codecs.postgres.test_logins import KEY, KNOWN, _said, _startup, how, offer
@@ -112,6 +112,29 @@ def _log_in(*messages: bytes, version: str = "latest") -> Any:
 
 
 WELCOME = m.authentication(m.AUTH_OK) + m.backend_key_data(7, b"abcd") + m.ready_for_query()
+
+
+SAID = m.message(b"C", b"SHOW\0") + m.ready_for_query()
+
+
+@pytest.mark.parametrize(
+    ("at_login", "asked", "temporary"),
+    [
+        ("", m.message(b"D", b"\0\1\0\0\0\x0fPG_TEMP, public") + SAID, True),
+        ("", m.message(b"D", b'\0\1\0\0\0\x0f"$user", public') + SAID, False),
+        ("", m.message(b"E", b"SERROR\0C57014\0Mcancelled\0\0") + m.ready_for_query(), True),
+        ("pg_temp", b"", True),
+        ('"$user", public', b"", False),
+    ],
+    ids=["asked", "asked, not temporary", "not said", "reported", "reported, not temporary"],
+)
+def test_a_path_of_the_login_that_makes_tables_temporary_is_seen(at_login: str, asked: bytes, temporary: bool) -> None:
+    reported = m.parameter_status("search_path", at_login) if at_login else b""
+    welcome = m.authentication(m.AUTH_OK) + reported + m.backend_key_data(7, b"abcd") + m.ready_for_query()
+    state, script = play(enter(how(tls="disable")), [welcome, *([asked] if asked else [])], KNOWN)
+
+    assert state.makes_temporary is temporary
+    assert (b"SHOW search_path" in script.sent) is bool(asked)
 
 
 def test_an_older_server_negotiates_us_down() -> None:
