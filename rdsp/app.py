@@ -153,7 +153,7 @@ def relay_policy(settings: Proxy) -> RelayPolicy:
         max_session_statements=settings.limits.max_session_statements,
         strict=settings.target_group.strict_session_state,
         pin_sequences=settings.target_group.pin_sequences,
-        has_init_query=bool(settings.target_group.init_query),
+        init_query=settings.target_group.init_query,
         debug_text=settings.debug_logging,
         pinning_filters=frozenset(settings.target_group.session_pinning_filters),
     )

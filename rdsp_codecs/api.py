@@ -58,6 +58,7 @@ class Offer:
         max_login_bytes: the largest frame before login.
         end_point: the hash of our certificate that "tls-server-end-point" binds to (RFC 5929); b"": channel binding
             cannot be offered.
+        fingerprint: SHA-256 of our certificate, DER; b"": there is none, or it could not be read.
         refusal: nobody is let in: whoever wants to log in is told this, before any proof is asked for.
     """
 
@@ -72,6 +73,7 @@ class Offer:
     max_login_bytes: int = 65536
     end_point: bytes = b""
     refusal: Problem | None = None
+    fingerprint: bytes = b""
 
 
 @attrs.frozen
@@ -154,7 +156,7 @@ class RelayPolicy:
         max_owed: replies that may be owed, >= 1, before a client that has not waited for any has to.
         strict: find out after every transaction what the session has changed, whatever its texts say.
         pin_sequences: pin who may have used a sequence.
-        has_init_query: backends are not as the server makes them: a RESET would undo what `init_query` set.
+        init_query: what was run on every backend behind its login: a RESET undoes what it set; "" for none.
         debug_text: pins carry the statement's text instead of its digest.
         pinning_filters: names from `session_pinning_filters`.
     """
@@ -167,7 +169,7 @@ class RelayPolicy:
     max_owed: int = 4096
     strict: bool = False
     pin_sequences: bool = False
-    has_init_query: bool = False
+    init_query: str = ""
     debug_text: bool = False
     pinning_filters: frozenset[str] = frozenset()
 
@@ -213,6 +215,12 @@ class Codec(Protocol):
     def greet(self, offer: Offer) -> Conversation[Greeting]:
         """We play the server to a new client."""
 
+    def introduce(self) -> Conversation[Mapping[str, str]]:
+        """We are nobody yet, on a new connection: what a server says of itself before it knows who is there.
+
+        Only for engines that put `Introduce`. Raises `LoginRefused`, `WireError`.
+        """
+
     def login(self, how: BackendLogin) -> Conversation[Any]:
         """We play the client to a server. Returns a `BackendState`; raises `LoginRefused`, `WireError`."""
 
@@ -246,14 +254,17 @@ class Codec(Protocol):
     def is_writable(self, state: Any) -> Conversation[bool]:
         """Whether clients may write at this server by default. Raises `LoginRefused`, `WireError`."""
 
-    def cancel(self, state: Any, tls: str, *, direct_tls: bool = False) -> Conversation[None]:
-        """On a second connection: cancel what the backend runs. Returns when the server has closed it.
+    def cancel(self, state: Any, how: BackendLogin) -> Conversation[None]:
+        """On a second connection: cancel what the backend runs. Returns when the server has dealt with it.
 
-        The connection is encrypted whenever the backend's own is.
+        The connection is encrypted whenever the backend's own is. Raises what `login` raises.
+
+        Arguments:
+            how: with which a login would be made now, for engines that need one.
         """
 
     def refuse(self, problem: Problem) -> bytes:
-        """The problem in the engine's own words."""
+        """The problem in the engine's own words, to a client that has not logged in. Later: `Relay.refusal`."""
 
     def goodbye(self) -> bytes:
         """What a client sends to a server before it closes."""

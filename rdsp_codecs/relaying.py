@@ -179,6 +179,14 @@ class Relay:
         """Whether the client may have changed its backend in a way that is not found out: nobody else may have it."""
         raise NotImplementedError
 
+    def refusal(self, problem: Problem | bytes) -> bytes:
+        """Last words for the client as they must stand where the conversation is now: `Codec.refuse`'s for engines
+        whose messages have no number. Also of a relay that is dead; only where `may_speak`.
+
+        `problem`: or a server's own words, as `LoginRefused.raw` has them.
+        """
+        raise NotImplementedError
+
     def abort(self, problem: Problem | bytes) -> int:
         """The request that waits for a backend will not get one. `problem`: why, or the server's words for it.
 

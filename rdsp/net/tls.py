@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
 import os
 import ssl
@@ -52,10 +53,12 @@ class ServerTls:
     Attributes:
         context: for handshakes.
         end_point: see `end_point`, of the certificate that it shows.
+        fingerprint: SHA-256 of that one; b"" where it could not be read.
     """
 
     context: ssl.SSLContext
     end_point: bytes
+    fingerprint: bytes = b""
 
 
 @attrs.frozen
@@ -171,7 +174,8 @@ def _load(context: ssl.SSLContext, certificate: str, key: str | None) -> ServerT
         leaf = x509.load_pem_x509_certificates(Path(certificate).read_bytes())[0]
     except ValueError:  # OpenSSL reads it, and this reader does not
         return ServerTls(context, b"")
-    return ServerTls(context, end_point(leaf.public_bytes(serialization.Encoding.DER)))
+    shown = leaf.public_bytes(serialization.Encoding.DER)
+    return ServerTls(context, end_point(shown), hashlib.sha256(shown).digest())
 
 
 def _no_password() -> NoReturn:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rdsp.net.transport import Transport
     from rdsp.pool.book import Member
+    from rdsp.pool.facts import KeyFacts
     from rdsp.pool.servers import Way
     from rdsp_codecs.problems import Problem
 
@@ -43,6 +44,7 @@ class Backend:
         "abandoned",
         "borrower",
         "cancelling",
+        "facts",
         "member",
         "on_settled",
         "records",
@@ -56,7 +58,13 @@ class Backend:
     )
 
     def __init__(
-        self, member: Member, transport: Transport, state: Any, way: Way, idle_event: Callable[[Backend, int], None]
+        self,
+        member: Member,
+        transport: Transport,
+        state: Any,
+        way: Way,
+        facts: KeyFacts,
+        idle_event: Callable[[Backend, int], None],
     ) -> None:
         self.member = member
         self.transport = transport
@@ -66,6 +74,8 @@ class Backend:
         self.state = state
         self.way = way
         """Leads to its server, for cancels."""
+        self.facts = facts
+        """With which it logged in."""
         self.borrower: Borrower | None = None
         self.abandoned = False
         """Its client left it in the middle of a request, which is being cancelled."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -145,18 +145,7 @@ class Opener:
     async def _open(self, way: Way, facts: KeyFacts) -> Opened:
         transport = await way.connect()
         try:
-            how = BackendLogin(
-                user=facts.user,
-                password=self.password_of(facts.user),
-                database=facts.database,
-                parameters=facts.startup,
-                tls=self.tls if way.may_use_tls else "disable",
-                entropy=os.urandom,
-                direct_tls=self.direct_tls and way.may_use_tls,
-                channel_binding=self.channel_binding,
-                max_protocol_version=self.max_protocol_version,
-            )
-            state = await self.run(self.codec.login(how), transport, way)
+            state = await self.run(self.codec.login(self._how(way, facts)), transport, way)
             if self.writable and not await self.run(self.codec.is_writable(state), transport):
                 await self._part(transport)
                 raise _NotWritable
@@ -166,6 +155,41 @@ class Opener:
             transport.close()
             raise
         return Opened(transport, state, way)
+
+    def _how(self, way: Way, facts: KeyFacts) -> BackendLogin:
+        return BackendLogin(
+            user=facts.user,
+            password=self.password_of(facts.user),
+            database=facts.database,
+            parameters=facts.startup,
+            tls=self.tls if way.may_use_tls else "disable",
+            entropy=os.urandom,
+            direct_tls=self.direct_tls and way.may_use_tls,
+            channel_binding=self.channel_binding,
+            max_protocol_version=self.max_protocol_version,
+        )
+
+    async def introduce(self) -> Mapping[str, str]:
+        """What the first server that serves says of itself to somebody whom it does not know.
+
+        Raises `OSError`, `LoginRefused`, `WireError`, `PeerClosed`. Deadlines are the caller's.
+        """
+        ways = await self.places.ways()
+        for way in ways:
+            try:
+                transport = await way.connect()
+                try:
+                    said: Mapping[str, str] = await self.run(self.codec.introduce(), transport)
+                finally:
+                    transport.close()
+            except (OSError, CodecError):
+                self.places.failed(way)
+                if way is ways[-1]:
+                    raise
+            else:
+                self.places.served(way)
+                return said
+        raise ConnectionError("the target has no server")
 
     async def _part(self, transport: Transport) -> None:
         try:
@@ -183,19 +207,17 @@ class Opener:
             hostname=way.hostname if way is not None else None,
         )
 
-    async def cancel(self, state: Any, way: Way) -> None:
-        """Over a connection of its own, cancel what the backend of `state` runs; returns when the server closed it.
+    async def cancel(self, state: Any, way: Way, facts: KeyFacts) -> None:
+        """Over a connection of its own, cancel what the backend of `state` runs; returns when that is dealt with.
 
         Arguments:
-            way: the backend's own.
+            way, facts: the backend's own.
 
         Raises `OSError`, `CodecError`.
         """
         transport = await way.connect()
         try:
-            tls = self.tls if way.may_use_tls else "disable"
-            direct = self.direct_tls and way.may_use_tls
-            await self.run(self.codec.cancel(state, tls, direct_tls=direct), transport, way)
+            await self.run(self.codec.cancel(state, self._how(way, facts)), transport, way)
         finally:
             transport.close()
 

@@ -25,6 +25,7 @@ from rdsp.pool.backend import Backend, Waiter
 from rdsp.pool.book import Book, Close, Decision, Fail, Grant, Member, Open, OpenFailure, WaitFailure
 from rdsp.pool.cancelling import Cancels
 from rdsp.pool.facts import KeyFacts, Variant, base_of
+from rdsp.pool.introducing import Introductions
 from rdsp.pool.lending import Lending
 from rdsp.pool.limits import UNTOLD, book_limits
 from rdsp.pool.member import MemberState
@@ -82,6 +83,7 @@ class Pool:
         self._allowed: int | None = None
         """How many connections the server allows, when it was last asked."""
         self._cancels = Cancels(opener, observers, connect_timeout)
+        self.introductions = Introductions(opener, connect_timeout)
         self._closed = False
         self.lending = lending = Lending(
             book, board, gone=self._found_gone, held_up=self._held_up, carry_out=self._carry_out, stir=self._stir
@@ -353,8 +355,9 @@ class Pool:
         else:
             if facts.parameters != state.server_parameters:  # else the same mapping: what is made of it is remembered
                 facts.parameters = state.server_parameters
+            self.introductions.latest = facts.parameters
             self._observers.backend_opened(self.name, member.number, transport.peer, trio.current_time() - started)
-            backend = Backend(member, transport, state, opened.way, self.idle_event)
+            backend = Backend(member, transport, state, opened.way, facts, self.idle_event)
             try:
                 self.board.watch(transport, backend.event)
             except BaseException:

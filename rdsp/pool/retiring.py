@@ -35,7 +35,7 @@ async def cancel_quietly(opener: Opener, backend: Backend, observers: Observers)
     Returns whether the server has dealt with it: if not, the cancel may still come.
     """
     try:
-        await opener.cancel(backend.state, backend.way)
+        await opener.cancel(backend.state, backend.way, backend.facts)
     except (CodecError, OSError) as error:
         observers.cancel_asked(None, f"not delivered: {error}")
         return False

@@ -17,7 +17,7 @@ from rdsp.session.bell import Bell
 from rdsp.session.context import SessionContext
 from rdsp_codecs.api import ClientLogin, Offer
 from rdsp_codecs.problems import Problem, ProblemCode
-from rdsp_codecs.questions import Admit, Derive, Secrets, Welcome
+from rdsp_codecs.questions import Admit, Derive, Introduce, Secrets, Welcome
 
 
 def offer_to(context: SessionContext, transport: Transport, tls: ServerTls | None, refusal: Problem | None) -> Offer:
@@ -44,6 +44,7 @@ def offer_to(context: SessionContext, transport: Transport, tls: ServerTls | Non
         max_login_bytes=settings.limits.max_login_bytes,
         refusal=refusal,
         end_point=tls.end_point if tls is not None else b"",
+        fingerprint=tls.fingerprint if tls is not None else b"",
     )
     if refusal is None:
         context.offers[transport.local] = settings, tls, open_to_local, offer
@@ -64,6 +65,9 @@ def answer_now(context: SessionContext, transport: Transport, number: int, secre
         return context.credentials.passwords(question.user)
     if isinstance(question, Admit):
         return _admit_now(context, transport, question.login, number, secret)
+    if isinstance(question, Introduce):
+        said = context.pool.introductions.latest
+        return None if said is None else Welcome(said, number, secret)
     msg = f"an engine asked {question!r}"
     raise TypeError(msg)
 
@@ -72,6 +76,9 @@ async def answer_later(context: SessionContext, number: int, secret: bytes, ques
     """Answer what `answer_now` could not. A cancellation leaves the pool's queue."""
     if isinstance(question, Derive):
         return await context.deriver.derive(question.password, question.salt, question.iterations)
+    if isinstance(question, Introduce):
+        said = await context.pool.introductions.ask()
+        return said if isinstance(said, (Problem, bytes)) else Welcome(said, number, secret)
     login = question.login
     assert isinstance(login, ClientLogin)
     key = context.pool.facts(key_of(context, login, number)).key

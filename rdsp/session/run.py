@@ -344,7 +344,7 @@ class Session(Visit):
         """The request will not be served. After a problem of the proxy's the session lives on."""
         splice, context = self._splice, self._context
         if isinstance(refusal, bytes):
-            return Parting(SessionEnd("the server refused a login", "server", ""), refusal)
+            return Parting(SessionEnd("the server refused a login", "server", ""), splice.relay.refusal(refusal))
         context.observers.borrow_failed(self._number, refusal)
         context.counters.failed(refusal.code)
         if refusal.fatal:
@@ -372,7 +372,7 @@ class Session(Visit):
         """Last words, in the engine's own way."""
         context = self._context
         context.counters.failed(problem.code)
-        return Parting(SessionEnd(problem.code.value, blame, problem.subject), context.codec.refuse(problem))
+        return Parting(SessionEnd(problem.code.value, blame, problem.subject), self._splice.relay.refusal(problem))
 
     def _server_gone(self) -> Parting:
         splice, context = self._splice, self._context
@@ -381,7 +381,7 @@ class Session(Visit):
             context.pool.lost(backend, "the server closed it while it was borrowed")
         # A client with a backend of its own sees what the server said, and no more.
         silent = splice.said_fatal or self._own_backend
-        words = b"" if silent else context.codec.refuse(Problem(ProblemCode.SERVER_GONE))
+        words = b"" if silent else splice.relay.refusal(Problem(ProblemCode.SERVER_GONE))
         if splice.leaving and self._own_backend:
             return Parting(SessionEnd("the client requested that the connection close", "client", ""), words)
         return Parting(SessionEnd("the database connection was lost", "server", ""), words)

@@ -50,6 +50,10 @@ class PostgresCodec:
         """See `Codec`."""
         return greet(offer)
 
+    def introduce(self) -> Conversation[Mapping[str, str]]:
+        """See `Codec`: clients speak first."""
+        raise NotImplementedError
+
     def login(self, how: BackendLogin) -> Conversation[PostgresState]:
         """See `Codec`."""
         return enter(how)
@@ -100,9 +104,9 @@ class PostgresCodec:
         """See `Codec`."""
         return is_writable(state)
 
-    def cancel(self, state: Any, tls: str, *, direct_tls: bool = False) -> Conversation[None]:
-        """See `Codec`."""
-        return cancel(state, tls, direct_tls=direct_tls)
+    def cancel(self, state: Any, how: BackendLogin) -> Conversation[None]:
+        """See `Codec`. The key is enough, nobody has to log in."""
+        return cancel(state, how.tls, direct_tls=how.direct_tls)
 
     def refuse(self, problem: Problem) -> bytes:
         """See `Codec`."""

@@ -55,7 +55,7 @@ class Heeding:
             d.pin(reason, detail)
         if verdict.named_by:
             d.pin(PinReason.SESSION_SETTING, "set_config of what a parameter names")
-        if verdict.discards and d.policy.has_init_query:
+        if verdict.discards and d.policy.init_query:
             # Whatever init_query made is discarded with the rest: this backend is no longer like the others.
             d.pin(PinReason.UNRECOGNISED_STATE, "DISCARD ALL of what init_query made")
 

@@ -170,11 +170,15 @@ class Holding(Standing):
             self.to_client.append(_PARSED * parsed + READY_IDLE)
         return bool(parsed)
 
+    def refusal(self, problem: Problem | bytes) -> bytes:
+        """See `Relay`."""
+        return problem if isinstance(problem, bytes) else refuse(problem)
+
     def abort(self, problem: Problem | bytes) -> int:
         """See `Relay`."""
         self._syncer.give_up_mending()
         self._mending_size = 0
-        self.to_client.append(problem if isinstance(problem, bytes) else refuse(problem))
+        self.to_client.append(self.refusal(problem))
         held = b"".join(self._held)
         if held[:1] and held[0] in _ANSWERED_ALONE:
             total = _LENGTH(held, 1)[0] + 1

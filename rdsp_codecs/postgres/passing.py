@@ -14,6 +14,7 @@ from rdsp_codecs.framing import interest
 from rdsp_codecs.pins import PinBoard, PinReason
 from rdsp_codecs.postgres.framing import SERVER_FRAMING, client_framing
 from rdsp_codecs.postgres.messages import TRANSACTIONS
+from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.relaying import Relay
 from rdsp_codecs.transaction import Transaction
 from rdsp_codecs.verdicts import KEEP
@@ -145,6 +146,10 @@ class PassingRelay(Relay):
     def answer_alone(self) -> bool:
         """See `Relay`: never."""
         return False
+
+    def refusal(self, problem: Problem | bytes) -> bytes:
+        """See `Relay`."""
+        return problem if isinstance(problem, bytes) else refuse(problem)
 
     def abort(self, problem: Problem | bytes) -> int:
         """See `Relay`. Not called: the backend was there when the client logged in, and without one it ends."""

@@ -150,7 +150,7 @@ class Syncer:
         if self._unmended is not None or len(left) == len(settings.statements):
             self.give_up_mending()
             return 0
-        if self._texts.inspect(text).pins or (d.policy.has_init_query and EVERYTHING in mended(text)):
+        if self._texts.inspect(text).pins or (d.policy.init_query and EVERYTHING in mended(text)):
             return 0  # should it fail, the session could not be kept on the backend
         self._unmended = settings
         self._believe(d.shared.settings.of(left, settings.spelled))

@@ -117,8 +117,11 @@ class PlainRelay(Relay):
     def in_doubt(self) -> bool:
         return False
 
+    def refusal(self, problem: Problem | bytes) -> bytes:
+        return problem if isinstance(problem, bytes) else self._codec.refuse(problem)
+
     def abort(self, problem: Problem | bytes) -> int:
-        words = problem if isinstance(problem, bytes) else self._codec.refuse(problem)
+        words = self.refusal(problem)
         size = 1 + m.integer(self._from_client, 1)
         self._from_client = self._from_client[size:]
         self.to_client += [words, m.message(b"Z", b"I")]

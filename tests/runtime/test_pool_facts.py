@@ -204,7 +204,7 @@ async def test_any_number_of_dead_backends_is_passed_over(clock: MockClock) -> N
     for decision in opens:
         assert isinstance(decision, Open)
         member = decision.member
-        book.opened(member, Backend(member, Dead(), None, None, pool.idle_event), 1.0)  # type: ignore[arg-type]
+        book.opened(member, Backend(member, Dead(), None, None, Any, pool.idle_event), 1.0)  # type: ignore[arg-type]
     assert book.statistics().idle == 1500
     assert pool.take("k") is None
     assert not list(book.members())
