@@ -187,7 +187,8 @@ class Connection:
             return False
         self.logged_in = True
         database.count()
-        self.say(m.authentication(m.AUTH_OK), m.parameter_status("server_version", "15.0"))
+        self.say(m.authentication(m.AUTH_OK), m.parameter_status("server_version", "18.0"))
+        self.say(m.parameter_status("search_path", '"$user", public'))  # or it would be asked
         self.say(m.parameter_status("client_encoding", "UTF8"), m.parameter_status("standard_conforming_strings", "on"))
         self.say(m.backend_key_data(self.number, self.key), m.ready_for_query())
         await self.flush()
