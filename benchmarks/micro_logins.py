@@ -36,6 +36,7 @@ from rdsp.observe.dispatch import Observers
 from rdsp.pool.backend import Backend
 from rdsp.pool.book import Open
 from rdsp.pool.facts import KeyFacts
+from rdsp.session.login import key_of
 from rdsp_codecs.api import ClientLogin
 from rdsp_codecs.choice import CHOICE
 from rdsp_codecs.postgres.state import PostgresState
@@ -77,7 +78,7 @@ class Bench:
 
     def _open_backend(self) -> None:
         context, pool = self.context, self.context.pool
-        key = context.codec.pool_key(ClientLogin(USER, DATABASE, {}, 3 << 16, tls=False))
+        key = key_of(context, ClientLogin(USER, DATABASE, {}, 3 << 16, tls=False), 0)
         facts = pool.enter(self, key, lambda: KeyFacts(key, USER, DATABASE, {}, context.codec.shared()))
         waiter, pair, way = _First(), _Pair(), None
         (decision,) = pool.book.wait(key, waiter, self.board.now)

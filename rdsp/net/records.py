@@ -44,8 +44,10 @@ class Records:
         push: Callable[[bytes], int],
     ) -> None:
         self._tls = tls
-        self._read: Callable[[int], bytes] = tls.read
-        self._write: Callable[[Any], int] = tls.write
+        # `ssl.SSLObject` is a wrapper in Python, that costs every record two function calls: what it wraps, if it does.
+        sealer: Any = getattr(tls, "_sslobj", tls)
+        self._read: Callable[[int], bytes] = sealer.read
+        self._write: Callable[[Any], int] = sealer.write
         self._incoming = incoming
         self._outgoing = outgoing
         self._pull = pull

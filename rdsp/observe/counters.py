@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from typing import Any
 
@@ -15,8 +14,8 @@ class Counters:
     """What steps increment. One per proxy."""
 
     __slots__ = (
-        "borrows", "errors", "logins", "pinned_sessions", "pins", "requests", "transactions", "wait_histogram",
-        "wait_seconds", "waiting", "waits",
+        "_edges", "borrows", "errors", "logins", "pinned_sessions", "pins", "requests", "transactions",
+        "wait_histogram", "wait_seconds", "waiting", "waits",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -28,7 +27,8 @@ class Counters:
         self.borrows = 0
         self.waits = 0
         self.wait_seconds = 0.0
-        self.wait_histogram = [0] * (len(WAIT_BUCKETS) + 1)
+        self.wait_histogram: list[int] = [0] * (len(WAIT_BUCKETS) + 1)
+        self._edges: list[float] = list(WAIT_BUCKETS)
         self.pins: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
 
@@ -36,7 +36,10 @@ class Counters:
         """A session waited for a database connection and got one."""
         self.waits += 1
         self.wait_seconds += seconds
-        self.wait_histogram[bisect_left(WAIT_BUCKETS, seconds)] += 1
+        bucket, edges = 0, self._edges
+        while bucket < len(edges) and seconds > edges[bucket]:
+            bucket += 1
+        self.wait_histogram[bucket] += 1
 
     def pinned(self, reason: PinReason) -> None:
         """A session was pinned for one more reason."""

@@ -56,7 +56,7 @@ class Book:
     """
 
     def __init__(self, limits: BookLimits) -> None:
-        self.limits = limits
+        self._heed(limits)
         self._members: dict[int, Member] = {}
         self._idle: dict[Hashable, list[Member]] = {}
         self._idle_count = 0
@@ -65,7 +65,6 @@ class Book:
         self._closing_count = 0
         self._counts: dict[Hashable, int] = {}
         self._waiters = Queue()
-        self._queue = self._waiters.all
         self._waiting = self._waiters.of_key
         self._numbers = 0
         self._limit = limits.limit
@@ -76,6 +75,10 @@ class Book:
         self._draining = False
         self._opened = self._open_failures = self._closed = 0
 
+    def _heed(self, limits: BookLimits) -> None:
+        self.limits = limits
+        self._most_waiting = limits.max_waiters if limits.grows_when_waiting else 0  # asked for by everybody who waits
+
     # -- hot path -------------------------------------------------------------------------------------------------
 
     def take(self, key: Hashable, now: float, fit: object = None) -> Member | None:
@@ -84,7 +87,7 @@ class Book:
         The one used last, of those with the same `fit` where there are any: they need no work.
         """
         idle = self._idle.get(key)
-        if not idle or (self._queue and self._must_queue(key, now)):
+        if not idle or (self._waiters.all.count and self._must_queue(key, now)):
             return None
         member = idle.pop() if idle[-1].fit is fit else best_of(idle, fit)
         self._idle_count -= 1
@@ -98,7 +101,7 @@ class Book:
 
     def give_back(self, member: Member, now: float) -> Sequence[Decision]:
         """A BORROWED or RESETTING member is free again: to the first waiter, or idle."""
-        if self._queue or now >= member.expires_at or len(self._members) > self._limit or self._draining:
+        if self._waiters.all.count or now >= member.expires_at or len(self._members) > self._limit or self._draining:
             return self._place(member, now)
         self._to_idle(member, now)
         return _NOTHING
@@ -108,13 +111,12 @@ class Book:
 
         None when that is not the whole answer: then `give_back`.
         """
-        if not self._queue or now >= member.expires_at or len(self._members) > self._limit:
+        oldest = self._waiters.all.first
+        if oldest is None or now >= member.expires_at or len(self._members) > self._limit:
             return None
-        oldest = next(iter(self._queue.values()))
-        if oldest.key != member.key or self._waiters.troubled or self._draining:
+        if (oldest.key is not member.key and oldest.key != member.key) or self._waiters.troubled or self._draining:
             return None
-        self._waiters.remove(oldest)
-        return oldest.waiter
+        return self._waiters.remove(oldest)
 
     def _to_idle(self, member: Member, now: float) -> None:
         member.state = MemberState.IDLE
@@ -131,6 +133,7 @@ class Book:
         """Queue. The answer, `Grant` or `Fail`, comes from this or a later call, unless the waiter `left` before.
 
         Arguments:
+            waiter: hashable, and equal to nobody else who waits.
             at_least: seconds that it may wait in any case, for who needs a key's first member: no `max_waiters`, no
                 `wait_timeout` and no `grows_when_waiting` stand against it. 0: they hold. Who may not wait then has
                 one more member opened nevertheless, so that the next one finds it idle.
@@ -140,24 +143,23 @@ class Book:
         member = self.take(key, now)
         if member is not None:
             return [Grant(waiter, member)]
-        if not at_least and not self.limits.grows_when_waiting:
-            return [Fail(waiter, WaitFailure.NOTHING_IDLE), *self._open_unasked(key, now)]
-        if not at_least and len(self._queue) >= self.limits.max_waiters:
-            return [Fail(waiter, WaitFailure.TOO_MANY_WAITERS), *self._open_unasked(key, now)]
+        if not at_least and self._waiters.all.count >= self._most_waiting:
+            grows = self.limits.grows_when_waiting
+            why = WaitFailure.TOO_MANY_WAITERS if grows else WaitFailure.NOTHING_IDLE
+            return [Fail(waiter, why), *self._open_unasked(key, now)]
         self._waiters.add(key, waiter, now, at_least)
         return self._grow(now)
 
     def left(self, waiter: Any, now: float) -> Sequence[Decision]:
         """The waiter waits no longer. One that was answered already is not known any more, and nothing happens."""
-        entry = self._queue.get(id(waiter))
+        entry = self._waiters.place_of(waiter)
         if entry is not None:
             self._waiters.remove(entry)
         return _NOTHING
 
     def _grant(self, entry: Waiting, member: Member) -> Grant:
-        self._waiters.remove(entry)
         member.state = MemberState.BORROWED
-        return Grant(entry.waiter, member)
+        return Grant(self._waiters.remove(entry), member)
 
     # -- members --------------------------------------------------------------------------------------------------
 
@@ -187,11 +189,9 @@ class Book:
         self._not_opening(member)
         self._remove(member)
         if why is OpenFailure.DENIED:
-            entries = list(self._waiting.get(key, {}).values())
-            for entry in entries:
-                self._waiters.remove(entry)
+            refused = [self._waiters.remove(entry) for entry in list(self._waiting.get(key, ()))]
             self._waiters.forgive(key)
-            return [*(Fail(entry.waiter, refusal) for entry in entries), *self._grow(now)]
+            return [*(Fail(waiter, refusal) for waiter in refused), *self._grow(now)]
         if why is OpenFailure.REFUSED_BUSY:
             self._waiters.forgive(key)
             self._failures += 1
@@ -288,16 +288,16 @@ class Book:
         why = self._why_close(member, now)
         if why is not None:
             return self._close(member, why)
-        if self._queue:
+        if self._waiters.all.count:
             if self._waiters.troubled:
                 oldest = self._waiters.first(now, self._opening, self._tries_at_once())
             else:
-                oldest = next(iter(self._queue.values()))
+                oldest = self._waiters.all.first
             if oldest is not None and oldest.key != member.key and self._owed_a_turn(oldest, now):
                 return [*self._close(member, CloseReason.MAKE_ROOM), *self._grow(now)]
             same = self._waiting.get(member.key)
-            if same:
-                return (self._grant(next(iter(same.values())), member),)
+            if same is not None and same.first is not None:
+                return (self._grant(same.first, member),)
         self._to_idle(member, now)
         return self._grow(now)
 
@@ -329,7 +329,7 @@ class Book:
 
     def _grow(self, now: float) -> Sequence[Decision]:
         """Open for those who wait, making room where idle members of other pools stand in the way."""
-        if not self._queue or self._draining or now < self._retry_at:
+        if not self._waiters.all.count or self._draining or now < self._retry_at:
             return _NOTHING
         if not self._idle_count and len(self._members) >= self._limit:
             return _NOTHING  # nothing can be opened, and nothing makes room
@@ -357,7 +357,7 @@ class Book:
         """Open one member, or make room for it, although nobody will wait for it; not before those who do wait."""
         if now < self._retry_at or key in self._opening or self._opening_count >= self.limits.max_simultaneous_opens:
             return _NOTHING
-        if len(self._waiters.line) > self._opening_count or now < self._waiters.failing.not_before(key):
+        if self._waiters.line.count > self._opening_count or now < self._waiters.failing.not_before(key):
             return _NOTHING
         if self._room() > 0:
             return [Open(self._open(key))]
@@ -385,13 +385,13 @@ class Book:
 
     def resize(self, limit: int, now: float) -> Sequence[Decision]:
         """The quota is `limit` (>= 1) from now on. Over it, idle members close now and others when they are free."""
-        self.limits = attrs.evolve(self.limits, limit=limit)
+        self._heed(attrs.evolve(self.limits, limit=limit))
         self._limit = limit
         return [*self._trim(CloseReason.OVER_QUOTA), *self._grow(now)]
 
     def reconfigure(self, limits: BookLimits, now: float) -> Sequence[Decision]:
         """All limits at once; the quota's present size is kept where `limits` has the same."""
-        self.limits = limits
+        self._heed(limits)
         return self.resize(limits.limit, now)
 
     def _trim(self, why: CloseReason) -> list[Decision]:
@@ -405,10 +405,8 @@ class Book:
 
     def tick(self, now: float) -> Sequence[Decision]:
         """Time has passed: waiters, lifetimes, idle limits, backoff, a quota that recovers."""
-        decisions: list[Decision] = []
-        for entry in self._waiters.overdue(now, self.limits.wait_timeout):
-            self._waiters.remove(entry)
-            decisions.append(Fail(entry.waiter, WaitFailure.TIMED_OUT))
+        overdue = self._waiters.overdue(now, self.limits.wait_timeout)
+        decisions: list[Decision] = [Fail(self._waiters.remove(entry), WaitFailure.TIMED_OUT) for entry in overdue]
         self._waiters.forgive_past(now)
         if self._limit < self.limits.limit and now >= self._shrunk_until:
             self._limit += 1
@@ -423,7 +421,7 @@ class Book:
         return [*decisions, *self._grow(now)]
 
     def _surplus(self, now: float) -> list[Decision]:
-        if self._idle_count <= self.limits.max_idle or self._queue:
+        if self._idle_count <= self.limits.max_idle or self._waiters.all.count:
             self._surplus_since = None
             return []
         if self._surplus_since is None:
@@ -441,12 +439,12 @@ class Book:
     def next_deadline(self, now: float) -> float | None:
         """When `tick` has something to do next; None: nothing until something else happens."""
         times = list(self._waiters.next_overdue(self.limits.wait_timeout))
-        if self._queue:
+        if self._waiters.all.count:
             tries = (self._retry_at, self._waiters.next_try(self._retry_at))
             times += [at for at in tries if at is not None and at > now]
         if self._limit < self.limits.limit:
             times.append(self._shrunk_until)
-        if self._idle_count > self.limits.max_idle and not self._queue:
+        if self._idle_count > self.limits.max_idle and not self._waiters.all.count:
             since = now if self._surplus_since is None else self._surplus_since + self.limits.surplus_after
             times.append(since)
         for idle in self._idle.values():
@@ -458,7 +456,7 @@ class Book:
     def drain(self, now: float) -> Sequence[Decision]:
         """No more grants: waiters fail, idle members close, others when they are given back."""
         self._draining = True
-        decisions: list[Decision] = [Fail(entry.waiter, WaitFailure.CLOSED) for entry in self._queue.values()]
+        decisions: list[Decision] = [Fail(entry.waiter, WaitFailure.CLOSED) for entry in self._waiters.all]
         self._waiters.clear()
         for idle in list(self._idle.values()):
             for member in list(idle):
@@ -472,7 +470,7 @@ class Book:
     @property
     def waiting(self) -> int:
         """How many wait."""
-        return len(self._queue)
+        return self._waiters.all.count
 
     def members(self) -> Iterable[Member]:
         """All members; a copy."""
@@ -488,11 +486,11 @@ class Book:
             borrowed=states.count(MemberState.BORROWED),
             resetting=states.count(MemberState.RESETTING),
             closing=states.count(MemberState.CLOSING),
-            waiting=len(self._queue),
+            waiting=self._waiters.all.count,
             opened=self._opened,
             open_failures=self._open_failures,
             closed=self._closed,
         )
 
     def __repr__(self) -> str:
-        return f"<Book {len(self._members)}/{self._limit}, {self._idle_count} idle, {len(self._queue)} waiting>"
+        return f"<Book {len(self._members)}/{self._limit}, {self._idle_count} idle, {self._waiters.all.count} waiting>"

@@ -32,24 +32,3 @@ class KeyFacts:
     clients: int = 0
     own: bool = False
     keys: set[Hashable] = attrs.field(factory=set)
-
-
-@attrs.frozen(cache_hash=True)
-class Own:
-    """The key of one client's own backends (`ClientLogin.own_backend`)."""
-
-    base: Hashable
-    number: int
-
-
-@attrs.frozen(cache_hash=True)
-class Variant:
-    """The key of backends on which their sessions have left something for ever (`Relay.variant`)."""
-
-    base: Hashable
-    marks: Hashable
-
-
-def base_of(key: Hashable) -> Hashable:
-    """The key of the pool that `key` is, or is a variant of."""
-    return key.base if isinstance(key, Variant) else key

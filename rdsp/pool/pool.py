@@ -24,8 +24,9 @@ from rdsp.observe.dispatch import Observers
 from rdsp.pool.backend import Backend, Waiter
 from rdsp.pool.book import Book, Close, Decision, Fail, Grant, Member, Open, OpenFailure, WaitFailure
 from rdsp.pool.cancelling import Cancels
-from rdsp.pool.facts import KeyFacts, Variant, base_of
+from rdsp.pool.facts import KeyFacts
 from rdsp.pool.introducing import Introductions
+from rdsp.pool.key import PoolKey, base_of
 from rdsp.pool.lending import Lending
 from rdsp.pool.limits import UNTOLD, book_limits
 from rdsp.pool.member import MemberState
@@ -163,10 +164,10 @@ class Pool:
 
     def vary(self, backend: Backend, marks: Hashable) -> Hashable:
         """The borrower has left `marks` on the backend for ever. Returns the key of backends that have them too."""
-        base = base_of(backend.member.key)
-        key = Variant(base, marks)
-        self._facts[base].keys.add(key)
         before = backend.member.key
+        assert isinstance(before, PoolKey)
+        key = before.marked(marks)
+        self._facts[key.base].keys.add(key)
         self.book.rekey(backend.member, key)
         self._forget_unused(before)
         return key

@@ -6,25 +6,71 @@ tried for them. The book asks; it alone opens, grants and refuses.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Container, Hashable, Iterator
+from collections.abc import Container, Hashable, Iterable, Iterator
 from itertools import takewhile
-from typing import Any
+from typing import Any, Final
 
 from rdsp.pool.backoff import FailingKeys
 from rdsp.pool.member import BookLimits
 
 
 class Waiting:
-    """A waiter's place in the queue."""
+    """A waiter's place in the queue. The waiter is no longer kept when it is `gone`."""
 
-    __slots__ = ("at_least", "key", "since", "waiter")
+    __slots__ = ("at_least", "gone", "key", "same", "since", "waiter")
 
     def __init__(self, key: Hashable, waiter: Any, since: float, at_least: float = 0.0) -> None:
         self.key = key
         self.waiter = waiter
         self.since = since
         self.at_least = at_least
+        self.gone = False
+        self.same: Line | None = None
+        """Those who wait for the same key, this one among them."""
+
+
+class Line:
+    """Waiters in the order of arrival. Whoever leaves from the middle is passed over later.
+
+    Invariants: what stands at `_head` has not gone; no more have gone than are here, but for a few.
+    """
+
+    __slots__ = ("_entries", "_head", "count")
+
+    _FEW: Final = 32
+
+    def __init__(self, entries: Iterable[Waiting] = ()) -> None:
+        self._entries = list(entries)
+        self._head = 0
+        self.count = len(self._entries)
+        """How many wait."""
+
+    def append(self, entry: Waiting) -> None:
+        """At the end."""
+        self._entries.append(entry)
+        self.count += 1
+
+    def dropped(self) -> None:
+        """One of these has `gone`."""
+        entries, head = self._entries, self._head
+        self.count -= 1
+        while head < len(entries) and entries[head].gone:
+            head += 1
+        self._head = head
+        if len(entries) > 2 * self.count + self._FEW:
+            self._entries, self._head = [entry for entry in entries if not entry.gone], 0
+
+    @property
+    def first(self) -> Waiting | None:
+        """Who has waited for longest."""
+        return self._entries[self._head] if self.count else None
+
+    def __iter__(self) -> Iterator[Waiting]:
+        """Nobody may come or leave meanwhile."""
+        for at in range(self._head, len(self._entries)):
+            entry = self._entries[at]
+            if not entry.gone:
+                yield entry
 
 
 class Queue:
@@ -34,58 +80,66 @@ class Queue:
     """
 
     def __init__(self) -> None:
-        self.all: OrderedDict[int, Waiting] = OrderedDict()
-        """Never replaced, so that the book may look at it without a detour."""
-        self.of_key: dict[Hashable, OrderedDict[int, Waiting]] = {}
+        self.all = Line()
+        self.of_key: dict[Hashable, Line] = {}
         self.line = self.all
         self.failing = FailingKeys()
         self.troubled = False
         """Whether any key fails."""
+        self._of_waiter: dict[Any, Waiting] = {}
         self._try_failing_at = 0.0
 
     def add(self, key: Hashable, waiter: Any, now: float, at_least: float) -> None:
-        """At the end of the queue."""
+        """At the end of the queue. Nobody in it may be equal to the waiter."""
         if self.troubled and key not in self.of_key and self.failing.again_at(key) <= now:
             self.forgive(key)
-        entry, number = Waiting(key, waiter, now, at_least), id(waiter)
-        self.all[number] = entry
+        entry = self._of_waiter[waiter] = Waiting(key, waiter, now, at_least)
+        self.all.append(entry)
         if self.troubled and key not in self.failing:
-            self.line[number] = entry
+            self.line.append(entry)
         same = self.of_key.get(key)
         if same is None:
-            same = self.of_key[key] = OrderedDict()
-        same[number] = entry
+            same = self.of_key[key] = Line()
+        entry.same = same
+        same.append(entry)
 
-    def remove(self, entry: Waiting) -> None:
-        """Out of the queue."""
-        number = id(entry.waiter)
-        del self.all[number]
-        if self.troubled:
-            self.line.pop(number, None)
-        same = self.of_key[entry.key]
-        del same[number]
-        if not same:
+    def place_of(self, waiter: Any) -> Waiting | None:
+        """Where it stands; None when it is not in the queue."""
+        return self._of_waiter.get(waiter)
+
+    def remove(self, entry: Waiting) -> Any:
+        """Out of the queue. Returns the waiter."""
+        waiter, same = entry.waiter, entry.same
+        assert same is not None
+        del self._of_waiter[waiter]
+        entry.gone, entry.waiter, entry.same = True, None, None
+        self.all.dropped()
+        if self.troubled and entry.key not in self.failing:
+            self.line.dropped()
+        same.dropped()
+        if not same.count:
             del self.of_key[entry.key]
+        return waiter
 
     def clear(self) -> None:
         """Nobody waits any more."""
-        self.all.clear()
+        self.line = self.all = Line()
         self.of_key.clear()
+        self._of_waiter.clear()
         self.failing = FailingKeys()
         self.troubled = False
-        self.line = self.all
 
     # -- time -----------------------------------------------------------------------------------------------------
 
     def overdue(self, now: float, timeout: float) -> list[Waiting]:
         """Whose time is over."""
         # Sums as in `next_overdue`: a difference may be rounded to just less.
-        old = takewhile(lambda entry: now >= entry.since + timeout, self.all.values())
+        old = takewhile(lambda entry: now >= entry.since + timeout, self.all)
         return [entry for entry in old if now >= entry.since + entry.at_least]
 
     def next_overdue(self, timeout: float) -> Iterator[float]:
         """When somebody's time is over: the earliest of these."""
-        for entry in self.all.values():
+        for entry in self.all:
             yield entry.since + max(timeout, entry.at_least)
             if entry.at_least <= timeout:
                 return  # nobody behind is earlier
@@ -93,7 +147,7 @@ class Queue:
     def next_try(self, not_before: float) -> float | None:
         """When a failing key may be tried again."""
         again = self.failing.next_moment()
-        return None if again is None else max(again, not_before, self._try_failing_at if self.line else 0.0)
+        return None if again is None else max(again, not_before, self._try_failing_at if self.line.count else 0.0)
 
     # -- keys that fail -------------------------------------------------------------------------------------------
 
@@ -101,11 +155,8 @@ class Queue:
         """An open failed: the key's waiters step out of the line, until one succeeds."""
         if key in self.failing:
             self._try_failing_at = now + limits.turn_after
-        elif self.failing:
-            for number in self.of_key.get(key, ()):
-                del self.line[number]
         else:
-            self.line = OrderedDict((number, entry) for number, entry in self.all.items() if entry.key != key)
+            self.line = Line(entry for entry in self.line if entry.key != key)
         self.failing.failed(key, now, limits.backoff_first, limits.backoff_max)
         self.troubled = True
 
@@ -118,8 +169,7 @@ class Queue:
             self.troubled = False
             self.line = self.all
         elif key in self.of_key:
-            line = ((number, entry) for number, entry in self.all.items() if entry.key not in self.failing)
-            self.line = OrderedDict(line)
+            self.line = Line(entry for entry in self.all if entry.key not in self.failing)
 
     def forgive_past(self, now: float) -> None:
         """Forget the failures of keys whose pause is over and that nobody waits for."""
@@ -130,7 +180,7 @@ class Queue:
 
     def first(self, now: float, opening: Container[Hashable], at_once: int) -> Waiting | None:
         """Who is to be served next: the oldest in the line, or a failing key that is due since before that came."""
-        oldest = next(iter(self.line.values()), None)
+        oldest = self.line.first
         due = self._due(now, opening, at_once)
         if due is not None and (oldest is None or self.failing.again_at(due) <= oldest.since):
             return Waiting(due, None, self.failing.again_at(due))
@@ -144,7 +194,7 @@ class Queue:
             at_once: how many failing keys may be tried at once.
         """
         due = self._due(now, opening, at_once)
-        for entry in self.line.values():
+        for entry in self.line:
             if due is not None and self.failing.again_at(due) <= entry.since:
                 yield due
                 due = None  # others wait: one at a time
@@ -162,6 +212,6 @@ class Queue:
         failing = self.failing
         if not failing:
             return None
-        if self.line and (failing.tried or now < self._try_failing_at):
+        if self.line.count and (failing.tried or now < self._try_failing_at):
             return None
         return failing.due(now, opening, self.of_key) if failing.tried < at_once else None

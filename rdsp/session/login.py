@@ -12,7 +12,8 @@ import trio
 from rdsp.net.tls import ServerTls
 from rdsp.net.transport import Transport
 from rdsp.pool.backend import Backend
-from rdsp.pool.facts import KeyFacts, Own
+from rdsp.pool.facts import KeyFacts
+from rdsp.pool.key import PoolKey
 from rdsp.session.bell import Bell
 from rdsp.session.context import SessionContext
 from rdsp_codecs.api import ClientLogin, Offer
@@ -116,8 +117,7 @@ def _too_many(context: SessionContext) -> Problem | None:
 
 def key_of(context: SessionContext, login: ClientLogin, number: int) -> Hashable:
     """The key of the pool of a client with the connection id `number`."""
-    key = context.codec.pool_key(login)
-    return Own(key, number) if login.own_backend else key
+    return PoolKey(context.codec.pool_key(login), number if login.own_backend else 0)
 
 
 class _FirstBackend:

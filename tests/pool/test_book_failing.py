@@ -124,9 +124,9 @@ def test_the_line_keeps_its_order_when_a_key_recovers() -> None:
         queue.add(waiter.key, waiter, float(number), 0.0)
     queue.fails("a", 9.0, LIMITS)
     queue.fails("c", 9.0, LIMITS)
-    assert [entry.waiter for entry in queue.line.values()] == waiters[1:2]
+    assert [entry.waiter for entry in queue.line] == waiters[1:2]
     queue.forgive("a")
-    assert [entry.waiter for entry in queue.line.values()] == waiters[:3]
+    assert [entry.waiter for entry in queue.line] == waiters[:3]
     queue.forgive("c")
     assert queue.line is queue.all
 
