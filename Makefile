@@ -15,7 +15,7 @@ CLIENTS ?=
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(PY) -m pytest -q -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick bench-full bench-peers generate lock clean debian debian-bench debian-drivers mysql-servers
+.PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick bench-cpu bench-full bench-peers generate lock clean debian debian-bench debian-drivers mysql-servers
 help:
 	@echo "make demo [DURATION=5]   an embedded PostgreSQL, the proxy and 500 clients"
 	@echo "make test [WORKERS=1]    checks, documentation and tests (10 minutes)"
@@ -26,7 +26,8 @@ help:
 	@echo "make docs                the documentation, into docs/_build/html"
 	@echo "make wheel               dist/*.whl, with the compiled modules where there is a C compiler"
 	@echo "make bench               against PgBouncer and a direct connection, with gates (10 minutes)"
-	@echo "make bench-full          the same, the whole matrix (2 hours); make bench-quick is two minutes"
+	@echo "make bench-cpu           every cell whose CPU has a gate (10 minutes); make bench-quick is two minutes"
+	@echo "make bench-full          the whole matrix (2 hours)"
 	@echo "make lock                constraints.txt with the newest versions that pyproject.toml allows"
 	@echo "make clean               removes the environment and everything that was made"
 
@@ -124,6 +125,9 @@ bench: bench-peers
 
 bench-quick: bench-peers
 	$(PY) -m benchmarks quick --rounds 7
+
+bench-cpu: bench-peers
+	$(PY) -m benchmarks cpu --rounds 2 --json build/bench-cpu.json
 
 bench-full: bench-peers
 	$(PY) -m benchmarks full --seconds 3 --megabytes 1024 --json build/bench-full.json

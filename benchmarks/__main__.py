@@ -29,8 +29,18 @@ from benchmarks.stage import Stage
 from benchmarks.targets import BACKENDS, HEADINGS, PEERS, NotInstalled
 
 _QUIET_LOAD = 0.5
-_PARTS = {"short": cells.short, "quick": cells.quick, "settings": cells.settings, "full": cells.everything}
-_TARGETS = {"quick": ("direct", "pgbouncer", "rdsp"), "short": ("direct", "pgbouncer", "pgbouncer-new", "rdsp")}
+_PARTS = {
+    "short": cells.short,
+    "quick": cells.quick,
+    "cpu": cells.cpu,
+    "settings": cells.settings,
+    "full": cells.everything,
+}
+_TARGETS = {
+    "quick": ("direct", "pgbouncer", "rdsp"),
+    "short": ("direct", "pgbouncer", "pgbouncer-new", "rdsp"),
+    "cpu": ("pgbouncer", "pgbouncer-new", "rdsp"),
+}
 """What is measured where nothing else is said; all there is, for the other parts."""
 
 

@@ -156,6 +156,7 @@ def short() -> list[Work]:
         Cell("select-only", "prepared", 16),
         Cell("tpcb", "simple", 16),
         Cell("select1", "simple", 16, tls=True),
+        Cell("select1", "extended", 64, tls=True),
         *(Logins(tls) for tls in (False, True)),
         *(Bulk(kind) for kind in BULK),
     ]
@@ -164,6 +165,11 @@ def short() -> list[Work]:
 def quick() -> list[Work]:
     """The two oldest gates alone: is it slower than yesterday?"""
     return [Cell("select1", "simple", clients) for clients in CPU_CLIENTS]
+
+
+def cpu() -> list[Work]:
+    """Every cell whose CPU has a gate."""
+    return [Cell(*parts) for parts in itertools.product(SCRIPTS, MODES, CPU_CLIENTS, (False, True))]
 
 
 def settings() -> list[Work]:
