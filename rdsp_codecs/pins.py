@@ -50,6 +50,10 @@ class PinReason(Enum):
     SEQUENCE_STATE = "sequence_state"
     REPLICATION = "replication"
     FOREIGN_SESSION = "foreign_session"
+    TABLE_LOCK = "table_lock"
+    BACKUP_LOCK = "backup_lock"
+    OPEN_HANDLER = "open_handler"
+    USER_VARIABLE = "user_variable"
     UNRECOGNISED_STATE = "unrecognised_state"
 
     @property
@@ -139,6 +143,31 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         ("postgres",),
         PinUntil.SESSION,
         "Use `postgres_fdw`, or unnamed `dblink` calls.",
+    ),
+    PinReason.TABLE_LOCK: PinFacts(
+        "SQL locked tables.",
+        ("mysql", "mariadb"),
+        PinUntil.GONE,
+        "`UNLOCK TABLES` soon, or use transactions and `SELECT ... FOR UPDATE`.",
+    ),
+    PinReason.BACKUP_LOCK: PinFacts(
+        "SQL locked the server for a backup.",
+        ("mysql", "mariadb"),
+        PinUntil.GONE,
+        "`UNLOCK INSTANCE` or `BACKUP STAGE END` soon; make backups on connections of their own.",
+    ),
+    PinReason.OPEN_HANDLER: PinFacts(
+        "SQL opened a table by `HANDLER`.",
+        ("mysql", "mariadb"),
+        PinUntil.GONE,
+        "`HANDLER ... CLOSE` soon, or use `SELECT`.",
+    ),
+    PinReason.USER_VARIABLE: PinFacts(
+        "SQL gave a user variable a value that the proxy can't follow.",
+        ("mysql", "mariadb"),
+        PinUntil.GONE,
+        "Variables that are set to literals (`SET @a = 'x'`) follow the session, and do not pin. Set it to one, or to "
+        "`NULL`, when it is done with.",
     ),
     PinReason.UNRECOGNISED_STATE: PinFacts(
         "SQL may have changed the session in a way that the proxy doesn't know.",

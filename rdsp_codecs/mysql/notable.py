@@ -1,0 +1,75 @@
+"""Which words and names of a statement's text are worth a look, and a pattern for all the rest.
+
+`inspection` calls it. The patterns must never skip what is on a list here, take linear time, and give nothing back.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from rdsp_codecs.pins import PinReason
+
+LAST_INSERT_ID: Final = b"last_insert_id"
+FOUND_ROWS: Final = b"found_rows"
+ROW_COUNT: Final = b"row_count"
+DIAGNOSTICS: Final = b"diagnostics"
+CONNECTION_ID: Final = b"connection_id"
+PROCESSLIST: Final = b"processlist"
+SEQUENCE: Final = b"sequence"
+LAST_GTID: Final = b"last_gtid"
+INSERT_ID: Final = b"insert_id"
+PROFILES: Final = b"profiles"
+"""What a session remembers of the statements before, and what a connection is: `Verdict.reads` and `leaves`."""
+
+READERS: Final = {
+    FOUND_ROWS: FOUND_ROWS,
+    ROW_COUNT: ROW_COUNT,
+    CONNECTION_ID: CONNECTION_ID,
+    b"lastval": SEQUENCE,
+    b"ps_current_thread_id": CONNECTION_ID,
+}
+"""Functions."""
+LOCKERS: Final = frozenset({b"service_get_read_locks", b"service_get_write_locks"}) | {
+    b"version_tokens_lock_shared",
+    b"version_tokens_lock_exclusive",
+}
+"""Functions that take locks which nobody can be asked about."""
+UNLOCKERS: Final = frozenset({b"release_lock", b"release_all_locks"})
+PINNING: Final = {
+    **dict.fromkeys(LOCKERS, PinReason.ADVISORY_LOCK),
+    b"audit_log_read": PinReason.UNRECOGNISED_STATE,
+}
+SYSTEM_READERS: Final = {
+    b"warning_count": DIAGNOSTICS,
+    b"error_count": DIAGNOSTICS,
+    b"identity": LAST_INSERT_ID,
+    LAST_INSERT_ID: LAST_INSERT_ID,
+    INSERT_ID: INSERT_ID,
+    b"pseudo_thread_id": CONNECTION_ID,
+    LAST_GTID: LAST_GTID,
+}
+"""System variables."""
+
+NOTABLE: Final = re.compile(
+    b"|".join((*READERS, *LOCKERS, *UNLOCKERS, *PINNING, LAST_INSERT_ID, b"get_lock", b"into", b"sql_calc_found_rows"))
+).search
+PLAIN_VARIABLE: Final = re.compile(rb"[A-Za-z0-9_.$-]{1,64}").fullmatch
+"""Names of user variables that are the same exactly where they are the same in lower case."""
+
+_HEADS: Final = b"select|insert|update|delete|replace|with|values|do|table|explain|describe|desc|truncate|optimize"
+_BLANKS: Final = rb"(?:[ \t\n\r\f\v(]++|/\*(?![!m])[^*]*+\*/)*+"
+_HEAD: Final = re.compile(rb"%b(?:%b)(?![a-z0-9_$\x80-\xff])" % (_BLANKS, _HEADS)).match
+"""For a lower-cased text: whether its one statement begins with a word that by itself does nothing to the session."""
+_HIT: Final = re.compile(
+    rb"@|\*[!m]|;(?=[ \t\n\r\f\v]*+[^ \t\n\r\f\v])|\x00"
+    rb"|_(?:lock|count(?<=row_count)|rows(?<=found_rows)|id(?:(?<=insert_id)|(?<=connection_id)|(?<=thread_id))"
+    rb"|read(?<=audit_log_read))"
+    rb"|val(?:(?<=lastval)|(?<=nextval)|(?<=currval))|(?:next|previous)(?=[^a-z0-9_$\x80-\xff])"
+).search
+
+
+def may_matter(text: bytes) -> bool:
+    """The prefilter: false when an exact look would surely find nothing. Costs about 1 us for 60 bytes."""
+    lowered = text.lower()
+    return _HEAD(lowered) is None or _HIT(lowered) is not None

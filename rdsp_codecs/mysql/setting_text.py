@@ -1,0 +1,251 @@
+"""SET in all its forms: which variables of the session it gives which values.
+
+`inspection` builds on it. MySQL: "SET Syntax for Variable Assignment" and its neighbours; MariaDB: "SET", "SET
+STATEMENT".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rdsp_codecs.mysql import notable as n
+from rdsp_codecs.mysql.bodies import Bodies
+from rdsp_codecs.mysql.constants import constant, plain
+from rdsp_codecs.mysql.lexer import Facts, Kind, Token
+from rdsp_codecs.mysql.reading import BUDGET, NAMES
+from rdsp_codecs.mysql.words import IMPLICIT, NEXT, Kill
+from rdsp_codecs.pins import PinReason
+
+_SCOPES: Final = frozenset({b"global", b"session", b"local", b"persist", b"persist_only"})
+_OF_SESSION: Final = frozenset({b"", b"session", b"local"})
+_CHARACTER_SETS: Final = (b"character_set_client", b"character_set_results", b"character_set_connection")
+_COLLATION: Final = b"collation_connection"
+_LONGEST: Final = 16
+"""How many tokens of a value are kept: more are no constant."""
+_PINNED: Final = {
+    b"rand_seed1": PinReason.RANDOM_SEED,
+    b"rand_seed2": PinReason.RANDOM_SEED,
+    b"gtid_next": PinReason.REPLICATION,
+    b"gtid_seq_no": PinReason.REPLICATION,
+    b"pseudo_slave_mode": PinReason.REPLICATION,
+    b"pseudo_replica_mode": PinReason.REPLICATION,
+    b"pseudo_thread_id": PinReason.REPLICATION,
+    b"insert_id": PinReason.SESSION_SETTING,
+    b"profiling": PinReason.SESSION_SETTING,
+    b"debug": PinReason.SESSION_SETTING,
+    b"debug_sync": PinReason.SESSION_SETTING,
+}
+"""System variables with a memory that no SET on another connection brings back."""
+_ROLE_KINDS: Final = frozenset({Kind.WORD, Kind.QUOTED, Kind.VARIABLE, Kind.LITERAL, Kind.MARK})
+_NEW_NAMES: Final = {True: 110100, False: 80000}
+"""From which version on transaction_isolation is not called tx_isolation: of MariaDB, and of MySQL."""
+
+
+class SettingText(Bodies):
+    """Tokens, and what is found in them; each attribute is what `effects.Verdict` says of it."""
+
+    def __init__(self, text: bytes, facts: Facts, budget: int = BUDGET) -> None:
+        super().__init__(text, facts, budget)
+        self.pins: dict[PinReason, int] = {}
+        self.makes: set[tuple[PinReason, bytes]] = set()
+        self.undoes: set[tuple[PinReason, bytes]] = set()
+        self.variables: dict[bytes, bytes | None] = {}
+        self.settings: dict[bytes, bytes | None] = {}
+        self.reads: set[bytes] = set()
+        self.leaves: set[bytes] = set()
+        self.heads: list[bytes] = []
+        self.kills: list[Kill] = []
+        self.role: bytes | None = None
+        self.uses: bytes | None = None
+        self.transaction = 0
+        self.statements = 0
+        self.calls = self.unlocks = self.renames = self.local_file = self.doubtful = False
+        self._statement = 0
+        self._targets = False
+        self._assigns = False
+
+    def _pin(self, reason: PinReason) -> None:
+        self.pins.setdefault(reason, self._statement)
+
+    def _see(self, token: Token) -> None:
+        """Look at a token anywhere."""
+        raise NotImplementedError
+
+    def _one(self) -> None:
+        """One statement."""
+        raise NotImplementedError
+
+    # -- user variables
+
+    def _assign(self, token: Token, value: bytes | None) -> None:
+        name = self._variable_name(token)
+        if name is None:
+            self._pin(PinReason.USER_VARIABLE)
+        else:
+            self.variables[name] = value
+
+    def _variable_name(self, token: Token) -> bytes | None:
+        """In lower case; None where servers may take it for the same as another one."""
+        _, start, end = token
+        name = self._text[start + 1 : end]
+        if name[:1] in (b"'", b'"', b"`"):
+            if b"\\" in name or name.count(name[:1]) != 2:
+                return None
+            name = name[1:-1]
+        return name.lower() if n.PLAIN_VARIABLE(name) is not None else None
+
+    # -- SET
+
+    def _set(self) -> None:
+        for_statement = self._facts.mariadb and self._accept(b"statement")
+        kept = dict(self.settings)
+        self._item(for_statement=for_statement)
+        while self._accept(b","):
+            self._item(for_statement=for_statement)
+        if for_statement and self._accept(b"for"):
+            # These are put back behind the statement.
+            self.settings = kept
+            if not self._ends():
+                self.heads.pop()
+                self.statements -= 1
+                self._one()
+
+    def _item(self, *, for_statement: bool = False) -> None:
+        first = self._peek()
+        if first[0] == Kind.VARIABLE:
+            self._take()
+            self._accept(b":")
+            self._accept(b"=")
+            self._assign(first, constant(self._text, self._value(), self._facts))
+            return
+        scope = b""
+        if first[0] == Kind.SYSTEM:
+            self._take()
+            scope, name = self._system_name()
+        else:
+            if self._said(first) in _SCOPES and self._said(self._peek(1)) not in (b"=", b".", b":"):
+                scope = self._said(self._take())
+            if self._said(self._peek(1)) not in (b"=", b":", b".") and self._special(scope):
+                return
+            if self._next_is(b"password"):
+                self.transaction |= IMPLICIT
+                self._value()
+                return
+            name = self._dotted()
+        if not (self._accept(b":", b"=") or self._accept(b"=")):
+            self._pin(PinReason.UNRECOGNISED_STATE)
+        value = self._value(for_statement=for_statement)
+        if scope in _OF_SESSION:
+            self._setting(name, plain(self._text, value, self._facts))
+
+    def _setting(self, name: bytes, value: bytes | None) -> None:
+        self.settings[name] = value
+        reason = _PINNED.get(name)
+        if reason is not None:
+            self._pin(reason)
+        if name in (n.LAST_INSERT_ID, b"identity"):
+            self.leaves.add(n.LAST_INSERT_ID)
+
+    def _value(self, *, for_statement: bool = False) -> list[Token]:
+        """Take a value, and see all in it. Returns its first tokens, at most one more than `_LONGEST`."""
+        found: list[Token] = []
+        depth = 0
+        while not self._ends():
+            said = self._said(self._peek())
+            if depth == 0 and (said == b"," or (for_statement and said == b"for")):
+                break
+            depth += 1 if said == b"(" else -1 if said == b")" else 0
+            token = self._take()
+            self._see(token)
+            if len(found) <= _LONGEST:
+                found.append(token)
+        return found
+
+    def _system_name(self) -> tuple[bytes, bytes]:
+        """Behind @@: scope and name, in lower case."""
+        name = self._name(self._take()).lower()
+        scope = b""
+        if name in _SCOPES and self._next_is(b"."):
+            self._take()
+            scope, name = name, self._name(self._take()).lower()
+        while self._next_is(b"."):
+            self._take()
+            name += b"." + self._name(self._take()).lower()
+        return scope, name
+
+    def _dotted(self) -> bytes:
+        name = self._name(self._take()).lower() if self._peek()[0] in NAMES else b""
+        while self._next_is(b"."):
+            self._take()
+            name += b"." + self._name(self._take()).lower()
+        return name
+
+    # -- SET without an equals sign
+
+    def _special(self, scope: bytes) -> bool:
+        """Take an item that assigns by words of its own; False where it is none."""
+        if self._accept(b"transaction"):
+            self._characteristics(scope)
+        elif scope:
+            return False
+        elif self._accept(b"names"):
+            self._names()
+        elif self._accept(b"character", b"set") or self._accept(b"charset") or self._accept(b"char", b"set"):
+            self._value()
+            self.settings |= dict.fromkeys((*_CHARACTER_SETS, _COLLATION))
+        elif self._accept(b"role"):
+            self._role()
+        elif self._next_is(b"default", b"role"):
+            self._everything()
+        elif self._accept(b"resource", b"group"):
+            self._take()
+            if not self._next_is(b"for"):
+                self._pin(PinReason.SESSION_SETTING)
+            self._everything()
+        elif self._accept(b"password"):
+            self.transaction |= IMPLICIT
+            self._everything()
+        else:
+            return False
+        return True
+
+    def _everything(self) -> None:
+        while not self._ends():
+            self._see(self._take())
+
+    def _names(self) -> None:
+        value = self._value()
+        charset = plain(self._text, value[:1], self._facts)
+        collation = plain(self._text, value[2:3], self._facts) if len(value) > 2 else None
+        self.settings |= dict.fromkeys(_CHARACTER_SETS, charset)
+        self.settings[_COLLATION] = collation
+
+    def _role(self) -> None:
+        start = end = self._peek()[1]
+        fits = True
+        while not self._ends():
+            kind, begin, end = self._take()
+            said = self._text[begin:end]
+            quoted_otherwise = said[:1] == b'"' or b"\\" in said or said[:2] == b'@"'
+            fits = fits and kind in _ROLE_KINDS and said.isascii() and not quoted_otherwise
+        if fits and not self._tokens.in_code:
+            self.role = b"SET ROLE " + self._text[start:end]
+        else:
+            self._pin(PinReason.SESSION_SETTING)
+
+    def _characteristics(self, scope: bytes) -> None:
+        said: list[bytes] = []
+        while not self._ends():
+            token = self._take()
+            said.append(self._said(token))
+        if not scope:
+            self.transaction |= NEXT
+        elif scope in _OF_SESSION:
+            facts = self._facts
+            prefix = b"transaction_" if facts.version >= _NEW_NAMES[facts.mariadb] else b"tx_"
+            if b"only" in said or b"write" in said:
+                self.settings[prefix + b"read_only"] = b"1" if b"only" in said else b"0"
+            if b"level" in said:
+                level = said[said.index(b"level") + 1 :]
+                words = level[: level.index(b",")] if b"," in level else level
+                self.settings[prefix + b"isolation"] = b"'" + b"-".join(words).upper() + b"'"
