@@ -1,5 +1,11 @@
-"""For engine authors' tests: drive conversations with plain bytes, and two of them against each other. No I/O."""
+"""For engine authors' tests: a kit that puts any codec through its paces. No I/O. Needs Hypothesis (`rdsp[testing]`).
 
+`check_codec` is the one call; `codec_checks` gives the same as parameters of a test. `duo` and `play` drive a codec's
+conversations with plain bytes, for tests of an author's own.
+"""
+
+from rdsp_codecs.testing.checks import CHECKS, Check, check_codec, codec_checks
 from rdsp_codecs.testing.duo import Script, duo, play
+from rdsp_codecs.testing.wire import Server, Wire
 
-__all__ = ["Script", "duo", "play"]
+__all__ = ["CHECKS", "Check", "Script", "Server", "Wire", "check_codec", "codec_checks", "duo", "play"]

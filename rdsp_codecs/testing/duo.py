@@ -81,6 +81,8 @@ class _Side:
     step: Any = None
     started: bool = False
     done: bool = False
+    shaken: int = 0
+    """Handshakes begun."""
     result: Any = None
     error: Exception | None = None
 
@@ -115,7 +117,8 @@ def duo(
 
 def _greet(which: TlsSide, side: _Side, other: _Side) -> None:
     """A handshake begins with a byte of the client's; who looks for it first must find it."""
-    if which is TlsSide.CLIENT and isinstance(other.step, Receive) and other.step.peek:
+    side.shaken += 1
+    if which is TlsSide.CLIENT and other.shaken < side.shaken and isinstance(other.step, Receive) and other.step.peek:
         other.inbox += _HELLO
     elif which is TlsSide.SERVER and side.inbox.startswith(_HELLO):
         del side.inbox[:1]

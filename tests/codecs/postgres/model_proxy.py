@@ -18,10 +18,11 @@ from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.settings import Settings
 from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.postgres.statements import SharedStatements
+from rdsp_codecs.testing.pool import Step
+from rdsp_codecs.testing.postgres.server import ModelServer
+from rdsp_codecs.testing.postgres.words import World
 from rdsp_codecs.transaction import Transaction
-from tests.codecs.postgres.conversations import DDL, Step
-from tests.codecs.postgres.model_server import ModelServer
-from tests.codecs.postgres.model_words import World
+from tests.codecs.postgres.conversations import DDL
 from tests.servers import rawclient as w
 
 WHO = ClientLogin("app", "app", {}, 3 << 16, tls=False)

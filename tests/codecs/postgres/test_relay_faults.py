@@ -15,10 +15,10 @@ from rdsp_codecs.filtering import HEAD_BYTES
 from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.statements import SharedStatements
 from rdsp_codecs.problems import Problem, ProblemCode
-from tests.codecs.postgres.conversations import frames, parse_and_run
+from rdsp_codecs.testing.postgres.server import ModelServer
+from rdsp_codecs.testing.postgres.strategies import frames, parse_and_run
+from rdsp_codecs.testing.postgres.words import World
 from tests.codecs.postgres.model_proxy import WHO, Backend, Proxy
-from tests.codecs.postgres.model_server import ModelServer
-from tests.codecs.postgres.model_words import World
 from tests.servers import rawclient as w
 
 SMALL = RelayPolicy(max_held=100)

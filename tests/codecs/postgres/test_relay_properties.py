@@ -21,10 +21,12 @@ from rdsp_codecs.postgres.messages import FLUSH
 from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.statements import SharedStatements
 from rdsp_codecs.problems import Problem, ProblemCode
-from tests.codecs.postgres.conversations import BATCHES, DDL, NAMES, ONE, SEEDS, TEXTS, Step, conversations, frames
+from rdsp_codecs.testing.pool import Step
+from rdsp_codecs.testing.postgres.server import ModelServer
+from rdsp_codecs.testing.postgres.strategies import BATCHES, NAMES, ONE, TEXTS, frames
+from rdsp_codecs.testing.postgres.words import World
+from tests.codecs.postgres.conversations import DDL, SEEDS, conversations
 from tests.codecs.postgres.model_proxy import WHO, Backend, Proxy, cut, said
-from tests.codecs.postgres.model_server import ModelServer
-from tests.codecs.postgres.model_words import World
 from tests.servers import rawclient as w
 
 

@@ -14,10 +14,10 @@ from rdsp_codecs.api import RelayPolicy
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.statements import SharedStatements
-from tests.codecs.postgres.conversations import LIMITS, NAMES, ONE, PLAIN, VALUES
+from rdsp_codecs.testing.postgres.server import ModelServer
+from rdsp_codecs.testing.postgres.strategies import LIMITS, NAMES, ONE, PLAIN, VALUES
+from rdsp_codecs.testing.postgres.words import World
 from tests.codecs.postgres.model_proxy import WHO, Backend
-from tests.codecs.postgres.model_server import ModelServer
-from tests.codecs.postgres.model_words import World
 from tests.codecs.postgres.test_relay_properties import MUTATIONS, SEEDS, cut, end_of, mutated
 from tests.compiled import looks_inside
 from tests.servers import rawclient as w

@@ -1,4 +1,4 @@
-"""What the model of a PostgreSQL backend (`model_server`) understands and says: its few texts, and messages."""
+"""What the model of a PostgreSQL backend (`server`) understands and says: its few texts, and messages."""
 
 from __future__ import annotations
 
@@ -132,6 +132,7 @@ class Reader:
 
 
 def check_syntax(text: str) -> None:
+    """Raises `Failure` for what is none of the texts that are known."""
     if text in SELECTS or text in ("TABLE changes", "SHOW work_mem") or text.startswith(QUESTIONS):
         return
     if _UTILITY(text) or SET(text) or RESET(text) or SET_CONFIG(text) or NAMING(text):
@@ -142,23 +143,28 @@ def check_syntax(text: str) -> None:
 
 
 def duplicate(name: str) -> Failure:
+    """The error for a statement's name that is taken."""
     text = f'prepared statement "{name}" already exists'
     return Failure("42P05", text, F="prepare.c", R="StorePreparedStatement")
 
 
 def no_portal(name: str) -> Failure:
+    """The error for a portal that there is not."""
     return Failure("34000", f'portal "{name}" does not exist')
 
 
 def complete(tag: str) -> bytes:
+    """CommandComplete."""
     return message(b"C", tag.encode() + b"\0")
 
 
 def row_description(columns: Columns) -> bytes:
+    """RowDescription."""
     parts = [name.encode() + b"\0" + struct.pack(">IhIhih", 0, 0, oid, -1, -1, 0) for name, oid in columns]
     return message(b"T", struct.pack(">H", len(columns)) + b"".join(parts))
 
 
 def data_row(values: tuple[str, ...]) -> bytes:
+    """DataRow, of texts."""
     parts = [struct.pack(">i", len(value)) + value.encode("latin-1") for value in values]
     return message(b"D", struct.pack(">H", len(values)) + b"".join(parts))

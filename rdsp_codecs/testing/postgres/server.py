@@ -11,8 +11,8 @@ import struct
 from collections.abc import Generator
 
 from rdsp_codecs.postgres.messages import error, message
-from tests.codecs.postgres.model_statements import Statements
-from tests.codecs.postgres.model_words import (
+from rdsp_codecs.testing.postgres.statements import Statements
+from rdsp_codecs.testing.postgres.words import (
     EXTENDED,
     TAGS,
     TEXT,
@@ -206,7 +206,8 @@ class ModelServer(Statements):
     def _bind(self, portal: str, name: str, values: tuple[str, ...]) -> None:
         plan = self._find(name)
         if len(values) != plan.parameters:
-            text = f'bind message supplies {len(values)} parameters, but prepared statement "{name}" requires {plan.parameters}'
+            wanted = f'prepared statement "{name}" requires {plan.parameters}'
+            text = f"bind message supplies {len(values)} parameters, but {wanted}"
             raise Failure("08P01", text, F="postgres.c", R="exec_bind_message")
         self._refuse_if_failed(plan.text)
         if portal and portal in self._portals:

@@ -1,11 +1,11 @@
-"""How the model of a PostgreSQL backend (`model_server`) runs statements: rows, settings, COPY, transactions, output."""
+"""How the model of a PostgreSQL backend (`server`) runs statements: rows, settings, COPY, transactions, output."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
 from rdsp_codecs.postgres.messages import error, message
-from tests.codecs.postgres.model_words import (
+from rdsp_codecs.testing.postgres.words import (
     ENDS,
     INT4,
     NAMING,
@@ -40,6 +40,9 @@ class Statements:
         self._local: dict[str, str] = {}
         self._saved = dict(SETTINGS)
         self._in_transaction = False
+        self.inserted: list[str] = []
+        """What was put into tables, and committed."""
+        self._inserting: list[str] = []
         self._alone = True
         self.source = ""
         """The text of the query that runs."""
@@ -90,7 +93,7 @@ class Statements:
                 return
         self._say(complete("SHOW" if portal.plan.text.startswith("SHOW") else f"SELECT {count}"))
 
-    def _rows(self, portal: Portal) -> Iterator[tuple[str, ...]]:
+    def _rows(self, portal: Portal) -> Iterator[tuple[str, ...]]:  # noqa: C901 - one text after the other
         text = portal.plan.text
         naming = NAMING(text)
         if naming is not None:
@@ -130,8 +133,9 @@ class Statements:
             self._transaction(text)
         elif naming := NAMING(text):
             self._naming(naming[1], naming[2], naming[3])
-        elif (assignment := SET(text)) or (reset := RESET(text)):
-            local, name, value = assignment.groups() if assignment else ("", reset[1], "")
+        elif (assignment := SET(text)) or RESET(text):
+            reset = RESET(text)
+            local, name, value = assignment.groups() if assignment else ("", reset[1] if reset else "", "")
             name = real_name(name)
             if name not in SETTINGS:
                 raise Failure("42704", f'unrecognized configuration parameter "{name}"')
@@ -145,6 +149,7 @@ class Statements:
             self._say_loudly("NOTICE", "00000", 'table "nothing" does not exist, skipping')
             self._say(complete("DROP TABLE"))
         elif text.startswith("INSERT"):
+            self._inserting.append(text)
             self._say(complete("INSERT 0 1"))
         elif text == "COPY t TO STDOUT":
             self._say(message(b"H", b"\0\0\1\0\0") + message(b"d", b"1\n") * 2 + message(b"c") + complete("COPY 2"))
@@ -167,6 +172,7 @@ class Statements:
                 rows += body.count(b"\n")
             elif tag == ord("c"):
                 break
+        self._inserting.append(f"COPY {rows}")
         self._say(complete(f"COPY {rows}"))
 
     def _naming(self, verb: str, name: str, text: str | None) -> None:
@@ -218,6 +224,9 @@ class Statements:
     def _end(self, *, commit: bool) -> None:
         if not commit and self._in_transaction:
             self.settings = self._saved
+        elif commit:
+            self.inserted += self._inserting
+        self._inserting.clear()
         self._local.clear()
         self._portals.clear()
         self._in_transaction = False

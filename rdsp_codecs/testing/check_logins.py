@@ -1,0 +1,165 @@
+"""Logins: the two sides of the codec against each other, wrong passwords, and strangers at the door."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsp_codecs.api import BackendLogin, CancelAsked, ClientLogin, Codec, Offer, Turned
+from rdsp_codecs.errors import CodecError, LoginRefused, WireError
+from rdsp_codecs.problems import Problem, ProblemCode
+from rdsp_codecs.steps import Conversation, TlsFacts
+from rdsp_codecs.testing.duo import duo, play
+from rdsp_codecs.testing.logins import KEY, NUMBER, answerer, how, offer
+from rdsp_codecs.testing.mutate import MUTATIONS, Mutations, mutated
+from rdsp_codecs.testing.wire import Wire
+
+_SEEDS = st.integers(0, 1 << 16)
+
+
+def _cuts(seed: int) -> Any:
+    chance = random.Random(seed)  # noqa: S311 - a test's
+    return lambda: chance.choice([1, chance.randint(1, 9), 1 << 20])
+
+
+_BOUND: Final[dict[str, Any]] = {"end_point": b"e" * 32}
+"""What the two sides of a TLS connection know of its certificate."""
+
+
+def _meet(codec: Codec, asked: Offer, wants: BackendLogin, answer: Any, seed: int) -> tuple[Any, Any]:
+    facts = TlsFacts("TLSv1.3", alpn=codec.features.alpn, **_BOUND)
+    return duo(codec.greet(asked), codec.login(wants), answer, answer, piece=_cuts(seed), facts=facts)
+
+
+def _methods(codec: Codec) -> list[tuple[str, ...]]:
+    """Each proof that it offers by itself, and its own choice."""
+    return [(), *((name,) for name in codec.features.auth_methods)]
+
+
+def _mistold(server: Any, client: Any) -> str:
+    return f"the server's side ended in {server!r}, the client's in {client!r}"
+
+
+def login(codec: Codec, wire: Wire) -> None:
+    """Whoever proves the password gets in, whatever the cuts, by every proof; both sides then know the same."""
+    answer = answerer(wire)
+
+    @given(method=st.sampled_from(_methods(codec)), tls=st.sampled_from(["disable", "prefer", "require"]), seed=_SEEDS)
+    def holds(method: tuple[str, ...], tls: str, seed: int) -> None:
+        asked = how(wire, tls=tls)
+        server, client = _meet(codec, offer(auth_methods=method, **_BOUND), asked, answer, seed)
+        if tls == "disable" and isinstance(server, Turned) and isinstance(client, LoginRefused):
+            return  # a proof that is given on encrypted connections alone
+        assert isinstance(server, ClientLogin), _mistold(server, client)
+        assert not isinstance(client, Exception), _mistold(server, client)
+        assert (server.user, server.database) == (wire.user, wire.database), f"the server's side heard {server!r}"
+        assert server.tls == (tls != "disable"), f"tls={tls}, and the server's side says {server.tls}"
+        assert (server.leftover, client.leftover) == (b"", b""), "something was left over of the login"
+        told = dict(client.server_parameters)
+        assert told == dict(wire.parameters), f"the server's parameters came as {told}"
+
+    holds()
+    _ends_otherwise(codec, wire)
+
+
+def _ends_otherwise(codec: Codec, wire: Wire) -> None:
+    """No password where none is asked for; and whom the proxy does not admit is told so."""
+    answer = answerer(wire)
+    for problem in (Problem(code) for code in ProblemCode):
+        for asked in (offer(refusal=problem), offer()):
+            admitted = None if asked.refusal else problem
+            server, client = duo(codec.greet(asked), codec.login(how(wire)), answerer(wire, admitted=admitted), answer)
+            assert isinstance(server, Turned), f"{problem.code} lets in: {_mistold(server, client)}"
+            assert server.problem == problem, _mistold(server, client)
+            assert isinstance(client, LoginRefused), f"refused for {problem.code}: {_mistold(server, client)}"
+    server, client = duo(codec.greet(offer(require_tls=True)), codec.login(how(wire, tls="disable")), answer, answer)
+    assert isinstance(server, Turned), f"require_tls: {_mistold(server, client)}"
+    server, client = duo(codec.greet(offer(tls=False)), codec.login(how(wire, tls="require")), answer, answer)
+    assert isinstance(client, LoginRefused), f"a server without TLS, and we require it: {_mistold(server, client)}"
+    assert not isinstance(server, ClientLogin), "a password was proved without the TLS that was required"
+    state = duo(codec.greet(offer()), codec.login(how(wire)), answer, answer)[1]
+    if codec.features.cancel_on_new_connection:
+        asked_for, _ = duo(codec.greet(offer()), codec.cancel(state, "prefer"), answer, answer)
+        assert isinstance(asked_for, CancelAsked), f"a cancel was heard as {asked_for!r}"
+        assert asked_for.connection_id == NUMBER, f"a cancel names the connection {asked_for.connection_id}"
+        assert asked_for.secret, "a cancel has no secret"
+        assert KEY.startswith(asked_for.secret), "a cancel has another secret than the login gave"
+
+
+def proofs(codec: Codec, wire: Wire) -> None:
+    """Nobody gets in with a wrong password, an unknown name or none; all of them are told the same."""
+    answer = answerer(wire)
+
+    @given(method=st.sampled_from(_methods(codec)), tls=st.sampled_from(["disable", "require"]), seed=_SEEDS)
+    def holds(method: tuple[str, ...], tls: str, seed: int) -> None:
+        for password in (wire.password + "x", "", wire.password[:-1]):
+            told = []
+            for user in (wire.user, wire.user[:-1] + "_"):
+                asked = how(wire, user=user, password=password, tls=tls)
+                server, client = _meet(codec, offer(auth_methods=method, **_BOUND), asked, answer, seed)
+                assert isinstance(server, Turned), f"{user!r} got in with {password!r}: {_mistold(server, client)}"
+                assert server.problem is not None, "somebody was turned away, and for no reason"
+                assert isinstance(client, LoginRefused), _mistold(server, client)
+                told.append((server.problem.code, client.code, client.text.replace(user, wire.user)))
+            assert told[0] == told[1], f"who guesses can tell a name that exists: {told}"
+
+    holds()
+    for old in ((wire.password, "older"), ("newer", wire.password)):
+        server, client = duo(codec.greet(offer()), codec.login(how(wire)), answerer(wire, old), answer)
+        assert isinstance(server, ClientLogin), f"one of two valid passwords: {_mistold(server, client)}"
+
+
+def _spoken(codec: Codec, wire: Wire, **more: Any) -> tuple[bytes, bytes]:
+    """What the client and the server say in a login without a password."""
+    heard: list[bytes] = []
+    answer, told = answerer(wire), how(wire, tls="disable")
+
+    def listening(conversation: Any, at: int) -> Conversation[Any]:
+        step = next(conversation)
+        try:
+            while True:
+                if type(step).__name__ == "Send":
+                    heard[at] += step.data
+                step = conversation.send((yield step))
+        except StopIteration as stop:
+            return stop.value
+
+    heard += [b"", b""]
+    greeting = codec.greet(offer(open_to_local=True, tls=False, **more))
+    duo(listening(greeting, 1), listening(codec.login(told), 0), answer, answer)
+    return heard[0], heard[1]
+
+
+def strangers(codec: Codec, wire: Wire) -> None:
+    """Garbage in a login, from either side, ends in a refusal or one of the codec's errors, and in no other way."""
+    answer = answerer(wire)
+    clients, servers = _spoken(codec, wire)
+
+    @given(
+        data=st.one_of(st.binary(max_size=300), MUTATIONS.map(lambda found: mutated(clients, found))),
+        cut=st.integers(1, 60),
+        open_to_local=st.booleans(),
+    )
+    def at_the_door(data: bytes, cut: int, open_to_local: bool) -> None:
+        chunks = [data[at : at + cut] for at in range(0, len(data), cut)]
+        try:
+            result, _ = play(codec.greet(offer(open_to_local=open_to_local)), chunks, answer)
+        except WireError:
+            return
+        allowed = (Turned, CancelAsked, ClientLogin) if open_to_local else (Turned, CancelAsked)
+        assert isinstance(result, allowed), f"{data!r} was greeted as {result!r}"
+
+    @given(mutations=MUTATIONS, data=st.none() | st.binary(max_size=300), cut=st.integers(1, 60))
+    def at_a_server(mutations: Mutations, data: bytes | None, cut: int) -> None:
+        told = mutated(servers, mutations) if data is None else data
+        chunks = [told[at : at + cut] for at in range(0, len(told), cut)]
+        try:
+            play(codec.login(how(wire, tls="disable")), chunks, answer)
+        except CodecError:
+            return
+
+    at_the_door()
+    at_a_server()

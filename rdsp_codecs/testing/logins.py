@@ -1,0 +1,63 @@
+"""Both sides of an engine's login, against each other."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+from rdsp_codecs.api import BackendLogin, ClientLogin, Codec, Offer
+from rdsp_codecs.questions import Admit, Derive, Secrets, Welcome
+from rdsp_codecs.testing.duo import duo
+from rdsp_codecs.testing.wire import Wire
+
+NUMBER: Final = 77
+KEY: Final = bytes(range(1, 33))
+
+
+def offer(**more: Any) -> Offer:
+    """How a client is greeted; seeded."""
+    settings: dict[str, Any] = {"tls": True, "require_tls": False, "local": True, "open_to_local": False}
+    chance = random.Random(1)  # noqa: S311 - a test's
+    return Offer(**{**settings, "entropy": chance.randbytes, "mock_salt_key": b"k" * 32, **more})
+
+
+def how(wire: Wire, **more: Any) -> BackendLogin:
+    """How we log in; seeded."""
+    settings: dict[str, Any] = {
+        "user": wire.user,
+        "password": wire.password,
+        "database": wire.database,
+        "tls": "prefer",
+    }
+    chance = random.Random(2)  # noqa: S311 - a test's
+    return BackendLogin(**{**settings, "parameters": {}, "entropy": chance.randbytes, **more})
+
+
+def answerer(wire: Wire, passwords: tuple[str, ...] | None = None, admitted: Any = None) -> Callable[[Any], Any]:
+    """Answers what logins ask, as the runtime does. `admitted`: instead of a welcome."""
+
+    def answer(question: Any) -> Any:
+        match question:
+            case Secrets(user):
+                return (passwords if passwords is not None else (wire.password,)) if user == wire.user else ()
+            case Derive(password, salt, iterations):
+                return hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
+            case Admit():
+                return admitted if admitted is not None else Welcome(wire.parameters, NUMBER, KEY)
+        return wire.answer(question)
+
+    return answer
+
+
+def log_in(codec: Codec, wire: Wire) -> tuple[ClientLogin, Any]:
+    """A client that got in without a password, and the state of a new connection to a server."""
+    answer = answerer(wire)
+    greeting, state = duo(
+        codec.greet(offer(open_to_local=True, tls=False)), codec.login(how(wire, tls="disable")), answer, answer
+    )
+    if not isinstance(greeting, ClientLogin) or isinstance(state, Exception):
+        msg = f"the two sides of the login do not fit together: {greeting!r} and {state!r}"
+        raise AssertionError(msg)
+    return greeting, state

@@ -1,0 +1,80 @@
+"""What an engine's author gives the kit: some requests, and a small server. Derive from `Wire`, and hand it in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from hypothesis.strategies import SearchStrategy
+
+
+class Server(Protocol):
+    """A model of one connection to a server, behind its login: bytes in, bytes out, no I/O and no clock.
+
+    It says what the real one would say. The kit takes it for the truth: a client's answers through the proxy are
+    compared with those of a server that it has for itself. Garbage must not make it raise anything.
+    """
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what came, any part of a message or several of them. Returns all that is answered by now."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, also one that has failed."""
+
+    @property
+    def at_rest(self) -> bool:
+        """It has had whole requests, and has answered them: nothing is owed by either side."""
+
+    @property
+    def session(self) -> object:
+        """All that a client can have set on this connection and would miss, or find, on another one. Compared by `==`.
+
+        What an engine cannot carry along, and pins for, need not be in it.
+        """
+
+    @property
+    def effects(self) -> Sequence[Any]:
+        """What clients have changed for good in the database through this connection, in order; hashable things.
+
+        By it the kit sees that nothing was done twice, or not at all.
+        """
+
+
+class Wire:
+    """What the kit must know of a protocol.
+
+    Attributes:
+        parameters: what a server tells of itself at login (`BackendState.server_parameters`), as `server()` has it.
+        user, password, database: as the protocol can carry them.
+        requests: what clients say once they are in: whole requests that a server answers, also with an error, of any
+            kind that there is. They may open and end transactions. They do not say good-bye.
+        begin, commit: open a transaction; end it. Each is one request.
+        changes: requests that each change what `Server.session` gives, at once and for good.
+    """
+
+    parameters: ClassVar[Mapping[str, str]] = {}
+    user: ClassVar[str] = "app"
+    password: ClassVar[str] = "secret"  # noqa: S105 - a test's
+    database: ClassVar[str] = "shop"
+    requests: ClassVar[SearchStrategy[bytes]]
+    begin: ClassVar[bytes]
+    commit: ClassVar[bytes]
+    changes: ClassVar[Sequence[bytes]] = ()
+
+    def server(self) -> Server:
+        """A new connection, logged in. No two of them share what one client's requests can change for another."""
+        raise NotImplementedError
+
+    def long_request(self, size: int) -> bytes:
+        """One request of at least `size` bytes that a server answers."""
+        raise NotImplementedError
+
+    def errors(self, data: bytes) -> int:
+        """How many errors these bytes of a server tell. Raises any exception when they are not whole messages."""
+        raise NotImplementedError
+
+    def answer(self, question: Any) -> Any:
+        """Answer a question that the kit does not know (`rdsp_codecs.questions`)."""
+        msg = f"an unknown question: {question!r}"
+        raise AssertionError(msg)
