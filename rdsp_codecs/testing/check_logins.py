@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any, Final
 
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from rdsp_codecs.api import BackendLogin, CancelAsked, ClientLogin, Codec, Offer, Turned
 from rdsp_codecs.errors import CodecError, LoginRefused, WireError
 from rdsp_codecs.problems import Problem, ProblemCode
+from rdsp_codecs.questions import Introduce
 from rdsp_codecs.steps import Conversation, TlsFacts
 from rdsp_codecs.testing.duo import duo, play
 from rdsp_codecs.testing.logins import KEY, NUMBER, answerer, how, offer
@@ -81,12 +83,27 @@ def _ends_otherwise(codec: Codec, wire: Wire) -> None:
     assert isinstance(client, LoginRefused), f"a server without TLS, and we require it: {_mistold(server, client)}"
     assert not isinstance(server, ClientLogin), "a password was proved without the TLS that was required"
     state = duo(codec.greet(offer()), codec.login(how(wire)), answer, answer)[1]
+    _introduces_itself(codec, wire)
     if codec.features.cancel_on_new_connection:
-        asked_for, _ = duo(codec.greet(offer()), codec.cancel(state, "prefer"), answer, answer)
+        asked_for, _ = duo(codec.greet(offer()), codec.cancel(state, how(wire)), answer, answer)
         assert isinstance(asked_for, CancelAsked), f"a cancel was heard as {asked_for!r}"
         assert asked_for.connection_id == NUMBER, f"a cancel names the connection {asked_for.connection_id}"
         assert asked_for.secret, "a cancel has no secret"
         assert KEY.startswith(asked_for.secret), "a cancel has another secret than the login gave"
+
+
+def _introduces_itself(codec: Codec, wire: Wire) -> None:
+    """A server that speaks first tells nobody in particular what `Introduce` is answered with."""
+    answer, asked = answerer(wire), []
+
+    def heard(question: Any) -> Any:
+        asked.append(type(question))
+        return answer(question)
+
+    duo(codec.greet(offer()), codec.login(how(wire)), heard, answer)
+    if Introduce in asked:
+        _, told = duo(codec.greet(offer()), codec.introduce(), answer, answer)
+        assert isinstance(told, Mapping), f"introduce() ended in {told!r}"
 
 
 def proofs(codec: Codec, wire: Wire) -> None:

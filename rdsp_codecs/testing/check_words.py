@@ -32,7 +32,10 @@ def refusals(codec: Codec, wire: Wire) -> None:
                 words = codec.refuse(Problem(code, subject, fatal))
                 told = wire.errors(words)
                 assert told == 1, f"{code} about {subject!r} is told as {words!r}: {told} errors"
+        relay = Lane(codec, wire, lambda data: [data]).relay
         words = codec.refuse(Problem(code))
+        for last in (relay.refusal(Problem(code)), relay.refusal(words)):
+            assert wire.errors(last) == 1, f"last words about {code} are {last!r}"
         try:
             play(codec.login(how(wire, tls="disable")), [words], answer)
         except LoginRefused:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rdsp_codecs.api import BackendLogin, ClientLogin, Codec, Offer
-from rdsp_codecs.questions import Admit, Derive, Secrets, Welcome
+from rdsp_codecs.questions import Admit, Derive, Introduce, Secrets, Welcome
 from rdsp_codecs.testing.duo import duo
 from rdsp_codecs.testing.wire import Wire
 
@@ -44,6 +44,8 @@ def answerer(wire: Wire, passwords: tuple[str, ...] | None = None, admitted: Any
                 return (passwords if passwords is not None else (wire.password,)) if user == wire.user else ()
             case Derive(password, salt, iterations):
                 return hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
+            case Introduce():
+                return Welcome(wire.parameters, NUMBER, KEY)
             case Admit():
                 return admitted if admitted is not None else Welcome(wire.parameters, NUMBER, KEY)
         return wire.answer(question)

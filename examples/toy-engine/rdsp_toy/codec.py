@@ -42,6 +42,9 @@ class ToyCodec:
     def login(self, how: BackendLogin) -> Conversation[login.ToyState]:
         return login.login(how)
 
+    def introduce(self) -> Conversation[Mapping[str, str]]:
+        raise NotImplementedError  # the client speaks first: nobody asks
+
     def startup(self, who: ClientLogin) -> Mapping[str, str]:
         return {}
 
@@ -92,8 +95,8 @@ class ToyCodec:
         yield from ()
         return True
 
-    def cancel(self, state: Any, tls: str, *, direct_tls: bool = False) -> Conversation[None]:
-        return login.cancel(state, tls)
+    def cancel(self, state: Any, how: BackendLogin) -> Conversation[None]:
+        return login.cancel(state, how.tls)
 
     # [upkeep]
 

@@ -164,8 +164,11 @@ class ToyRelay(Relay):
     # [facts]
 
     # [refused]
+    def refusal(self, problem: Problem | bytes) -> bytes:
+        return problem if isinstance(problem, bytes) else refuse(problem)
+
     def abort(self, problem: Problem | bytes) -> int:
-        self.to_client.append(problem if isinstance(problem, bytes) else refuse(problem))
+        self.to_client.append(self.refusal(problem))
         self._take()
         return self._next()
 

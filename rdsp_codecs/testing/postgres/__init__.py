@@ -47,7 +47,12 @@ class PostgresServer:
 class PostgresWire(Wire):
     """See `Wire`."""
 
-    parameters: ClassVar[Mapping[str, str]] = {"server_version": "15.0", "client_encoding": "UTF8", "TimeZone": "UTC"}
+    parameters: ClassVar[Mapping[str, str]] = {
+        "server_version": "15.0",
+        "client_encoding": "UTF8",
+        "TimeZone": "UTC",
+        "search_path": "public",
+    }
     requests: ClassVar[st.SearchStrategy[bytes]] = REQUESTS
     begin: ClassVar[bytes] = said.query("BEGIN")
     commit: ClassVar[bytes] = said.query("COMMIT")
