@@ -6,6 +6,7 @@ never on what stands in literals and comments; it must find whatever of its list
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -13,7 +14,7 @@ from rdsp_codecs.mysql import notable as n
 from rdsp_codecs.mysql.constants import literal_value, quoted
 from rdsp_codecs.mysql.lexer import UTF8, Facts, Kind, Token
 from rdsp_codecs.mysql.reading import BUDGET, END, NAMES, SpentError
-from rdsp_codecs.mysql.setting_text import SettingText
+from rdsp_codecs.mysql.setting_text import READ_BY, SettingText
 from rdsp_codecs.mysql.words import BEGINS, CHAINS, ENDS, HEADS, IMPLICIT, RELEASES, SAVEPOINT, XA, Kill
 from rdsp_codecs.pins import PinReason
 
@@ -22,6 +23,8 @@ _BEFORE_ROUTINE: Final = 16
 """How many tokens may stand between CREATE and what is made: OR REPLACE DEFINER = a @ b AGGREGATE."""
 _COMPOUND: Final = frozenset({b"if", b"case", b"loop", b"while", b"repeat", b"for", b"declare"})
 _BLOCK_WORDS: Final = frozenset({b"begin", b"then", b"else", b"loop", b"do", b"repeat"})
+_OTHERWISE: Final = re.compile(rb"[\"\\\x80-\xff]").search
+"""What means something else under another sql_mode or character set."""
 _LONGEST_LOCK: Final = 128
 _MAX_TEXTS: Final = 4
 
@@ -33,7 +36,7 @@ class Look(SettingText):
         """`texts` counts those around this one, which run it as a string."""
         super().__init__(text, facts, budget)
         self._texts = texts
-        self._compound = self._opened = False
+        self._compound = self._opened = self._rest_is_plain = False
         self._heads: dict[bytes, Callable[[], None]] = {
             b"set": self._set,
             b"create": self._create,
@@ -86,6 +89,12 @@ class Look(SettingText):
         first = self._peek()
         self._statement = first[1]
         self.statements += 1
+        if self.statements > 1 and not self._rereads:
+            self._rereads = self.calls or not READ_BY.isdisjoint(self.settings)
+        if self._rereads and (not self._rest_is_plain):
+            self._rest_is_plain = _OTHERWISE(self._text, first[1]) is None
+            if not self._rest_is_plain:
+                raise SpentError
         while self._said(first) == b"(":
             self._take()
             first = self._peek()
@@ -346,7 +355,7 @@ class Look(SettingText):
         literals: list[bytes] = []
         while self._peek()[0] == Kind.LITERAL:
             value = literal_value(self._text, self._take(), self._facts)
-            if value is not None:
+            if value is not None and value.isascii():
                 literals.append(value)
         if len(literals) != 1 or not (self._ends() or self._next_is(b"using")) or self._texts == _MAX_TEXTS:
             self._pin(PinReason.UNRECOGNISED_STATE)

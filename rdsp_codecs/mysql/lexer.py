@@ -96,6 +96,45 @@ class Facts:
     collation: bytes = b""
 
 
+_NUMBERS: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)").match
+_HIDDEN: Final = "5.5.5-"
+"""What MariaDB's greeting may put before its version."""
+
+
+def facts(
+    server_version: str,
+    sql_mode: bytes,
+    *,
+    multi: bool,
+    client: bytes,
+    connection: bytes,
+    collation: bytes,
+) -> Facts:
+    """By what a server says of itself and of a session; a version that cannot be read is taken for an old one.
+
+    Arguments:
+        server_version: of its greeting, or @@version.
+        sql_mode, client, connection, collation: the session's @@sql_mode, @@character_set_client,
+            @@character_set_connection and @@collation_connection.
+        multi: see `Facts`.
+    """
+    mariadb = "mariadb" in server_version.lower()
+    match = _NUMBERS(server_version.removeprefix(_HIDDEN) if mariadb else server_version)
+    major, minor, patch = (int(part) for part in match.groups()) if match is not None else (5, 0, 0)
+    modes = frozenset(sql_mode.upper().split(b","))
+    return Facts(
+        major * 10000 + minor * 100 + patch,
+        mariadb=mariadb,
+        ansi_quotes=b"ANSI_QUOTES" in modes,
+        no_escapes=b"NO_BACKSLASH_ESCAPES" in modes,
+        oracle=b"ORACLE" in modes,
+        multi=multi,
+        client=client.lower(),
+        connection=connection.lower(),
+        collation=collation.lower(),
+    )
+
+
 _IDENT: Final = rb"A-Za-z0-9_$\x80-\xff"
 _BLANKS: Final = rb"(?:[ \t\n\r\f\v]++|#[^\n\x00]*+|--(?=[\x00-\x20\x7f]|\Z)[^\n\x00]*+)++"
 _BITS: Final = rb"[xX]'[0-9a-fA-F]*+'|[bB]'[01]*+'|(?:0x[0-9a-fA-F]++|0b[01]++)(?![%b])" % _IDENT

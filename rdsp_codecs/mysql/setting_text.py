@@ -16,6 +16,8 @@ from rdsp_codecs.mysql.reading import BUDGET, NAMES
 from rdsp_codecs.mysql.words import IMPLICIT, NEXT, Kill
 from rdsp_codecs.pins import PinReason
 
+READ_BY: Final = frozenset({b"sql_mode", b"character_set_client", b"character_set_connection", b"collation_connection"})
+"""Settings that say how the text behind them is read."""
 _SCOPES: Final = frozenset({b"global", b"session", b"local", b"persist", b"persist_only"})
 _OF_SESSION: Final = frozenset({b"", b"session", b"local"})
 _CHARACTER_SETS: Final = (b"character_set_client", b"character_set_results", b"character_set_connection")
@@ -61,8 +63,7 @@ class SettingText(Bodies):
         self.statements = 0
         self.calls = self.unlocks = self.renames = self.local_file = self.doubtful = False
         self._statement = 0
-        self._targets = False
-        self._assigns = False
+        self._targets = self._assigns = self._rereads = False
 
     def _pin(self, reason: PinReason) -> None:
         self.pins.setdefault(reason, self._statement)
@@ -82,7 +83,8 @@ class SettingText(Bodies):
         if name is None:
             self._pin(PinReason.USER_VARIABLE)
         else:
-            self.variables[name] = value
+            # A string's character set may have changed by now.
+            self.variables[name] = None if self._rereads and value is not None and b"COLLATE" in value else value
 
     def _variable_name(self, token: Token) -> bytes | None:
         """In lower case; None where servers may take it for the same as another one."""
