@@ -56,6 +56,7 @@ check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	MYPYPATH=examples/toy-engine $(VENV)/bin/mypy -p rdsp_toy
 	$(VENV)/bin/lint-imports --no-logo
 	$(PY) scripts/generate.py --check
 	$(PY) -m pytest -q tests/repo

@@ -1,4 +1,4 @@
-"""The kit passes engines that are right, and finds every fault by the check that is named for it."""
+"""The kit finds every fault by the check that is named for it. (That it passes who has none: the other two modules.)"""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from rdsp_toy.codec import CODEC
 from rdsp_toy.kit import WIRE
 
-from rdsp_codecs.testing import CHECKS, Check, check_codec, codec_checks
+from rdsp_codecs.testing import CHECKS, check_codec, codec_checks
 from tests.kit.mutants import MUTANTS
 
 settings.register_profile(
@@ -33,11 +32,6 @@ def same_examples() -> Iterator[None]:
         yield
     finally:
         settings.load_profile(before)
-
-
-@pytest.mark.parametrize("check", codec_checks(CODEC, WIRE), ids=str)
-def test_the_toy_engine_passes(check: Check) -> None:
-    check()
 
 
 @pytest.mark.usefixtures("same_examples")

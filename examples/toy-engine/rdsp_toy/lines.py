@@ -14,6 +14,7 @@ and behind the login, where `<T>` is `I` outside of a transaction and `T` inside
     BEGIN, COMMIT, ROLLBACK       OK <T> ...
     SET lang <value>              OK <T> set: a setting of the session, which no ROLLBACK undoes
     SHOW lang                     OK <T> <value>
+    SHOW connection               OK <T> <number of the server's connection>
     SHOW max_connections          OK <T> <number>
     SLEEP <seconds>               OK <T> slept
     PING                          OK <T> pong

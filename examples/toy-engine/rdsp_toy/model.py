@@ -9,9 +9,9 @@ from rdsp_toy.lines import error, line
 class Session:
     """One connection's. `store` is the database, which all of them share."""
 
-    def __init__(self, store: dict[str, str], max_connections: int = 100) -> None:
+    def __init__(self, store: dict[str, str], number: int = 1, max_connections: int = 100) -> None:
         self.store = store
-        self.max_connections = max_connections
+        self.facts = {"connection": str(number), "max_connections": str(max_connections)}
         self.lang = "en"
         self.closed = False
         self.effects: list[tuple[str, str]] = []
@@ -64,8 +64,8 @@ class Session:
                 return self._ok("set")
             case "SHOW", ["lang"]:
                 return self._ok(self.lang)
-            case "SHOW", ["max_connections"]:
-                return self._ok(str(self.max_connections))
+            case "SHOW", [name] if name in self.facts:
+                return self._ok(self.facts[name])
             case "PING" | "SLEEP", _:
                 return self._ok("pong" if command == "PING" else "slept")
             case "BEGIN" | "COMMIT" | "ROLLBACK", _:
