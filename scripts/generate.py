@@ -19,6 +19,7 @@ from rdsp.errors import all_errors
 from rdsp_codecs.pins import PIN_TABLE
 from rdsp_codecs.postgres.refuse import TEXTS
 from rdsp_codecs.problems import ProblemCode
+from rdsp_codecs.testing import CHECKS
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -84,10 +85,23 @@ def regression_suite() -> str:
     return _generated("tests/regress/kept-*.json and reasons.toml") + str(page.markdown())
 
 
+def codec_kit() -> str:
+    """What each check of the kit looks for."""
+    parts = [
+        _generated("rdsp_codecs/testing/checks.py"),
+        "# The kit for engines\n\n`rdsp_codecs.testing` puts any engine's codec through these checks: "
+        "`check_codec(codec, wire)` all of them, `codec_checks(codec, wire)` as parameters of a test. "
+        "[How to use it](../tutorial/write-an-engine-codec.md).\n\n| check | what holds |\n|---|---|\n",
+    ]
+    parts += [f"| `{name}` | {' '.join((check.__doc__ or '').split())} |\n" for name, check in CHECKS.items()]
+    return "".join(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "pin-reasons.md": pin_reasons,
     "errors.md": errors,
     "cli.md": command_line,
+    "codec-kit.md": codec_kit,
     "configuration.md": lambda: _generated("rdsp/config/model.py") + markdown(),
     "regression-suite.md": regression_suite,
     "rdsp-config.schema.json": lambda: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
