@@ -42,8 +42,9 @@ class Verdict:
         renames: tables may have other names behind it: no temporary table is known by its name any more.
         variables: user variables that it sets (name in lower case) and the constant, as SQL that means the same in
             every session; None: the value is computed.
-        settings: system variables of the session that it sets (name in lower case), and the value as SQL where it is
-            one word, number or literal; None: it is computed, or follows from another one.
+        settings: system variables of the session that it sets (see `settings.canonical` for the name), and the value as
+            SQL where it is one word, number or literal; None: it is computed, or follows from another one. Trackers do
+            not report all of them, so ask for what they did not name.
         role: SET ROLE, as it can be said again; None: there is none.
         reads: what it reads of the session's memory of statements before: names in `notable` (LAST_INSERT_ID,
             FOUND_ROWS, ROW_COUNT, DIAGNOSTICS, SEQUENCE, LAST_GTID, INSERT_ID, PROFILES) and of what the connection is

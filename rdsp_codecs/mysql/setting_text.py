@@ -13,6 +13,7 @@ from rdsp_codecs.mysql.bodies import Bodies
 from rdsp_codecs.mysql.constants import constant, plain
 from rdsp_codecs.mysql.lexer import Facts, Kind, Token
 from rdsp_codecs.mysql.reading import BUDGET, NAMES
+from rdsp_codecs.mysql.settings import also_changes, canonical
 from rdsp_codecs.mysql.words import IMPLICIT, NEXT, Kill
 from rdsp_codecs.pins import PinReason
 
@@ -39,8 +40,6 @@ _PINNED: Final = {
 }
 """System variables with a memory that no SET on another connection brings back."""
 _ROLE_KINDS: Final = frozenset({Kind.WORD, Kind.QUOTED, Kind.VARIABLE, Kind.LITERAL, Kind.MARK})
-_NEW_NAMES: Final = {True: 110100, False: 80000}
-"""From which version on transaction_isolation is not called tx_isolation: of MariaDB, and of MySQL."""
 
 
 class SettingText(Bodies):
@@ -141,11 +140,17 @@ class SettingText(Bodies):
             self._setting(name, plain(self._text, value, self._facts))
 
     def _setting(self, name: bytes, value: bytes | None) -> None:
+        name = canonical(name, self._facts)
+        if name == b"timestamp" and value == b"0":
+            value = b"DEFAULT"
         self.settings[name] = value
+        along = also_changes(name)
+        if along is not None:
+            self.settings[along] = None
         reason = _PINNED.get(name)
         if reason is not None:
             self._pin(reason)
-        if name in (n.LAST_INSERT_ID, b"identity"):
+        if name == n.LAST_INSERT_ID:
             self.leaves.add(n.LAST_INSERT_ID)
 
     def _value(self, *, for_statement: bool = False) -> list[Token]:
@@ -243,11 +248,9 @@ class SettingText(Bodies):
         if not scope:
             self.transaction |= NEXT
         elif scope in _OF_SESSION:
-            facts = self._facts
-            prefix = b"transaction_" if facts.version >= _NEW_NAMES[facts.mariadb] else b"tx_"
             if b"only" in said or b"write" in said:
-                self.settings[prefix + b"read_only"] = b"1" if b"only" in said else b"0"
+                self._setting(b"tx_read_only", b"1" if b"only" in said else b"0")
             if b"level" in said:
                 level = said[said.index(b"level") + 1 :]
                 words = level[: level.index(b",")] if b"," in level else level
-                self.settings[prefix + b"isolation"] = b"'" + b"-".join(words).upper() + b"'"
+                self._setting(b"tx_isolation", b"'" + b"-".join(words).upper() + b"'")

@@ -147,6 +147,13 @@ def test_settings() -> None:
         b"character_set_connection": b"'latin1'",
         b"collation_connection": b"LATIN1_BIN",
     }
+    assert of("SET TX_ISOLATION = 'SERIALIZABLE', identity = 5", MYSQL).settings == {
+        b"transaction_isolation": b"'SERIALIZABLE'",
+        b"last_insert_id": b"5",
+    }
+    assert of("SET timestamp = 0, max_join_size = 7").settings == {
+        b"timestamp": b"DEFAULT", b"max_join_size": b"7", b"sql_big_selects": None,
+    }  # fmt: skip
     assert of("SET CHARACTER SET utf8").settings[b"character_set_client"] is None
     assert of("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY", MYSQL).settings == {
         b"transaction_isolation": b"'READ-COMMITTED'",

@@ -14,6 +14,7 @@ from rdsp_codecs.mysql.dialogue import Part
 from rdsp_codecs.mysql.effects import Verdict, verdict
 from rdsp_codecs.mysql.lexer import Facts, facts
 from rdsp_codecs.mysql.login import CAPABILITIES
+from rdsp_codecs.mysql.settings import also_changes, canonical
 from rdsp_codecs.mysql.values import Reader
 from rdsp_codecs.pins import PinReason
 from tests.live.mysql.text_scripts import HANDLERS, LOCKS, TABLES, VARIABLES
@@ -97,11 +98,11 @@ class Session:
             row = self.ask(f"SELECT HEX(@{name}), COLLATION(@{name}), @{name} + 0, LENGTH(@{name} + 0)").rows[0]
             found[name.encode()] = row
         if self.mariadb:
-            kinds = self.ask("SELECT * FROM information_schema.user_variables").rows
-            for name_, value, kind, charset in kinds:
+            columns = "variable_name, variable_type, character_set_name"
+            for name_, kind, charset in self.ask(f"SELECT {columns} FROM information_schema.user_variables").rows:
                 assert name_ is not None
                 if name_.lower() in found:
-                    found[name_.lower()] += (value, kind, charset)
+                    found[name_.lower()] += (kind, charset)
         return found
 
     def things(self) -> set[tuple[PinReason, bytes]]:
@@ -126,19 +127,10 @@ class Session:
 
 _NOT_LOCKED, _CONFLICTING_LOCK, _NO_HANDLER, _LOCKED_TABLES = 1100, 1223, 1109, 1192
 _MOVING = frozenset({b"slow_launch_time", b"timestamp", b"statement_id", b"last_gtid", b"rand_seed1", b"rand_seed2"})
-_FOLLOWING = {
-    b"collation_connection": b"character_set_connection",
-    b"character_set_connection": b"collation_connection",
-    b"last_insert_id": b"",
-    b"identity": b"",
-    b"sql_big_selects": b"max_join_size",
-    b"warning_count": b"",
-    b"error_count": b"",
-    b"in_transaction": b"",
-    b"character_set_database": b"",
-    b"collation_database": b"",
-}
-"""Variables that change with others, or are memory of statements, which `reads` is about."""
+_MEMORY = frozenset(
+    b"identity last_insert_id warning_count error_count in_transaction character_set_database collation_database".split()
+)
+"""Variables that are memory of statements, which `reads` and `leaves` are about, or follow from the database."""
 
 
 def _resolved(things: Iterable[tuple[PinReason, bytes]]) -> set[tuple[PinReason, bytes]]:
@@ -152,6 +144,7 @@ class Book:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.facts = session.facts()
         self.things: set[tuple[PinReason, bytes]] = set()
         self.variables: dict[bytes, bytes] = {}
         self.touched: set[bytes] = set()
@@ -163,9 +156,12 @@ class Book:
 
     def run(self, text: str) -> Verdict:
         """Run a text and enter what is said of it."""
-        said = verdict(text.encode(), self.session.facts())
+        self.facts = self.session.facts()
+        said = verdict(text.encode(), self.facts)
         answer = self.session.ask(text)
-        self.touched |= {name for name, _ in answer.changes.variables}
+        for name, _ in answer.changes.variables:
+            self.touched.add(canonical(name, self.facts))
+            self.touched.add(also_changes(canonical(name, self.facts)) or b"")
         if answer.error == _SYNTAX and len(said.heads) == 1:
             return said
         self.pins |= {reason for reason, _ in said.pins}
@@ -202,9 +198,8 @@ class Book:
 
     def _check_settings(self) -> None:
         for name, value in self.session.settings().items():
-            if value != self.before.get(name) and name not in self.touched:
-                assert name in _FOLLOWING, name
-                assert not _FOLLOWING[name] or _FOLLOWING[name] in self.touched, name
+            if value != self.before.get(name) and canonical(name, self.facts) not in self.touched:
+                assert name in _MEMORY, name
 
     def _check_variables(self, other: Session) -> None:
         known = {name: value for name, value in self.variables.items() if value != UNKNOWN}
