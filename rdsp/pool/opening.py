@@ -9,7 +9,8 @@ import math
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import attrs
 import trio
@@ -22,6 +23,8 @@ from rdsp.pool.member import OpenFailure
 from rdsp.pool.servers import Way
 from rdsp_codecs.api import BackendLogin, Codec
 from rdsp_codecs.errors import CodecError, LoginRefused, PeerClosed
+
+_T = TypeVar("_T")
 
 
 def client_context(target: Target, alpn: str) -> ssl.SSLContext | None:
@@ -112,6 +115,10 @@ class Opener:
         Raises `OSError` (not reachable), `LoginRefused`, `WireError`, `PeerClosed`. On an error or a cancellation
         the socket is closed. A refusal for a reason that another server need not have is kept to the end.
         """
+        return await self._at_the_first(partial(self._open, facts=facts))
+
+    async def _at_the_first(self, of: Callable[[Way], Awaitable[_T]]) -> _T:
+        """What is got of the first server that gives it. Raises what `open` does."""
         ways = await self.places.ways()
         troubles: list[str] = []
         refused: LoginRefused | None = None
@@ -121,7 +128,7 @@ class Opener:
             share = left / (len(ways) - position) if position < len(ways) - 1 else math.inf
             try:
                 with trio.fail_after(share):
-                    opened = await self._open(way, facts)
+                    got = await of(way)
             except trio.TooSlowError:
                 troubles.append(f"{way.name}: it took too long")
             except _NotWritable:
@@ -136,7 +143,7 @@ class Opener:
                 troubles.append(f"{way.name}: {error}")
             else:
                 self.places.served(way)
-                return opened
+                return got
             self.places.failed(way)
         if refused is not None:
             raise refused
@@ -172,24 +179,17 @@ class Opener:
     async def introduce(self) -> Mapping[str, str]:
         """What the first server that serves says of itself to somebody whom it does not know.
 
-        Raises `OSError`, `LoginRefused`, `WireError`, `PeerClosed`. Deadlines are the caller's.
+        Each has its share of the time that is left. Raises what `open` does.
         """
-        ways = await self.places.ways()
-        for way in ways:
-            try:
-                transport = await way.connect()
-                try:
-                    said: Mapping[str, str] = await self.run(self.codec.introduce(), transport)
-                finally:
-                    transport.close()
-            except (OSError, CodecError):
-                self.places.failed(way)
-                if way is ways[-1]:
-                    raise
-            else:
-                self.places.served(way)
-                return said
-        raise ConnectionError("the target has no server")
+        return await self._at_the_first(self._introduce)
+
+    async def _introduce(self, way: Way) -> Mapping[str, str]:
+        transport = await way.connect()
+        try:
+            said: Mapping[str, str] = await self.run(self.codec.introduce(), transport)
+        finally:
+            transport.close()
+        return said
 
     async def _part(self, transport: Transport) -> None:
         try:

@@ -84,7 +84,7 @@ class Pool:
         self._allowed: int | None = None
         """How many connections the server allows, when it was last asked."""
         self._cancels = Cancels(opener, observers, connect_timeout)
-        self.introductions = Introductions(opener, connect_timeout)
+        self.introductions = Introductions(opener, connect_timeout, partial(observers.trouble, name))
         self._closed = False
         self.lending = lending = Lending(
             book, board, gone=self._found_gone, held_up=self._held_up, carry_out=self._carry_out, stir=self._stir
@@ -103,6 +103,7 @@ class Pool:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._keep)
+                nursery.start_soon(self.introductions.run)
                 nursery.start_soon(self._stop_starting)
                 task_status.started()
         finally:
