@@ -31,7 +31,7 @@ _POLICIES = st.one_of(
 """The ordinary one, and such as have relays stop all the time."""
 
 
-def _talk(codec: Codec, wire: Wire, enforced: Iterable[str], *needs: str) -> None:
+def _talk(codec: Codec, wire: Wire, enforced: Iterable[str], *needs: str, breaks: bool = False) -> None:
     """Several clients on two servers. `needs`: what must have come up, or nothing was shown."""
     seen: Counter[str] = Counter()
 
@@ -39,7 +39,7 @@ def _talk(codec: Codec, wire: Wire, enforced: Iterable[str], *needs: str) -> Non
         steps=conversations(wire), seed=_SEEDS, policy=_POLICIES, mode=st.sampled_from(["any", "any", "whole", "bytes"])
     )
     def holds(steps: list[Step], seed: int, policy: RelayPolicy, mode: str) -> None:
-        pool = Pool(codec, wire, seed, enforced, policy=policy, mode=mode)
+        pool = Pool(codec, wire, seed, enforced, policy=policy, mode=mode, breaks=breaks)
         pool.runs(steps)
         seen.update(pool.seen)
 
@@ -51,6 +51,11 @@ def _talk(codec: Codec, wire: Wire, enforced: Iterable[str], *needs: str) -> Non
 def answers(codec: Codec, wire: Wire) -> None:
     """Clients that share servers are answered what they would be alone: nothing is lost, doubled, or another's."""
     _talk(codec, wire, (ANSWERS, STUCK), "another session's")
+
+
+def losses(codec: Codec, wire: Wire) -> None:
+    """When a server breaks off nothing is done twice: it is replaced only where the request had not gone out to it."""
+    _talk(codec, wire, (ANSWERS, STUCK), "lost", breaks=True)
 
 
 def boundaries(codec: Codec, wire: Wire) -> None:

@@ -12,7 +12,7 @@ from rdsp_codecs.api import Codec
 from rdsp_codecs.testing.check_limits import memory
 from rdsp_codecs.testing.check_logins import login, proofs, strangers
 from rdsp_codecs.testing.check_members import members
-from rdsp_codecs.testing.check_relays import answers, boundaries, garbage, sessions, splits, transactions
+from rdsp_codecs.testing.check_relays import answers, boundaries, garbage, losses, sessions, splits, transactions
 from rdsp_codecs.testing.check_words import endings, refusals, upkeep
 from rdsp_codecs.testing.wire import Wire
 
@@ -26,6 +26,7 @@ _ALL: Final = (
     boundaries,
     transactions,
     sessions,
+    losses,
     garbage,
     refusals,
     endings,

@@ -70,6 +70,8 @@ class Client:
         self.said = self.expected = self.received = self.coming = b""
         self.backend: Backend | None = None
         self.waiting = self.more = self.ended = False
+        self.lost = False
+        """Its server broke off, and the session ended with it."""
 
     def must(self, kind: str, condition: object, text: str) -> None:
         """Complain, where that kind of fault is looked for."""
@@ -93,7 +95,7 @@ class Client:
         self.must(STUCK, self.ended or self.waiting or not self.coming, "the client is not read any more: why not?")
         shorter = min(len(self.received), len(self.expected))
         same = self.received[:shorter] == self.expected[:shorter]
-        if self.direct.at_rest and not self.waiting:
+        if self.direct.at_rest and not self.waiting and not self.lost:
             same = self.received == self.expected
         self.must(ANSWERS, same, f"a server of its own would have answered {self.expected!r}")
 
@@ -113,6 +115,7 @@ class Client:
             possible.append("read client")
         if backend is not None:
             possible += ["run"] * bool(backend.coming) + ["read server"] * bool(backend.going)
+            possible += ["break off"] * (self.pool.breaks and self.pool.random.random() < 0.1)
         return possible
 
     def happens(self, event: str) -> None:
@@ -127,6 +130,8 @@ class Client:
         elif event == "read client":
             data, self.coming = pool.piece(self.coming)
             self.heed(self.relay.from_client(data))
+        elif event == "break off":
+            self.breaks_off()
         elif backend is not None and event == "run":
             data, backend.coming = pool.piece(backend.coming)
             backend.run(data)
@@ -190,6 +195,22 @@ class Client:
             self.heed(relay.abort(words))
         else:
             self.borrow()
+
+    def breaks_off(self) -> None:
+        """The server closes its side: what is on its way to it may have been done or not, its answers are lost."""
+        backend, pool = self.backend, self.pool
+        if backend is not None:
+            backend.server.feed(pool.piece(backend.coming)[0] if backend.coming else b"")
+        signals = self.relay.broke_off()
+        pool.seen["lost"] += 1
+        if signals & moves.UNFIT:
+            pool.seen["replaced"] += 1
+            self.unfit()
+            return
+        self.heed(signals)
+        self.ended = self.lost = True
+        self.backend = None
+        pool.free.append(pool.new_backend())
 
     def over(self, signals: int) -> None:
         """The end of a request was told."""
@@ -262,6 +283,7 @@ class Pool:
         enforced: what kinds of faults are looked for.
         mode: how large pieces are: "whole", "bytes" (one to three), or "any".
         honest: the servers keep to the protocol, so that what they say can be relied on.
+        breaks: servers close their side at any moment.
     """
 
     alone = True
@@ -277,6 +299,7 @@ class Pool:
         policy: RelayPolicy | None = None,
         honest: bool = True,
         backends: int = 2,
+        breaks: bool = False,
     ) -> None:
         self.codec = codec
         self.wire = wire
@@ -285,6 +308,7 @@ class Pool:
         self.mode = mode
         self.policy = policy or RelayPolicy()
         self.honest = honest
+        self.breaks = breaks
         self.shared = codec.shared()
         self.seen: Counter[str] = Counter()
         self.servers: list[Server] = []
@@ -362,7 +386,7 @@ class Pool:
         done = Counter(effect for server in self.servers for effect in server.effects)
         wanted = Counter(effect for server in self.directs for effect in server.effects)
         # What becomes of the last words of a client that vanishes, nobody knows; who waits will be served later.
-        all_done = not self.vanished and not any(each.waiting for each in self.clients.values())
+        all_done = not self.vanished and not any(each.waiting or each.lost for each in self.clients.values())
         fine = done == wanted if all_done else done <= wanted
         if ANSWERS in self.enforced and not fine:
             msg = f"done for clients: {dict(done)}; what they have asked for: {dict(wanted)}"

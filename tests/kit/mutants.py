@@ -179,6 +179,27 @@ class WrongValue(ToyRelay):
         return found
 
 
+# -- losses -----------------------------------------------------------------------------------------------------------
+
+
+@finds("losses", "says again to another server what a lost one may have done")
+class SaysAgain(ToyRelay):
+    def broke_off(self) -> int:
+        if self._running and self._running != OURS and self.transaction is Transaction.NONE:
+            self._lines.insert(0, self._running)
+            self._running = None
+            return moves.UNFIT
+        return super().broke_off()
+
+
+@finds("losses", "forgets a request when a server is replaced")
+class ForgetsRequest(ToyRelay):
+    def broke_off(self) -> int:
+        if self._running == OURS:
+            del self._lines[0]
+        return super().broke_off()
+
+
 # -- garbage ----------------------------------------------------------------------------------------------------------
 
 
