@@ -108,7 +108,7 @@ def verdict(text: bytes, facts: Facts) -> Verdict:
 
 
 def _inspect(text: bytes, facts: Facts) -> Verdict:
-    if not may_matter(text):
+    if not may_matter(text, facts):
         return HARMLESS
     look = Look(text, facts)
     look.run()

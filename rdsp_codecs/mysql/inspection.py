@@ -37,35 +37,6 @@ class Look(SettingText):
         super().__init__(text, facts, budget)
         self._texts = texts
         self._compound = self._opened = self._rest_is_plain = False
-        self._heads: dict[bytes, Callable[[], None]] = {
-            b"set": self._set,
-            b"create": self._create,
-            b"drop": self._drop,
-            b"alter": self._alter,
-            b"rename": self._rename,
-            b"begin": self._begin,
-            b"start": self._start,
-            b"commit": self._commit,
-            b"rollback": self._commit,
-            b"savepoint": self._savepoint,
-            b"release": self._savepoint,
-            b"xa": self._xa,
-            b"lock": self._lock,
-            b"unlock": self._unlock,
-            b"flush": self._flush,
-            b"backup": self._backup,
-            b"handler": self._handler,
-            b"prepare": self._prepare,
-            b"execute": self._execute,
-            b"deallocate": self._deallocate,
-            b"call": self._call,
-            b"get": self._get,
-            b"show": self._show,
-            b"kill": self._kill,
-            b"use": self._use,
-            b"load": self._load,
-            b"binlog": self._binlog,
-        }
 
     def run(self) -> None:
         """Walk over the whole text, or as far as it can be read."""
@@ -101,13 +72,13 @@ class Look(SettingText):
         head = self._said(first)
         self.heads.append(head)
         self._assigns = head in (b"call", b"load", b"get")
-        handler = self._heads.get(head)
+        handler = _HANDLERS.get(head)
         if self._facts.mariadb and (head in _COMPOUND or self._begins_block(head)):
             self._compound = True
         if handler is not None:
             self._take()
             self.transaction |= HEADS.get(head, 0)
-            handler()
+            handler(self)
             if self._opened:
                 self._opened = False
                 return
@@ -122,7 +93,11 @@ class Look(SettingText):
 
     def _rest(self) -> None:
         """See all up to the statement's end, or in a compound statement to where another one may begin."""
-        while not self._ends():
+        while True:
+            if not (self._compound or self._targets):
+                self._skip()
+            if self._ends():
+                return
             token = self._take()
             self._see(token)
             if self._compound and self._said(token) in _BLOCK_WORDS:
@@ -450,3 +425,35 @@ class Look(SettingText):
                 pass
         elif self._facts.oracle or not self._skip_body():
             self._pin(PinReason.UNRECOGNISED_STATE)
+
+
+_HANDLERS: Final[dict[bytes, Callable[[Look], None]]] = {
+    b"set": Look._set,
+    b"create": Look._create,
+    b"drop": Look._drop,
+    b"alter": Look._alter,
+    b"rename": Look._rename,
+    b"begin": Look._begin,
+    b"start": Look._start,
+    b"commit": Look._commit,
+    b"rollback": Look._commit,
+    b"savepoint": Look._savepoint,
+    b"release": Look._savepoint,
+    b"xa": Look._xa,
+    b"lock": Look._lock,
+    b"unlock": Look._unlock,
+    b"flush": Look._flush,
+    b"backup": Look._backup,
+    b"handler": Look._handler,
+    b"prepare": Look._prepare,
+    b"execute": Look._execute,
+    b"deallocate": Look._deallocate,
+    b"call": Look._call,
+    b"get": Look._get,
+    b"show": Look._show,
+    b"kill": Look._kill,
+    b"use": Look._use,
+    b"load": Look._load,
+    b"binlog": Look._binlog,
+}
+"""What looks at the rest of a statement, by its first word."""

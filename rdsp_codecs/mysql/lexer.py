@@ -186,12 +186,43 @@ def _token_pattern(pair: bytes, *, escapes: bool, ansi: bool, dollar: bool) -> r
     return re.compile(b"|".join(b"(%b)" % group for group in groups), re.DOTALL)
 
 
-_patterns: dict[tuple[bytes, bool, bool, bool], re.Pattern[bytes]] = {}
+_ITEMS: Final = 256
+"""How many tokens are skipped at once."""
+
+
+def filler_pattern(pair: bytes, words: bytes, *, escapes: bool, ansi: bool, dollar: bool) -> re.Pattern[bytes]:
+    """Whole tokens of lower-cased text that are none of these words, names or marks of variables: to skip in bulk.
+
+    It begins and ends at borders of tokens, and passes no semicolon, no variable, and neither end of code in a comment.
+    """
+    not_dollar = rb"(?!\$)" if dollar else b""
+    parts = [
+        rb"[^'\"`@;/*#\-_a-z0-9$\x80-\xff\x00]++",
+        rb"%b(?!(?:%b)(?![a-z0-9_$]))[a-z0-9_$]++(?![\x80-\xff])" % (not_dollar, words),
+        literal_pattern(pair, escapes=escapes, ansi=ansi),
+        rb"`(?!(?:%b)`)[^`\x80-\xff]*+`(?!`)" % words,
+        rb"-(?!-)|/(?!\*)|\*(?!/)",
+        rb"#[^\n\x00]*+|--(?=[\x00-\x20\x7f]|\Z)[^\n\x00]*+",
+        rb"/\*(?!!|m!)[^*]*+(?:\*(?!/)[^*]*+)*+\*/",
+    ]
+    if ansi:
+        parts.append(rb'"(?!(?:%b)")[^"\x80-\xff]*+"(?!")' % words)
+    return re.compile(rb"(?:%b){0,%d}+" % (b"|".join(parts), _ITEMS), re.DOTALL)
+
+
+Way = tuple[bytes, bool, bool, bool]
+"""What patterns depend on: pairs of bytes, whether backslashes escape, ANSI_QUOTES, dollar quotes."""
+_patterns: dict[Way, re.Pattern[bytes]] = {}
 """Made when they are first asked for: there are as many as ways to read a text, of which a program has few."""
 
 
+def way(facts: Facts) -> Way:
+    """Which patterns read a text."""
+    return _PAIRS.get(facts.client, b""), not facts.no_escapes, facts.ansi_quotes, _has_dollars(facts)
+
+
 def _pattern(facts: Facts) -> re.Pattern[bytes]:
-    key = (_PAIRS.get(facts.client, b""), not facts.no_escapes, facts.ansi_quotes, _has_dollars(facts))
+    key = way(facts)
     found = _patterns.get(key)
     if found is None:
         found = _patterns[key] = _token_pattern(key[0], escapes=key[1], ansi=key[2], dollar=key[3])
@@ -210,7 +241,15 @@ _OWN_VERSIONS: Final = range(50700, 100000)
 _VERSION: Final = re.compile(rb"[0-9]{5,6}+").match
 _COMMENT_MARKS: Final = re.compile(rb"/\*|\*/")
 _READABLE: Final = UTF8 | _SINGLE_BYTE | _HIGH_PAIRS | _PAIRS.keys()
+
+
+def readable(facts: Facts) -> bool:
+    """Whether it is known how the client's character set is read."""
+    return facts.client in _READABLE
+
+
 _UNREADABLE: Final = re.compile(rb"()" * (Kind.FAULT - 1) + rb"(.)", re.DOTALL).match
+_KINDS: Final = (Kind.FAULT, *Kind)
 _DOUBTED: Final = frozenset({Kind.QUOTED, Kind.VARIABLE})
 
 
@@ -227,7 +266,7 @@ class Tokens:
     def __init__(self, text: bytes, facts: Facts, at: int = 0, *, in_code: bool = False) -> None:
         self._text = text
         self._facts = facts
-        self._match = _pattern(facts).match if facts.client in _READABLE else _UNREADABLE
+        self._match = _pattern(facts).match if readable(facts) else _UNREADABLE
         self.at = at
         self.in_code = in_code
 
@@ -265,7 +304,7 @@ class Tokens:
             else:
                 break
         self.at = end
-        return Kind(group), start, end
+        return _KINDS[group], start, end
 
     def _fault(self, start: int) -> Token:
         self.at = len(self._text)

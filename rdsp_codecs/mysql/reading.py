@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from rdsp_codecs.mysql.lexer import Facts, Kind, Token, Tokens
+from rdsp_codecs.mysql.lexer import Facts, Kind, Token, Tokens, readable
+from rdsp_codecs.mysql.notable import filler
 
 BUDGET: Final = 200_000
 """How many tokens of a text are looked at; what is behind them is not trusted."""
@@ -25,6 +26,8 @@ class Reading:
         self._facts = facts
         self._tokens = Tokens(text, facts)
         self._ahead: list[Token] = []
+        self._low = b""
+        self._skipper = filler(facts) if readable(facts) else None
         self.left = budget
 
     def _pull(self) -> Token:
@@ -39,6 +42,16 @@ class Reading:
     def _take(self) -> Token:
         """The next token; `END`. Raises `SpentError`."""
         return self._ahead.pop(0) if self._ahead else self._pull()
+
+    def _skip(self) -> None:
+        """Pass tokens that mean nothing, in bulk, if none were looked at yet."""
+        if self._ahead or self._skipper is None:
+            return
+        if not self._low:
+            self._low = self._text.lower()
+        found = self._skipper(self._low, self._tokens.at)
+        if found is not None:
+            self._tokens.at = found.end()
 
     def _peek(self, ahead: int = 0) -> Token:
         """The one that `_take` will give, or one behind it."""

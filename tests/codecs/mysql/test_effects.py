@@ -6,16 +6,19 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rdsp_codecs.mysql import notable as n
 from rdsp_codecs.mysql import words as w
 from rdsp_codecs.mysql.effects import HARMLESS, Verdict, verdict
+from rdsp_codecs.mysql.inspection import Look
 from rdsp_codecs.mysql.lexer import Facts
+from rdsp_codecs.mysql.notable import may_matter
 from rdsp_codecs.mysql.words import Kill
 from rdsp_codecs.pins import PinReason
 from tests.codecs.mysql.test_lexer import facts, pieces
+from tests.codecs.mysql.text_scripts import texts
 
 MARIADB = Facts(101119, mariadb=True, multi=True, collation=b"utf8mb4_general_ci")
 MYSQL = Facts(90704, mariadb=False, multi=True, collation=b"utf8mb4_0900_ai_ci")
@@ -38,6 +41,32 @@ def pins(text: str, how: Facts = MARIADB) -> set[PinReason]:
 @given(pieces | st.binary(max_size=60), facts)
 def test_any_bytes_have_a_verdict(text: bytes, how: Facts) -> None:
     assert verdict(text, how) == verdict(text, how)
+
+
+class Slow(Look):
+    """Skips nothing."""
+
+    def _skip(self) -> None:
+        pass
+
+
+def result(look: Look) -> dict[str, Any]:
+    look.run()
+    return {name: value for name, value in vars(look).items() if not name.startswith("_") and name != "left"}
+
+
+@given(pieces | texts.map(str.encode), facts)
+@example(b"SELECT INTO/**/@a", MARIADB)
+@example(b"SELECT 1 -- \n INTO -- \n @a", MARIADB)
+@example(b"INSERT INTO t VALUES (1) ON DUPLICATE KEY UPDATE a = LAST_INSERT_ID(a)", MYSQL)
+def test_nothing_that_matters_is_skipped(text: bytes, how: Facts) -> None:
+    slow = result(Slow(text, how))
+    assert result(Look(text, how)) == slow
+    if not may_matter(text, how):
+        nothing = {name: value for name, value in slow.items() if value and name not in ("heads", "statements")}
+        # What implicitly commits is no news, and a text that cannot be read is refused as a whole.
+        assert not nothing.keys() - {"transaction", "doubtful", "pins"}
+        assert slow["doubtful"] or not slow["pins"]
 
 
 @pytest.mark.parametrize(

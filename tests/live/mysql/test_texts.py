@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.live.mysql.text_scripts import scripts
+from tests.codecs.mysql.text_scripts import scripts
 from tests.live.mysql.text_sessions import Book, Session
 from tests.servers.mysql import MySqlServer
 

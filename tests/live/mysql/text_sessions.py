@@ -17,7 +17,7 @@ from rdsp_codecs.mysql.login import CAPABILITIES
 from rdsp_codecs.mysql.settings import also_changes, canonical
 from rdsp_codecs.mysql.values import Reader
 from rdsp_codecs.pins import PinReason
-from tests.live.mysql.text_scripts import HANDLERS, LOCKS, TABLES, VARIABLES
+from tests.codecs.mysql.text_scripts import HANDLERS, LOCKS, TABLES, VARIABLES
 from tests.servers.mysql import ADMIN, ADMIN_PASSWORD, DATABASE, MySqlServer
 from tests.servers.mysqlclient import MySqlClient
 
