@@ -15,7 +15,7 @@ CLIENTS ?=
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(PY) -m pytest -q -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick bench-cpu bench-full bench-peers generate lock clean debian debian-bench debian-drivers mysql-servers
+.PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick bench-cpu bench-full bench-peers bench-mysql generate lock clean debian debian-bench debian-drivers mysql-servers newest-mysql
 help:
 	@echo "make demo [DURATION=5]   an embedded PostgreSQL, the proxy and 500 clients"
 	@echo "make test [WORKERS=1]    checks, documentation and tests (10 minutes)"
@@ -28,6 +28,7 @@ help:
 	@echo "make bench               against PgBouncer and a direct connection, with gates (10 minutes)"
 	@echo "make bench-cpu           every cell whose CPU has a gate (10 minutes); make bench-quick is two minutes"
 	@echo "make bench-full          the whole matrix (2 hours)"
+	@echo "make bench-mysql         MySQL: against MySQL Router and a direct connection"
 	@echo "make lock                constraints.txt with the newest versions that pyproject.toml allows"
 	@echo "make clean               removes the environment and everything that was made"
 
@@ -99,9 +100,11 @@ $(NODE_TESTS)/node_modules/.done: $(NODE_TESTS)/package.json $(NODE_TESTS)/packa
 # The servers of the matrix that Debian's stable has not: fetched beside the machine's own, and not installed.
 OLD_MYSQL := tests/servers/mysql56
 
-mysql-servers: $(OLD_MYSQL)/node_modules/.done
-	@scripts/unstable build/unstable/mysql usr/sbin/mysqld mysql-server-core mysql-client-core
+mysql-servers: newest-mysql $(OLD_MYSQL)/node_modules/.done
 	@scripts/unstable build/unstable/mariadb usr/sbin/mariadbd mariadb-server mariadb-client
+
+newest-mysql:
+	@scripts/unstable build/unstable/mysql usr/sbin/mysqld mysql-server-core mysql-client-core
 
 $(OLD_MYSQL)/node_modules/.done: $(OLD_MYSQL)/package.json $(OLD_MYSQL)/package-lock.json | debian-drivers
 	@if command -v npm >/dev/null && (cd $(OLD_MYSQL) && npm ci --no-fund --no-audit --silent); then touch $@; \
@@ -132,6 +135,11 @@ bench-cpu: bench-peers
 
 bench-full: bench-peers
 	$(PY) -m benchmarks full --seconds 3 --megabytes 1024 --json build/bench-full.json
+
+bench-mysql: compiled newest-mysql
+	@scripts/debian sysbench
+	@scripts/unstable build/unstable/mysql-router usr/bin/mysqlrouter mysql-router
+	$(PY) -m benchmarks.mysql --json build/bench-mysql.json
 
 lock:
 	PYTHON=$(PYTHON) scripts/lock constraints.txt

@@ -6,11 +6,9 @@ The exit status is 1 when a gate is missed or a measurement failed, and 2 when s
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -23,12 +21,12 @@ from benchmarks.judge import Figures, Round
 from benchmarks.latency import measure_latency
 from benchmarks.logins import follows, measure_logins
 from benchmarks.machine import Times, connections_to, facts
-from benchmarks.measure import PgbenchFailed, measure
+from benchmarks.measure import LoadFailed, measure
 from benchmarks.report import Results, summary
+from benchmarks.run import failed, numbers, say_missing, status, turned, words_of
 from benchmarks.stage import Stage
-from benchmarks.targets import BACKENDS, HEADINGS, PEERS, NotInstalled
+from benchmarks.targets import BACKENDS, HEADINGS, PEERS
 
-_QUIET_LOAD = 0.5
 _PARTS = {
     "short": cells.short,
     "quick": cells.quick,
@@ -53,23 +51,6 @@ One run. What is measured, how, what has a gate, and what was tried: [performanc
 """
 
 
-def _words(*known: str) -> Callable[[str], tuple[str, ...]]:
-    """A type for argparse: words separated by commas, each one of `known`."""
-
-    def words(text: str) -> tuple[str, ...]:
-        found = tuple(text.split(","))
-        wrong = [word for word in found if word not in known]
-        if wrong:
-            raise argparse.ArgumentTypeError(f"{', '.join(wrong)}: choose from {', '.join(known)}")
-        return found
-
-    return words
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
-
-
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -79,9 +60,9 @@ def arguments() -> argparse.Namespace:
     add("--seconds", type=int, default=2, metavar="S", help="of one measurement; the first half second is dropped (2)")
     add("--megabytes", type=int, default=256, metavar="M", help="of one bulk measurement (256)")
     add("--only", metavar="TEXT,...", help="of these, what has one of these texts in its name")
-    add("--clients", type=_numbers, metavar="N,...", help=f"pgbench alone, from {CLIENTS}")
-    add("--modes", type=_words(*MODES), metavar="MODE,...", help=f"pgbench alone, from {', '.join(MODES)}")
-    add("--targets", type=_words(*HEADINGS), metavar="NAME,...", help=", ".join(HEADINGS))
+    add("--clients", type=numbers, metavar="N,...", help=f"pgbench alone, from {CLIENTS}")
+    add("--modes", type=words_of(*MODES), metavar="MODE,...", help=f"pgbench alone, from {', '.join(MODES)}")
+    add("--targets", type=words_of(*HEADINGS), metavar="NAME,...", help=", ".join(HEADINGS))
     add("--scale", type=int, default=10, metavar="N", help="of pgbench's tables (10)")
     add("--idle", type=int, default=5000, metavar="N", help="idle clients to take the memory of (5000)")
     add("--json", type=Path, metavar="FILE", help="where to write all figures")
@@ -108,7 +89,7 @@ def chosen(options: argparse.Namespace) -> list[Work]:
 
 
 def measured(stage: Stage, name: str, work: Idle | Logins | Bulk | Cell, options: argparse.Namespace) -> Figures:
-    """One measurement of one target. Raises `OSError` or `PgbenchFailed`."""
+    """One measurement of one target. Raises `OSError` or `LoadFailed`."""
     match work:
         case Idle():
             with stage.fresh(name) as target:
@@ -136,9 +117,8 @@ def run_all_rounds(stage: Stage, results: Results, work: Work, options: argparse
     names = able(stage, work)
     results.unsupported |= {(work, name) for name in stage.targets if name not in names}
     found = results.rounds[work] = []
-    for number in range(rounds_of(work, options.rounds)):
-        first = number % max(1, len(names))
-        found.append(run_round(stage, results, work, names[first:] + names[:first], options))
+    order = (turned(names, number) for number in range(rounds_of(work, options.rounds)))
+    found.extend(run_round(stage, results, work, each, options) for each in order)
     print(summary(work, found), file=sys.stderr, flush=True)
 
 
@@ -154,15 +134,9 @@ def run_round(stage: Stage, results: Results, work: Work, names: list[str], opti
     for name in names:
         try:
             one[name] = measured(stage, name, work, options)
-        except (PgbenchFailed, OSError, RuntimeError) as error:
+        except (LoadFailed, OSError, RuntimeError) as error:
             failed(results, f"{work}, {name}: {error}")
     return one
-
-
-def failed(results: Results, sentence: str) -> None:
-    """Note that something went wrong, and go on."""
-    results.failures.append(sentence)
-    print(f"FAILED {sentence}", file=sys.stderr, flush=True)
 
 
 def check_follows(stage: Stage, results: Results) -> None:
@@ -195,8 +169,7 @@ def run(options: argparse.Namespace, works: list[Work]) -> Results:
         if "direct" not in options.targets:
             del stage.targets["direct"]
         results.missing = stage.missing
-        for name, why in stage.missing.items():
-            print(f"MISSING {HEADINGS[name]}: {why}", file=sys.stderr, flush=True)
+        say_missing(results)
         results.versions = {name: stage.targets[name].version for name in HEADINGS if name in stage.targets}
         for work in works:
             run_all_rounds(stage, results, work, options)
@@ -204,13 +177,6 @@ def run(options: argparse.Namespace, works: list[Work]) -> Results:
         check_follows(stage, results)
     results.machine |= Times.now().since(before) | {"seconds_in_all": round(time.monotonic() - began)}
     return results
-
-
-def warn_if_busy(results: Results) -> None:
-    """Say so when others were at work on the machine."""
-    load = results.machine["load_before"]
-    if isinstance(load, float) and load > _QUIET_LOAD:
-        print(f"The machine was not quiet (load {load}): trust ratios, not figures.", file=sys.stderr)
 
 
 def main() -> int:
@@ -222,20 +188,14 @@ def main() -> int:
         return 2
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    try:
+
+    def everything() -> Results:
         results = run(options, works)
-    except NotInstalled as missing:
-        print(missing, file=sys.stderr)
-        return 2
-    print(results.text())
-    warn_if_busy(results)
-    if options.page:
-        options.page.write_text(_PAGE + results.text())
-    if options.json:
-        options.json.write_text(json.dumps(results.document(), indent=1, ensure_ascii=False) + "\n")
-    if not set(results.versions) >= {"rdsp"} or not set(results.versions) & set(PEERS):
-        return 2
-    return 1 if results.failures or not all(verdict.passed for verdict in results.verdicts()) else 0
+        if options.page:
+            options.page.write_text(_PAGE + results.text())
+        return results
+
+    return status(everything, options.json, lambda names: "rdsp" in names and bool(names & set(PEERS)))
 
 
 if __name__ == "__main__":

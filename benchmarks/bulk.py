@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import time
+from collections.abc import Callable
 
 import attrs
 
@@ -13,6 +15,7 @@ from benchmarks.targets import DATABASE, PASSWORD, USER, Target
 from benchmarks.wire import GOODBYE, connect, message, query
 
 _CHUNK = 1 << 18
+_TAIL = 9
 _READY = b"Z\0\0\0\x05I"
 """The end of a reply. The data has none of these bytes, so that no message need be looked at."""
 
@@ -35,20 +38,35 @@ def measure_bulk(target: Target, work: Bulk, megabytes: int) -> BulkFigures:
         request = _extended(statement)
     with connect(target.port, USER, PASSWORD, DATABASE, tls=work.tls) as sock:
         query(sock, "SELECT 1")
-        pids = family(target.pid) if target.pid else []
-        cpu, began = cpu_seconds(pids), time.monotonic()
-        sock.sendall(request)
-        buffer, received, tail = memoryview(bytearray(_CHUNK)), 0, b""
-        while tail != _READY:
-            count = sock.recv_into(buffer)
-            if not count:
-                raise OSError(f"{target.name} closed the connection after {received} bytes")
-            received += count
-            tail = (tail + bytes(buffer[max(0, count - len(_READY)) : count]))[-len(_READY) :]
-        seconds, spent = time.monotonic() - began, cpu_seconds(pids) - cpu
-        if received < wanted:
-            raise OSError(f"{target.name} sent {received} bytes instead of {wanted}: {bytes(buffer[:200])!r}")
+        found = swallow(target, sock, lambda: sock.sendall(request), wanted, lambda tail: tail.endswith(_READY))
         sock.sendall(GOODBYE)
+    return found
+
+
+def swallow(
+    target: Target, sock: socket.socket, ask: Callable[[], None], wanted: int, ended: Callable[[bytes], bool]
+) -> BulkFigures:
+    """Ask for much data and throw it away.
+
+    Args:
+        wanted: bytes that must come at least.
+        ended: whether these last bytes, `_TAIL` of them, are the end of the reply.
+
+    Raises `OSError`.
+    """
+    pids = family(target.pid) if target.pid else []
+    cpu, began = cpu_seconds(pids), time.monotonic()
+    ask()
+    buffer, received, tail = memoryview(bytearray(_CHUNK)), 0, b""
+    while not ended(tail):
+        count = sock.recv_into(buffer)
+        if not count:
+            raise OSError(f"{target.name} closed the connection after {received} bytes")
+        received += count
+        tail = (tail + bytes(buffer[max(0, count - _TAIL) : count]))[-_TAIL:]
+    seconds, spent = time.monotonic() - began, cpu_seconds(pids) - cpu
+    if received < wanted:
+        raise OSError(f"{target.name} sent {received} bytes instead of {wanted}: {bytes(buffer[:200])!r}")
     return BulkFigures(received / seconds / 1e6, spent * 1e9 / received if pids else None)
 
 

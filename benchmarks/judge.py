@@ -52,13 +52,19 @@ class Ratio:
 
 @attrs.frozen
 class Gate:
-    """What the ratio of a figure may be, or the figure itself. Attributes: what: the figure's name."""
+    """What the ratio of a figure may be, or the figure itself.
+
+    Attributes:
+        what: the figure's name.
+        peers: the targets that it is compared with, each of them.
+    """
 
     what: str
     figure: Figure
     at_most: float | None = None
     at_least: float | None = None
     absolute: bool = False
+    peers: tuple[str, ...] = PEERS
 
     def holds(self, value: float) -> bool:
         """Whether this value is good enough."""
@@ -109,6 +115,12 @@ def gate_of(work: Work) -> Gate | None:
     return None
 
 
+def gates_of(work: Work) -> list[Gate]:
+    """All gates of this work."""
+    gate = gate_of(work)
+    return [gate] if gate else []
+
+
 def ratio(rounds: list[Round], figure: Figure, ours: str, theirs: str) -> Ratio | None:
     """None when one side was never measured, or theirs is nothing to divide by."""
     values = []
@@ -124,11 +136,12 @@ class Verdict:
     """A gate and what came of it.
 
     Attributes:
+        work: what was measured.
         found: the values that were judged, by what they were compared with; none: it could not be measured.
         passed: all of them are good enough. None: not judged.
     """
 
-    work: Work
+    work: Any
     gate: Gate
     found: dict[str, float]
     passed: bool | None
@@ -139,22 +152,28 @@ class Verdict:
         return f"{word}: {self.work}: {self.gate.what} {values} ({self.gate.limit})"
 
 
-def verdicts(measured: dict[Work, list[Round]], ours: str = "rdsp") -> list[Verdict]:
-    """All gates of what was measured."""
-    return [verdict for work, rounds in measured.items() if (verdict := _verdict(work, rounds, ours))]
+def verdicts(
+    measured: dict[Any, list[Round]],
+    gates: Callable[[Any], list[Gate]] = gates_of,
+    headings: dict[str, str] = HEADINGS,
+    ours: str = "rdsp",
+) -> list[Verdict]:
+    """All gates of what was measured.
+
+    Args:
+        gates: those of one work. headings: how people know the targets. ours: the target that is judged.
+    """
+    return [_verdict(work, gate, rounds, headings, ours) for work, rounds in measured.items() for gate in gates(work)]
 
 
-def _verdict(work: Work, rounds: list[Round], ours: str) -> Verdict | None:
-    gate = gate_of(work)
-    if gate is None:
-        return None
+def _verdict(work: Any, gate: Gate, rounds: list[Round], headings: dict[str, str], ours: str) -> Verdict:
     found = {}
     if gate.absolute:
         values = [value for one in rounds if (value := gate.figure(one, ours)) is not None]
         if values:
             found["by itself"] = statistics.median(values)
     else:
-        for peer in PEERS:
+        for peer in gate.peers:
             if compared := ratio(rounds, gate.figure, ours, peer):
-                found[f"of {HEADINGS[peer]}"] = compared.median
+                found[f"of {headings[peer]}"] = compared.median
     return Verdict(work, gate, found, all(map(gate.holds, found.values())) if found else None)

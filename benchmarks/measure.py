@@ -50,12 +50,12 @@ class Measurement:
     memory: float | None = None
 
 
-class PgbenchFailed(Exception):
-    """pgbench could not connect, or a transaction failed. The text has what it said."""
+class LoadFailed(Exception):
+    """The load's program could not connect, or a transaction failed. The text has what it said."""
 
 
 def measure(stage: Stage, target: Target, cell: Cell, seconds: int) -> Measurement:
-    """Run a cell. Raises `PgbenchFailed`."""
+    """Run a cell. Raises `LoadFailed`."""
     with tempfile.TemporaryDirectory(prefix="log-", dir=stage.folder) as folder:
         process = stage.pgbench(
             target,
@@ -65,16 +65,16 @@ def measure(stage: Stage, target: Target, cell: Cell, seconds: int) -> Measureme
             *("-l", f"--sampling-rate={_SAMPLED}", f"--log-prefix={folder}/log"),
             tls=cell.tls,
         )
-        readings, memory = _watch(process, family(target.pid) if target.pid else [])
+        readings, memory = watch(process, family(target.pid) if target.pid else [])
         said, complaints = process.communicate()
         if process.returncode:
-            raise PgbenchFailed(f"{target.name} {cell}: {complaints[-500:]}")
+            raise LoadFailed(f"{target.name} {cell}: {complaints[-500:]}")
         log = _log(Path(folder))
-    failed = int(_number(r"number of failed transactions: (\d+)", said))
+    failed = int(number(r"number of failed transactions: (\d+)", said))
     if failed or not log:
-        raise PgbenchFailed(f"{target.name} {cell}: {failed} failed transactions, {len(log)} in the log")
-    done = int(_number(r"number of transactions actually processed: (\d+)", said))
-    found = _evaluate(log, done, readings, bool(target.pid))
+        raise LoadFailed(f"{target.name} {cell}: {failed} failed transactions, {len(log)} in the log")
+    done = int(number(r"number of transactions actually processed: (\d+)", said))
+    found = evaluate(log, done, readings, bool(target.pid))
     return attrs.evolve(found, memory=memory / 1024) if target.pid else found
 
 
@@ -83,8 +83,11 @@ def _connecting(cell: Cell) -> int:
     return _MANY_CONNECT if cell.clients >= MANY else 0
 
 
-def _watch(process: subprocess.Popen[str], pids: list[int]) -> tuple[list[Reading], int]:
-    """Read the CPU clock until the process ends, which takes `_MOST_SECONDS` at most; and the most memory seen, KiB."""
+def watch(process: subprocess.Popen[str], pids: list[int]) -> tuple[list[Reading], int]:
+    """Read the CPU clock until the load's process ends, which takes `_MOST_SECONDS` at most.
+
+    Returns the readings, and the most memory seen, in KiB.
+    """
     readings: list[Reading] = []
     memory = 0
     deadline = time.monotonic() + _MOST_SECONDS
@@ -109,16 +112,23 @@ def _log(folder: Path) -> list[tuple[float, float]]:
     return sorted(found)
 
 
-def _evaluate(log: list[tuple[float, float]], done: int, readings: list[Reading], counts_cpu: bool) -> Measurement:
-    """Cut out the stretch that counts. pgbench's own number of transactions is shared out by the sampled log."""
+def evaluate(log: list[tuple[float, float]], done: int, readings: list[Reading], counts_cpu: bool) -> Measurement:
+    """Cut out the stretch that counts.
+
+    Args:
+        log: of transactions, in order: when each ended (seconds since the epoch), and its latency in milliseconds.
+        done: all transactions; the sampled log shares them out.
+
+    Raises `LoadFailed` when nothing is left.
+    """
     begun, ended = log[0][0] - log[0][1] / 1000, log[-1][0]
     inside = [reading for reading in readings if begun + WARM_UP <= reading[0] <= ended]
     if len(inside) < 2:
-        raise PgbenchFailed("the measurement was too short for its warm-up")
+        raise LoadFailed("the measurement was too short for its warm-up")
     (start, cpu_before), (end, cpu_after) = inside[0], inside[-1]
     latencies = sorted(latency for when, latency in log if start < when <= end)
     if not latencies:
-        raise PgbenchFailed("no transaction was logged in the stretch that counts")
+        raise LoadFailed("no transaction was logged in the stretch that counts")
     count = done * len(latencies) / len(log)
     return Measurement(
         rate=count / (end - start),
@@ -132,8 +142,9 @@ def _quantile(ordered: list[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
 
 
-def _number(pattern: str, text: str) -> float:
+def number(pattern: str, text: str) -> float:
+    """The number that a pattern finds. Raises `LoadFailed` when it finds none."""
     found = re.search(pattern, text)
     if found is None:
-        raise PgbenchFailed(f"no {pattern!r} in what pgbench said: {text[-500:]}")
+        raise LoadFailed(f"no {pattern!r} in what was said: {text[-500:]}")
     return float(found.group(1))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
 
 import attrs
 
-from benchmarks.cells import SETTINGS, Bulk, Cell, Idle, Latency, Logins, Work
-from benchmarks.judge import Figure, Round, Verdict, added_latency, figure_of, gate_of, median, ratio, verdicts
+from benchmarks.cells import SETTINGS, Bulk, Cell, Idle, Latency, Logins
+from benchmarks.judge import Figure, Gate, Round, Verdict, added_latency, figure_of, gates_of, median, ratio, verdicts
 from benchmarks.targets import HEADINGS, OURS, PEERS
 
 _Show = Callable[[Any], str]
@@ -16,7 +16,7 @@ _Show = Callable[[Any], str]
 
 @attrs.define
 class Results:
-    """Everything a run found, filled as it goes.
+    """Everything a run found, filled as it goes. What it says of targets and tables a subclass may say otherwise.
 
     Attributes:
         machine: facts about machine and software. versions: of what was really run, by target.
@@ -27,19 +27,26 @@ class Results:
         failures: measurements that went wrong, as sentences.
     """
 
+    HEADINGS: ClassVar[dict[str, str]] = HEADINGS
+    PEERS: ClassVar[tuple[str, ...]] = PEERS
+
     machine: dict[str, object] = attrs.field(factory=dict)
     versions: dict[str, str] = attrs.field(factory=dict)
     missing: dict[str, str] = attrs.field(factory=dict)
     settings: dict[str, object] = attrs.field(factory=dict)
-    rounds: dict[Work, list[Round]] = attrs.field(factory=dict)
-    unsupported: set[tuple[Work, str]] = attrs.field(factory=set)
+    rounds: dict[Any, list[Round]] = attrs.field(factory=dict)
+    unsupported: set[tuple[Any, str]] = attrs.field(factory=set)
     follows: dict[tuple[str, str], bool] = attrs.field(factory=dict)
     backends: dict[str, int] = attrs.field(factory=dict)
     failures: list[str] = attrs.field(factory=list)
 
     def verdicts(self) -> list[Verdict]:
         """All gates of what was measured, for the compiled proxy."""
-        return verdicts(self.rounds)
+        return verdicts(self.rounds, self.gates_of, self.HEADINGS)
+
+    def gates_of(self, work: Any) -> list[Gate]:
+        """The gates of something that was measured."""
+        return gates_of(work)
 
     def text(self) -> str:
         """Everything, for people: what was run, the tables, the gates, what went wrong."""
@@ -47,7 +54,7 @@ class Results:
             ", ".join(f"{name} {value}" for name, value in facts.items())
             for facts in (self.machine, self.settings, self.versions)
         ]
-        parts += [f"Not measured: {HEADINGS[name]}: {why}" for name, why in self.missing.items()]
+        parts += [f"Not measured: {self.HEADINGS[name]}: {why}" for name, why in self.missing.items()]
         ends = [*map(str, self.verdicts()), *(f"FAILED {sentence}" for sentence in self.failures)]
         return "\n\n".join([*parts, self.tables(), "\n".join(f"- {end}" for end in ends)]) + "\n"
 
@@ -57,37 +64,45 @@ class Results:
         everyone = list(self.versions)
         cells = [work for work in self.rounds if isinstance(work, Cell) and work.script not in SETTINGS]
         parts = [
-            self._table("CPU µs per transaction", cells, poolers, lambda one: f"{one.cpu:.1f}", figure_of("cpu")),
-            self._table("transactions per second", cells, everyone, lambda one: f"{one.rate:,.0f}"),
-            self._table("latency p50 / p99 ms", cells, everyone, lambda one: f"{one.p50:.2f} / {one.p99:.2f}"),
+            self.table("CPU µs per transaction", cells, poolers, lambda one: f"{one.cpu:.1f}", figure_of("cpu")),
+            self.table("transactions per second", cells, everyone, lambda one: f"{one.rate:,.0f}"),
+            self.table("latency p50 / p99 ms", cells, everyone, lambda one: f"{one.p50:.2f} / {one.p99:.2f}"),
             self._latency_table(everyone),
-            self._table("memory MiB", cells, poolers, lambda one: f"{one.memory:.0f}"),
+            self.table("memory MiB", cells, poolers, lambda one: f"{one.memory:.0f}"),
             self._settings_table(poolers),
-            self._table(
-                "connections per second", self._of(Logins), everyone, lambda one: f"{one.rate:,.0f}", figure_of("rate")
+            self.table(
+                "connections per second", self.of(Logins), everyone, lambda one: f"{one.rate:,.0f}", figure_of("rate")
             ),
-            self._table(
-                "CPU ms per connection", self._of(Logins), poolers, lambda one: f"{one.cpu:.2f}", figure_of("cpu")
+            self.table(
+                "CPU ms per connection", self.of(Logins), poolers, lambda one: f"{one.cpu:.2f}", figure_of("cpu")
             ),
-            self._table("MB/s", self._of(Bulk), everyone, lambda one: f"{one.rate:,.0f}", figure_of("rate")),
-            self._table("CPU ms per MB", self._of(Bulk), poolers, lambda one: f"{one.cpu:.2f}", figure_of("cpu")),
-            self._table("KiB per idle client", self._of(Idle), poolers, lambda one: f"{one.kib:.1f}"),
-            self._table("CPU ms per login, one at a time", self._of(Idle), poolers, lambda one: f"{one.login_cpu:.2f}"),
+            self.table("MB/s", self.of(Bulk), everyone, lambda one: f"{one.rate:,.0f}", figure_of("rate")),
+            self.table("CPU ms per MB", self.of(Bulk), poolers, lambda one: f"{one.cpu:.2f}", figure_of("cpu")),
+            self.table("KiB per idle client", self.of(Idle), poolers, lambda one: f"{one.kib:.1f}"),
+            self.table("CPU ms per login, one at a time", self.of(Idle), poolers, lambda one: f"{one.login_cpu:.2f}"),
         ]
         return "\n\n".join(filter(None, parts))
 
-    def _of(self, kind: type[Work]) -> list[Work]:
+    def of(self, kind: type[Any]) -> list[Any]:
+        """What was measured of this kind."""
         return [work for work in self.rounds if isinstance(work, kind)]
 
-    def _table(
-        self, what: str, works: Sequence[Work], names: list[str], show: _Show, compared: Figure | None = None
+    def table(
+        self,
+        what: str,
+        works: Sequence[Any],
+        names: list[str],
+        show: _Show,
+        compared: Figure | None = None,
+        peers: tuple[str, ...] = (),
     ) -> str:
-        """With a column of ratios for every PgBouncer where something is `compared`."""
+        """Markdown, with a column of ratios for each of `peers` (else all of them) where something is `compared`."""
+        peers = peers or self.PEERS
         if not works:
             return ""
-        pairs = [(ours, peer) for ours in OURS for peer in PEERS if ours in names and peer in names and compared]
-        head = [what, *(HEADINGS[name] for name in names)]
-        head += [f"{HEADINGS[ours]} / {HEADINGS[peer]} (least-most)" for ours, peer in pairs]
+        pairs = [(ours, peer) for ours in OURS for peer in peers if ours in names and peer in names and compared]
+        head = [what, *(self.HEADINGS[name] for name in names)]
+        head += [f"{self.HEADINGS[ours]} / {self.HEADINGS[peer]} (least-most)" for ours, peer in pairs]
         head.append("rounds")
         lines = [head, ["---", *["---:"] * (len(head) - 1)]]
         for work in works:
@@ -101,15 +116,15 @@ class Results:
 
     def _latency_table(self, names: list[str]) -> str:
         """With the ratio of what is added to the direct connection's median."""
-        return self._table(
+        return self.table(
             "latency, one client that asks all in turn: p50 / p99 ms",
-            self._of(Latency),
+            self.of(Latency),
             names,
             lambda one: f"{one.p50:.3f} / {one.p99:.3f}",
             added_latency,
         )
 
-    def _figure(self, work: Work, name: str, show: _Show) -> str:
+    def _figure(self, work: Any, name: str, show: _Show) -> str:
         if (work, name) in self.unsupported:
             return "not supported"
         found = median(self.rounds[work], name)
@@ -160,7 +175,7 @@ class Results:
             "failures": self.failures,
         }
 
-    def _measured(self, work: Work) -> dict[str, object]:
+    def _measured(self, work: Any) -> dict[str, object]:
         rounds = self.rounds[work]
         medians = {name: median(rounds, name) for name in self.versions}
         return {
@@ -168,33 +183,30 @@ class Results:
             "name": str(work),
             **attrs.asdict(work),
             "median": {name: attrs.asdict(one) for name, one in medians.items() if one},
-            "ratios": _ratios(work, rounds),
+            "ratios": self._ratios(work, rounds),
             "not_supported": [name for name in self.versions if (work, name) in self.unsupported],
             "rounds": [{name: attrs.asdict(one) for name, one in each.items()} for each in rounds],
         }
 
-
-def _ratios(work: Work, rounds: list[Round]) -> list[dict[str, object]]:
-    """Of what the gate looks at, of both ways to run the proxy, to both PgBouncers."""
-    gate = gate_of(work)
-    if gate is None:
-        return []
-    return [
-        {"figure": gate.what, "of": ours, "to": peer, **attrs.asdict(found)}
-        for ours in OURS
-        for peer in PEERS
-        if (found := ratio(rounds, gate.figure, ours, peer))
-    ]
+    def _ratios(self, work: Any, rounds: list[Round]) -> list[dict[str, object]]:
+        """Of what the gates look at, of both ways to run the proxy, to all that they are compared with."""
+        return [
+            {"figure": gate.what, "of": ours, "to": peer, **attrs.asdict(found)}
+            for gate in self.gates_of(work)
+            for ours in OURS
+            for peer in gate.peers
+            if (found := ratio(rounds, gate.figure, ours, peer))
+        ]
 
 
 def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def summary(work: Work, rounds: list[Round]) -> str:
-    """One line, printed while the run goes on."""
+def summary(work: Any, rounds: list[Round], names: Iterable[str] = HEADINGS) -> str:
+    """One line for each target, printed while the run goes on."""
     parts = []
-    for name in HEADINGS:
+    for name in names:
         found = median(rounds, name)
         if found:
             shown = ((field.name, getattr(found, field.name)) for field in attrs.fields(type(found)))

@@ -50,7 +50,7 @@ class Stage:
         if not (BIN / "pgbench").exists():
             raise NotInstalled("PostgreSQL 15 is missing: apt-get install postgresql-15")
         self._tls = self_signed(["localhost", "127.0.0.1"])
-        self.folder = Path(tempfile.mkdtemp(prefix="rdsp-bench-", dir=_fast_folder()))
+        self.folder = Path(tempfile.mkdtemp(prefix="rdsp-bench-", dir=fast_folder()))
         self.folder.chmod(0o755)
         self.server = Postgres(
             BIN,
@@ -74,7 +74,7 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _stop(self._processes)
+        stop(self._processes)
         self.server.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -108,7 +108,7 @@ class Stage:
             if attempt.returncode == 0:
                 return target, process
             if process.poll() is not None or time.monotonic() > deadline:
-                _stop([process])
+                stop([process])
                 raise RuntimeError(f"{name} does not work: {complaints}")
             time.sleep(0.05)
 
@@ -119,7 +119,7 @@ class Stage:
         try:
             yield target
         finally:
-            _stop([process])
+            stop([process])
 
     def script(self, text: str) -> Path:
         """A pgbench script with this text."""
@@ -153,12 +153,13 @@ class Stage:
             raise RuntimeError(f"pgbench {arguments}: {complaints}")
 
 
-def _fast_folder() -> str | None:
+def fast_folder() -> str | None:
     """Where files live in memory: pgbench writes its log there."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+def stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End processes of ours, by force where they do not end by themselves, and wait for it."""
     for process in processes:
         process.terminate()
     for process in processes:

@@ -125,33 +125,24 @@ def _pgbouncer(place: Place, folder: Path, port: int, command: list[str]) -> Sta
 
 
 def _compiled(place: Place, name: str, port: int) -> Started:
-    if not (COMPILED / "rdsp_compiled" / "sources.txt").exists():
-        raise NotInstalled("it is not compiled: make compiled says why")
-    paths = [str(COMPILED), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return _rdsp(place, name, port, {"RDSP_SCANNER": "compiled", "PYTHONPATH": os.pathsep.join(paths)})
+    return _rdsp(place, name, port, compiled_environment())
 
 
 def _python(place: Place, name: str, port: int) -> Started:
-    return _rdsp(place, name, port, {"RDSP_SCANNER": "python"})
+    return _rdsp(place, name, port, {**os.environ, "RDSP_SCANNER": "python"})
 
 
-def _rdsp(place: Place, name: str, port: int, more: dict[str, str]) -> Started:
-    folder = place.sub(name, port)
-    certificate, key = folder / "proxy.crt", folder / "proxy.key"
-    certificate.write_bytes(place.tls[0])
-    key.touch(0o600)
-    key.write_bytes(place.tls[1])
-    config = folder / "rdsp.toml"
-    config.touch(0o600)
-    config.write_text(
-        f'[[proxies]]\nlisten = "127.0.0.1:{port}"\n[proxies.limits]\nmax_client_connections = {CLIENTS}\n'
-        f'[proxies.tls]\ncertificate = "{certificate}"\nprivate_key = "{key}"\n'
-        f'[proxies.target]\nurl = "postgresql://{USER}:{PASSWORD}@127.0.0.1:{place.server_port}/{DATABASE}"\n'
-        f'tls = "disable"\n[proxies.target_group]\nmax_backends = {BACKENDS}\n'
-        f"max_prepared_statements = {_STATEMENTS}\n"
-        '[logging]\nlevel = "warning"\n'
-    )
-    environment = {**os.environ, **more}
+def compiled_environment() -> dict[str, str]:
+    """The variables with which the compiled modules run. Raises `NotInstalled`."""
+    if not (COMPILED / "rdsp_compiled" / "sources.txt").exists():
+        raise NotInstalled("it is not compiled: make compiled says why")
+    paths = [str(COMPILED), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "RDSP_SCANNER": "compiled", "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _rdsp(place: Place, name: str, port: int, environment: dict[str, str]) -> Started:
+    url = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{place.server_port}/{DATABASE}"
+    config = rdsp_config(place.sub(name, port), port, url, place.tls)
     process = subprocess.Popen(
         [sys.executable, "-m", "rdsp", "run", str(config)],
         stdout=subprocess.DEVNULL,
@@ -160,6 +151,25 @@ def _rdsp(place: Place, name: str, port: int, more: dict[str, str]) -> Started:
     )
     said = first_line([sys.executable, "-m", "rdsp", "--version"], environment)
     return process, f"{said} on Python {sys.version.split()[0]}", True
+
+
+def rdsp_config(folder: Path, port: int, url: str, tls: tuple[bytes, bytes]) -> Path:
+    """The proxy's configuration for this target, with all that it names, in a folder."""
+    certificate, key = folder / "proxy.crt", folder / "proxy.key"
+    certificate.write_bytes(tls[0])
+    key.touch(0o600)
+    key.write_bytes(tls[1])
+    config = folder / "rdsp.toml"
+    config.touch(0o600)
+    config.write_text(
+        f'[[proxies]]\nlisten = "127.0.0.1:{port}"\n[proxies.limits]\nmax_client_connections = {CLIENTS}\n'
+        f'[proxies.tls]\ncertificate = "{certificate}"\nprivate_key = "{key}"\n'
+        f'[proxies.target]\nurl = "{url}"\n'
+        f'tls = "disable"\n[proxies.target_group]\nmax_backends = {BACKENDS}\n'
+        f"max_prepared_statements = {_STATEMENTS}\n"
+        '[logging]\nlevel = "warning"\n'
+    )
+    return config
 
 
 KINDS: dict[str, Callable[[Place, str, int], Started]] = {

@@ -66,14 +66,15 @@ def until_ready(sock: socket.socket) -> list[tuple[bytes, bytes]]:
 
 def _receive(sock: socket.socket) -> tuple[bytes, bytes]:
     """One message of the server's."""
-    header = _exactly(sock, 5)
-    body = _exactly(sock, struct.unpack(">I", header[1:])[0] - 4)
+    header = exactly(sock, 5)
+    body = exactly(sock, struct.unpack(">I", header[1:])[0] - 4)
     if header[:1] == b"E":
         raise OSError(f"the server said: {body!r}")
     return header[:1], body
 
 
-def _exactly(sock: socket.socket, size: int) -> bytes:
+def exactly(sock: socket.socket, size: int) -> bytes:
+    """So many bytes. Raises `OSError` when no more come."""
     data = b""
     while len(data) < size:
         more = sock.recv(size - len(data))
