@@ -6,6 +6,7 @@ A string's character set, and its bytes, come of `character_set_client`, `charac
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -70,27 +71,67 @@ def constant(text: bytes, value: Sequence[Token], facts: Facts) -> bytes | None:
     if len(value) == 2 and kind == Kind.MARK and said in b"-+" and value[1][0] == Kind.NUMBER:
         number = text[value[1][1] : value[1][2]]
         return said + number if len(number) <= _LONGEST_NUMBER else None
-    return _string(text, value, facts) if kind == Kind.LITERAL else None
+    if kind == Kind.LITERAL:
+        return _string(text, value, facts)
+    return _introduced(text, value, facts) if kind == Kind.WORD and value[1][0] == Kind.LITERAL else None
+
+
+_TIMES: Final = {
+    b"date": re.compile(rb"(\d{4}-\d\d-\d\d)").fullmatch,
+    b"time": re.compile(rb"[01]\d:[0-5]\d:[0-5]\d(?:\.\d{1,6})?").fullmatch,
+    b"timestamp": re.compile(rb"(\d{4}-\d\d-\d\d) [01]\d:[0-5]\d:[0-5]\d(?:\.\d{1,6})?").fullmatch,
+}
+"""Literals of time that every sql_mode and time zone reads alike; the last hours of a day are left out."""
+
+
+def _introduced(text: bytes, value: Sequence[Token], facts: Facts) -> bytes | None:
+    """A literal behind a word: of a date or time, which is a string of latin1 in any session, or of a character set."""
+    word = text[value[0][1] : value[0][2]].lower()
+    said = literal_value(text, value[1], facts)
+    if said is None or not said.isascii():
+        return None
+    if word in _TIMES:
+        match = _TIMES[word](said)
+        is_whole = match is not None and len(value) == 2 and (word == b"time" or _is_date(match.group(1)))
+        return b"%b '%b'" % (word.upper(), said) if is_whole else None
+    if word[:1] != b"_" or word[1:] in _WIDE:
+        return None
+    if len(value) == 2:
+        return b"_binary " + quoted(said) if word == b"_binary" else None  # what collation others get may change
+    collation = _collation(text, value[2:])
+    return None if collation is None else b"%b %b COLLATE %b" % (word, quoted(said), collation)
+
+
+def _is_date(said: bytes) -> bool:
+    try:
+        datetime.date.fromisoformat(said.decode())
+    except ValueError:
+        return False
+    return True
+
+
+def _collation(text: bytes, rest: Sequence[Token]) -> bytes | None:
+    """The name in COLLATE name."""
+    words = [text[start:end] for _, start, end in rest]
+    if len(words) != 2 or words[0].lower() != b"collate" or rest[1][0] != Kind.WORD:
+        return None
+    return words[1].lower() if _COLLATION(words[1]) is not None else None
 
 
 def _string(text: bytes, value: Sequence[Token], facts: Facts) -> bytes | None:
     pieces: list[bytes] = []
-    at, collation = 0, facts.collation
+    at = 0
     while at < len(value) and value[at][0] == Kind.LITERAL:
         piece = literal_value(text, value[at], facts)
         if piece is None:
             return None
         pieces.append(piece)
         at += 1
-    rest = [text[start:end] for _, start, end in value[at:]]
-    if rest:
-        if len(rest) != 2 or rest[0].lower() != b"collate" or value[at + 1][0] != Kind.WORD:
-            return None
-        collation = rest[1].lower()
-    if _COLLATION(collation) is None or not facts.connection:
+    found = _collation(text, value[at:]) if at < len(value) else facts.collation
+    if not found or not facts.connection:
         return None
     body = _in_characters(b"".join(pieces), facts)
-    return None if body is None else body + b" COLLATE " + collation
+    return None if body is None else body + b" COLLATE " + found
 
 
 def _in_characters(value: bytes, facts: Facts) -> bytes | None:

@@ -7,7 +7,7 @@ something was harmless: what begins with a word that is not known, or cannot be 
 must never pin because of a text's size.
 
 A verdict says what happens if all of the text succeeds. Behind an ERR, what it makes, sets and leaves may have happened
-or not, and what it undoes may not have; a text whose syntax is refused (1064) as its only statement did nothing.
+or not, and what it undoes may not have; only a text of one head whose syntax is refused (1064) surely did nothing.
 
 Not visible here: what stored functions, procedures, triggers and views do; `Verdict.calls` tells of those that a
 statement runs by name.
@@ -34,9 +34,9 @@ class Verdict:
     Attributes:
         pins: reasons to pin the session for good, each once, with where its statement begins in the text.
         makes: what stays on the connection until it is undone, each with a name: TEMPORARY_TABLE ("database NUL table",
-            the database empty where none is said), SQL_PREPARED_STATEMENT (in lower case), OPEN_HANDLER, TABLE_LOCK
-            (b"tables" or b"global"), BACKUP_LOCK, ADVISORY_LOCK (the lock's name as a literal). An empty name: it
-            cannot be told.
+            the database empty for the one that is the default before the text), SQL_PREPARED_STATEMENT (in lower case),
+            OPEN_HANDLER, TABLE_LOCK (b"tables" or b"global"), BACKUP_LOCK, ADVISORY_LOCK (the lock's name as a
+            literal). An empty name: it cannot be told.
         undoes: such things that are gone behind it. Take them away first, then add what it makes.
         unlocks: it may release advisory locks; ask whether IS_USED_LOCK(name) is the connection's own number.
         renames: tables may have other names behind it: no temporary table is known by its name any more.

@@ -48,6 +48,7 @@ class Look(SettingText):
                     self._one()
         except SpentError:
             self.doubtful = True
+            self.heads.append(b"")  # there may be more
             self._pin(PinReason.UNRECOGNISED_STATE)
         if self._compound:
             # Which of its statements run is not known before.
@@ -241,7 +242,12 @@ class Look(SettingText):
         self._take()
         if self._accept(b"if"):
             self._accept(b"not", b"exists")
-        self.makes.add((PinReason.TEMPORARY_TABLE, self._take_name() or b""))
+        name = self._take_name()
+        self.makes.add((PinReason.TEMPORARY_TABLE, b"" if name is None or self._is_elsewhere(name) else name))
+
+    def _is_elsewhere(self, name: bytes) -> bool:
+        """Whether a table's name may not be in the database that was the default one before the text."""
+        return name.startswith(b"\0") and (self.uses is not None or self.calls)
 
     def _drop(self) -> None:
         if self._accept(b"prepare"):
@@ -254,7 +260,8 @@ class Look(SettingText):
             return
         self._accept(b"if", b"exists")
         while (name := self._take_name()) is not None:
-            self.undoes.add((PinReason.TEMPORARY_TABLE, name))
+            if not self._is_elsewhere(name):
+                self.undoes.add((PinReason.TEMPORARY_TABLE, name))
             if not self._accept(b","):
                 return
 

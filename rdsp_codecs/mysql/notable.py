@@ -29,6 +29,8 @@ READERS: Final = {
     ROW_COUNT: ROW_COUNT,
     CONNECTION_ID: CONNECTION_ID,
     b"lastval": SEQUENCE,
+    b"wsrep_last_written_gtid": LAST_GTID,
+    b"wsrep_last_seen_gtid": LAST_GTID,
     b"ps_current_thread_id": CONNECTION_ID,
 }
 """Functions."""
@@ -84,7 +86,7 @@ _ENDS: Final = b"; \t\n\r\f\v"
 _HIT: Final = re.compile(
     rb"@|\*[!m]|;(?=[ \t\n\r\f\v]*+[^ \t\n\r\f\v])|\x00"
     rb"|_(?:lock|count(?<=row_count)|rows(?<=found_rows)|id(?:(?<=insert_id)|(?<=connection_id)|(?<=thread_id))"
-    rb"|read(?<=audit_log_read))"
+    rb"|read(?<=audit_log_read)|gtid)"
     rb"|val(?:(?<=lastval)|(?<=nextval)|(?<=currval))|(?:next|previous)(?=[^a-z0-9_$\x80-\xff])"
 ).search
 

@@ -130,6 +130,12 @@ def test_user_variables_are_kept_as_constants_where_they_are_constants() -> None
         b"a": b"_utf8mb4 x'61270a5c255c' COLLATE utf8mb4_general_ci",
         b"b": b"_utf8mb4 x'6100' COLLATE utf8mb4_general_ci",
     }
+    assert variables("SET @a = DATE'2020-02-29', @b = time '10:00:00.5', @c = TIMESTAMP'2020-01-01 00:00:00'") == {
+        b"a": b"DATE '2020-02-29'", b"b": b"TIME '10:00:00.5'", b"c": b"TIMESTAMP '2020-01-01 00:00:00'",
+    }  # fmt: skip
+    assert variables("SET @a = _latin1'x' COLLATE latin1_bin, @b = _binary'x'") == {
+        b"a": b"_latin1 'x' COLLATE latin1_bin", b"b": b"_binary 'x'",
+    }  # fmt: skip
     plain = attrs.evolve(MARIADB, no_escapes=True)
     assert variables(r"SET @a = 'a\'", plain) == {b"a": b"_utf8mb4 x'615c' COLLATE utf8mb4_general_ci"}
     latin = attrs.evolve(MARIADB, client=b"latin1", connection=b"ucs2", collation=b"ucs2_bin")
@@ -143,6 +149,11 @@ def test_user_variables_are_kept_as_constants_where_they_are_constants() -> None
         "SET @a = @b",
         "SET @a = N'x'",
         "SET @a = _latin1'x'",
+        "SET @a = _latin1'ä' COLLATE latin1_bin",
+        "SET @a = DATE'2021-02-29'",
+        "SET @a = DATE'2020-00-00'",
+        "SET @a = TIMESTAMP'2020-01-01 00:00:00+01:00'",
+        "SET @a = ?",
         "SET @a = (SELECT 1)",
         "SET @a = now()",
         "SELECT @a := 1",
@@ -208,6 +219,8 @@ L, B, A = PinReason.TABLE_LOCK, PinReason.BACKUP_LOCK, PinReason.ADVISORY_LOCK
         ("CREATE OR REPLACE TEMPORARY TABLE IF NOT EXISTS `a b`.c AS SELECT 1", {(T, b"a b\0c")}, set()),
         ("CREATE TEMPORARY TABLE 'a'", {(T, b"")}, set()),
         ("DROP TEMPORARY TABLE IF EXISTS a, b.c", set(), {(T, b"\0a"), (T, b"b\0c")}),
+        ("USE b; DROP TABLE a, c.d", set(), {(T, b"c\0d")}),
+        ("USE b; CREATE TEMPORARY TABLE a (b INT)", {(T, b"")}, set()),
         ("DROP TABLE a", set(), {(T, b"\0a")}),
         ("PREPARE S FROM 'SELECT 1'", {(S, b"s")}, set()),
         ("DEALLOCATE PREPARE `s`", set(), {(S, b"s")}),
@@ -257,6 +270,7 @@ def test_what_stays_and_what_goes(text: str, makes: set[Any], undoes: set[Any]) 
         ("SELECT PREVIOUS VALUE FOR s", {n.SEQUENCE}, set()),
         ("SELECT LASTVAL(s)", {n.SEQUENCE}, set()),
         ("SELECT @@last_gtid", {n.LAST_GTID}, set()),
+        ("SELECT WSREP_LAST_SEEN_GTID()", {n.LAST_GTID}, set()),
         ("SET last_insert_id = 5", set(), {n.LAST_INSERT_ID}),
     ],
 )

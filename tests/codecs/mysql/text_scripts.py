@@ -22,7 +22,8 @@ _STRINGS = st.sampled_from(
 _OTHERS = st.sampled_from(
     [
         "1", "0", "-1", "+2", "1.50", "-0.5", "1e3", "1e-3", ".5", "18446744073709551615", "NULL", "TRUE", "false", "x'4f'",
-        "0x4F", "b'101'", "0b11", "N'x'", "_latin1'x'", "_utf8mb4'x'", "_binary'x'", "DATE'2020-01-01'", "1 + 1", "@b",
+        "0x4F", "b'101'", "0b11", "N'x'", "_latin1'x'", "_utf8mb4'x'", "_binary'x'", "DATE'2020-01-01'", "TIME'10:00:00.50'", "TIMESTAMP'2020-01-01 00:00:00'", "DATE'2020-00-00'",
+        "_latin1'x' COLLATE latin1_bin", "_utf8mb4'it''s' COLLATE utf8mb4_bin", "1 + 1", "@b",
         "NOW()", "CONCAT('x', @c)", "(SELECT 5)", "IF(1, 'y', 2)", "CASE WHEN 1 THEN 2 ELSE 3 END", "- - 1", "NOT 1", "x''",
         "@@sql_mode", "CHAR(65)", "1 COLLATE utf8mb4_bin",
     ]
@@ -132,3 +133,36 @@ def _spelled(draw: st.DrawFn) -> str:
 _noise = _JUNK.map(lambda junk: "SELECT " + junk)
 texts = st.lists(_spelled() | _spelled() | _spelled() | _noise, min_size=1, max_size=3).map(" ; ".join)
 scripts = st.lists(texts, min_size=1, max_size=6)
+
+
+ASSIGNED = 9
+"""How many variables, @v1 and on, texts of `soups` may set."""
+_atoms = st.sampled_from(
+    [
+        b"'", b'"', b"`", b"\\", b"\\'", b"*/", b"/*", b"/*!", b"-- ", b"#", b"\n", b", @v := 1 ", b", @v := 1 ", b", @v := 1 ", b", @v := 1 ", b"x", b" ",
+        b"\xbf", b"\x81\\", b"\xe4\xb8\xad", b"\x83", b"''", b'""', b"``", b"$$", b"$a$", b"0", b"N'", b"--", b"\x80", b"\xa1`",
+        b"\x81@", b"\x815", b"\xa0", b"\t", b"--\x01", b"/*!99999 ", b"/*!50101", b"/*M!100100 ", b"\xfe\xfe", b"/", b"*",
+    ]
+)  # fmt: skip
+_soup = st.lists(_atoms, max_size=5).map(b"".join)
+_brackets = st.sampled_from(
+    [
+        (b"/*", b"*/"), (b"-- ", b"\n"), (b"#", b"\n"), (b"/*!", b"*/"), (b"/*!50101 ", b"*/"), (b"/*!50701 ", b"*/"),
+        (b"/*!99999 ", b"*/"), (b"/*!100100 ", b"*/"), (b"/*M! ", b"*/"), (b"/*M!100100 ", b"*/"), (b"/*!080000 ", b"*/"),
+        (b", '", b"'"), (b', "', b'"'), (b", 1 AS `", b"`"), (b", 1 AS \"", b'"'), (b", _binary'", b"'"), (b", '", b"' '"),
+        (b"--", b"\n"), (b"/*!5010 ", b"*/"), (b"+/*+ ", b"*/ 1"), (b", _latin1'", b"'"),
+    ]
+)  # fmt: skip
+_piece = st.tuples(_brackets, _soup).map(lambda one: one[0][0] + one[1] + one[0][1]) | st.just(b" , @v := 1 ")
+
+
+def _numbered(pieces: list[bytes]) -> bytes:
+    text, at = b"SELECT 1 " + b" ".join(pieces), 0
+    while b"@v " in text:
+        at += 1
+        text = text.replace(b"@v ", b"@v%d " % min(at, ASSIGNED), 1)
+    return text
+
+
+soups = st.lists(_piece, min_size=1, max_size=5).map(_numbered)
+"""One SELECT, in which assignments stand in the open, in comments of all kinds, and between quotes of all kinds."""

@@ -117,7 +117,8 @@ class Session:
             found.add((PinReason.TABLE_LOCK, b"global"))
         else:
             for table in TABLES:
-                if self.ask(f"SELECT 1 FROM {table} LIMIT 0").error is None:
+                made = self.ask(f"SHOW CREATE TABLE {table}").rows
+                if made and (made[0][1] or b"").startswith(b"CREATE TEMPORARY"):
                     found.add((PinReason.TEMPORARY_TABLE, b"\0" + table.encode()))
         for handler in HANDLERS:
             if self.ask(f"HANDLER {handler} READ FIRST LIMIT 1").error not in (_NO_HANDLER, _LOCKED_TABLES):
