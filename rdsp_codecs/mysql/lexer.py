@@ -240,7 +240,7 @@ _OWN_VERSIONS: Final = range(50700, 100000)
 """Versions of MySQL that MariaDB does not take for its own."""
 _VERSION: Final = re.compile(rb"[0-9]{5,6}+").match
 _COMMENT_MARKS: Final = re.compile(rb"/\*|\*/")
-_READABLE: Final = UTF8 | _SINGLE_BYTE | _HIGH_PAIRS | _PAIRS.keys()
+_READABLE: Final = UTF8 | _SINGLE_BYTE | _HIGH_PAIRS | frozenset(_PAIRS)
 
 
 def readable(facts: Facts) -> bool:

@@ -13,8 +13,8 @@ from tests.codecs.mysql.text_scripts import ASSIGNED, scripts, soups
 from tests.live.mysql.text_sessions import Book, Session
 from tests.servers.mysql import MySqlServer
 
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-MANY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
 _SET_UP = (
     "CREATE TABLE IF NOT EXISTS app.probe (a INT PRIMARY KEY AUTO_INCREMENT, b BIGINT) ENGINE=InnoDB",
