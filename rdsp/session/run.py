@@ -15,8 +15,8 @@ import trio
 
 from rdsp.net.transport import Transport
 from rdsp.observe.events import SessionEnd
-from rdsp.pool.backend import Backend
 from rdsp.session import calls
+from rdsp.session.aftermath import Aftermath, abandon, may_follow
 from rdsp.session.context import SessionContext
 from rdsp.session.machine import State
 from rdsp.session.splice import Splice
@@ -190,12 +190,14 @@ class Session(Visit):
 
     def _let_go(self) -> None:
         """No backend, no place in the queue, no listener any more. Any number of times."""
-        splice = self._splice
-        splice.call |= calls.ENDING
-        splice.leave_queue()
         if self._pinned:
             self._pinned = False
             self._context.counters.pinned_sessions -= 1
+        splice = self._splice
+        if splice.gone:
+            return  # all that is another's now
+        splice.call |= calls.ENDING
+        splice.leave_queue()
         try:
             if splice.has_ear:
                 self._context.ears.leave(splice)
@@ -203,20 +205,7 @@ class Session(Visit):
             backend, splice.backend = splice.backend, None
             splice.wake = _nobody  # otherwise the two of them would be left to the garbage collector
             if backend is not None:
-                self._abandon(backend)
-
-    def _abandon(self, backend: Backend) -> None:
-        splice, pool, relay = self._splice, self._context.pool, self._splice.relay
-        try:
-            cut = relay.cut_short() or bool(splice.server_rest)
-            in_request = cut or relay.in_request()
-            # Where a relay that failed stands, nobody knows.
-            clean = not relay.pins and not relay.in_doubt() and splice.fault is None
-            splice.refit(backend)
-        except Exception:
-            pool.lost(backend, "a fault of the program, when its session ended")
-            raise
-        pool.abandon(backend, relay.transaction, clean=clean, in_request=in_request, cut=cut)
+                abandon(splice, backend, self._context.pool)
 
     def _deadline(self) -> float:
         """When the session must look by itself, on Trio's clock."""
@@ -268,7 +257,7 @@ class Session(Visit):
         if call & calls.LISTENS:
             self._context.ears.subscribe(splice)
         if call & calls.CLIENT_GONE:
-            return Parting(_CLOSED_BY_CLIENT)
+            return self._client_gone(call)
         if call & calls.BYE or splice.leaving:
             # What it asked for before the good-bye is still done, as a server would.
             splice.leaving = True
@@ -373,6 +362,12 @@ class Session(Visit):
         context = self._context
         context.counters.failed(problem.code)
         return Parting(SessionEnd(problem.code.value, blame, problem.subject), self._splice.relay.refusal(problem))
+
+    def _client_gone(self, call: int) -> Parting:
+        splice = self._splice
+        if not call & calls.SERVER_GONE and not self._own_backend and may_follow(splice):
+            Aftermath(self._context, splice)
+        return Parting(_CLOSED_BY_CLIENT)
 
     def _server_gone(self) -> Parting:
         splice, context = self._splice, self._context

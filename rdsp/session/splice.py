@@ -46,8 +46,8 @@ class Splice(Ends):
 
     __slots__ = (
         "_chunk", "_client_again", "_client_many", "_client_more", "_client_records", "_client_recv", "_counters",
-        "_lending", "_marks", "_more", "_pool", "_server_again", "_server_many", "has_ear", "key", "leaving", "queued",
-        "refusal", "said_fatal", "settling", "state", "stopping", "waiting_since",
+        "_lending", "_marks", "_more", "_pool", "_server_again", "_server_many", "gone", "has_ear", "key",
+        "leaving", "queued", "refusal", "said_fatal", "settling", "state", "stopping", "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +72,8 @@ class Splice(Ends):
         self.settling = False
         """A cancel may still hit what the backend runs: no new request may begin."""
         self.stopping = self.has_ear = False  # the second is set by `rdsp.session.ears`
+        self.gone = False
+        """The client has left, and what runs for it is only read to its end: see `rdsp.session.aftermath`."""
         self._client_recv = client.recv
         self._client_records = client.records
         self._chunk = START
@@ -187,7 +189,7 @@ class Splice(Ends):
         if signals & moves.MORE and not self._more:
             self._more = True
             self._board.again(self._go_on, 0)
-        if signals & moves.AGAIN and self.backend is None:
+        if signals & moves.AGAIN and self.backend is None and not self.gone:
             self._heed_client(self.relay.from_client(b""))
 
     def borrow(self) -> None:
@@ -255,6 +257,18 @@ class Splice(Ends):
             self.send_client()
         if signals:
             self._heed_client(signals)
+
+    def outlive(self, sink: Callable[[bytes], int], wake: Callable[[], None]) -> None:
+        """The client is gone. Read on what comes for it, which `sink` gets, up to the end of what was sent for it."""
+        self.gone = self.leaving = True
+        self.wake = wake
+        self._client_send = sink
+        self.client_rest = b""
+        self._client_again = 0
+        if not self._more:
+            # What came while the session was to have a turn was left where it is.
+            self._more = True
+            self._board.again(self._go_on, 0)
 
     def _settled(self) -> None:
         self.settling = False
@@ -358,7 +372,7 @@ class Splice(Ends):
                 self.send_client()
             if self._to_server:
                 self.send_server()
-            if signals & moves.WANT_BACKEND:
+            if signals & moves.WANT_BACKEND and not self.gone:
                 self.borrow()
             elif signals and not self._heed_server(signals, self._server_again & LEAVING):
                 return
@@ -427,7 +441,9 @@ class Splice(Ends):
             self._lending.give_back(backend)
         else:
             self._pool.lost(backend, "it could not be brought into its session's state")
-        if words:
+        if self.gone:
+            self.summon(calls.FREE)
+        elif words:
             self.resume_after_abort(relay.abort(words))
         else:
             self.borrow()
