@@ -1,6 +1,6 @@
 """Cancels of what backends run, over connections of their own: a few at once, and bounded in time.
 
-The pool starts them; what becomes of a backend afterwards is decided there.
+They run in tasks of the pool's; what becomes of a backend afterwards is decided there.
 """
 
 from __future__ import annotations
@@ -30,22 +30,42 @@ class Cancels:
 
     Args:
         timeout: seconds for each.
+        start: runs a coroutine function about a backend, its first argument, in a task of the pool's.
     """
 
-    def __init__(self, opener: Opener, observers: Observers, timeout: float) -> None:
+    def __init__(self, opener: Opener, observers: Observers, timeout: float, start: Callable[..., None]) -> None:
+        self._start = start
         self._opener = opener
         self._observers = observers
         self._timeout = timeout
         self._at_once = trio.CapacityLimiter(_AT_ONCE)
 
-    async def deliver(
+    def deliver(
         self,
         backend: Backend,
         still_wanted: Callable[[], bool],
         may_be_hit: Callable[[], bool],
         done: Callable[[], None],
     ) -> None:
-        """See `Pool.cancel`, which has counted it already."""
+        """Cancel what the backend runs, over a connection of its own; returns at once.
+
+        The backend is not reused, and its session begins no request, before the cancel is settled.
+
+        Arguments:
+            still_wanted: the request to be cancelled still runs; otherwise nothing is sent.
+            may_be_hit: what runs now is the client's, not a prologue of ours; a cancel waits for that.
+            done: called when the cancel was delivered, had become pointless, or could not be delivered.
+        """
+        backend.cancelling += 1
+        self._start(self._deliver, backend, still_wanted, may_be_hit, done)
+
+    async def _deliver(
+        self,
+        backend: Backend,
+        still_wanted: Callable[[], bool],
+        may_be_hit: Callable[[], bool],
+        done: Callable[[], None],
+    ) -> None:
         sent = dealt_with = False
         try:
             with trio.move_on_after(self._timeout):

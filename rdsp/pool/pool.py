@@ -83,7 +83,7 @@ class Pool:
         self._limit_asked = -math.inf
         self._allowed: int | None = None
         """How many connections the server allows, when it was last asked."""
-        self._cancels = Cancels(opener, observers, connect_timeout)
+        self._cancels = cancels = Cancels(opener, observers, connect_timeout, self._start)
         self.introductions = Introductions(opener, connect_timeout, partial(observers.trouble, name))
         self._closed = False
         self.lending = lending = Lending(
@@ -96,6 +96,7 @@ class Pool:
         self.take = lending.take
         self.give_back = lending.give_back
         self.wait = lending.wait
+        self.cancel = cancels.deliver
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; then every backend is closed at once."""
@@ -233,25 +234,6 @@ class Pool:
         else:
             self.book.resetting(backend.member, self.board.now)
             self._start(self._reset, backend, transaction)
-
-    def cancel(
-        self,
-        backend: Backend,
-        still_wanted: Callable[[], bool],
-        may_be_hit: Callable[[], bool],
-        done: Callable[[], None],
-    ) -> None:
-        """Cancel what the backend runs, over a connection of its own.
-
-        The backend is not reused, and its session begins no request, before the cancel is settled.
-
-        Arguments:
-            still_wanted: the request to be cancelled still runs; otherwise nothing is sent.
-            may_be_hit: what runs now is the client's, not a prologue of ours; a cancel waits for that.
-            done: called when the cancel was delivered, had become pointless, or could not be delivered.
-        """
-        backend.cancelling += 1
-        self._start(self._cancels.deliver, backend, still_wanted, may_be_hit, done)
 
     async def cancel_the_rest(self) -> None:
         """The proxy ends: have the server cancel what is still run for somebody, who waits for it or has left.

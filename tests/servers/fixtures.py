@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import pytest
 
@@ -21,15 +21,32 @@ def missing(why: NotInstalled) -> NoReturn:
     pytest.skip(str(why))
 
 
-def _server(version: str) -> Iterator[TestServer]:
+class _Server(Protocol):
+    def create(self) -> Any:
+        """Start it, and make what the tests want of it."""
+
+    def remove(self) -> None:
+        """Stop it, and leave nothing."""
+
+
+S = TypeVar("S", bound=_Server)
+
+
+def running(make: Callable[[str], S], version: str) -> Iterator[S]:
+    """A server while its fixture lasts; without its programs the test skips, or fails (`missing`)."""
     try:
-        server = TestServer(version)
+        server = make(version)
     except NotInstalled as why:
         missing(why)
     try:
-        yield server.create()
+        server.create()
+        yield server
     finally:
         server.remove()
+
+
+def _server(version: str) -> Iterator[TestServer]:
+    return running(TestServer, version)
 
 
 @pytest.fixture(scope="session")

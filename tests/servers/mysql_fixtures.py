@@ -6,20 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from rdsp.demo.postgres import NotInstalled
-from tests.servers.fixtures import missing
+from tests.servers.fixtures import running
 from tests.servers.mysql import VERSIONS, MySqlServer
 
 
 def _server(version: str) -> Iterator[MySqlServer]:
-    try:
-        server = MySqlServer(version)
-    except NotInstalled as why:
-        missing(why)
-    try:
-        yield server.create()
-    finally:
-        server.remove()
+    return running(MySqlServer, version)
 
 
 @pytest.fixture(scope="session")
