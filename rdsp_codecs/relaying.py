@@ -1,7 +1,7 @@
 """The relay that an engine must offer: one session's two filters. `rdsp_codecs.api` has the rest of what it offers.
 
 A class and not a protocol, because every chunk goes through it: what is compiled finds its methods and attributes in
-their places, without asking for them by name. Compiled itself.
+their places, without asking for them by name (decision 19). Compiled itself.
 """
 
 from __future__ import annotations
