@@ -178,6 +178,7 @@ class Dialogue:
             (`native_all`): those that SQL has named (`mentioned`).
         ensured: names that stand there so.
         stand_ins: names under which something else stands there (see `naming.STAND_IN`).
+        ending: names that SQL may have dropped since; None: any.
         dropping: SQL that names or drops statements is not answered yet.
         bound_naming: such SQL may be bound to a portal, and not executed yet.
         extended: messages of the extended protocol are owed.
@@ -227,6 +228,7 @@ class Dialogue:
         self.mentioned: frozenset[bytes] = frozenset()
         self.ensured: set[bytes] = set()
         self.stand_ins: set[bytes] = set()
+        self.ending: set[bytes] | None = set()
         self.dropping = False
         self.bound_naming = False
         self.extended = False
@@ -264,6 +266,7 @@ class Dialogue:
         """The session's book knows all names again."""
         self.native = self.native_all = False
         self.mentioned = frozenset()
+        self.ending = set()
         self.ensured.clear()
         self.stand_ins.clear()
 

@@ -68,7 +68,11 @@ class Heeding:
         if not verdict.needs_native_names:
             return False
         d.doubts.name_statements()
-        names = self._meant(verdict)
+        names, used, ends = self._meant(verdict)
+        if names is None:
+            d.ending = None
+        elif d.ending is not None:
+            d.ending |= ends
         if names is not None and any(name.startswith(PREFIX) for name in names):
             names = None
             d.pin(PinReason.SQL_PREPARED_STATEMENT, "a name like the proxy's own")
@@ -79,29 +83,32 @@ class Heeding:
                 return True
         if d.transaction is Transaction.FAILED or d.copying:
             return False
-        return self._resolver.go_native(names, used=verdict.executes or names is None)
+        return self._resolver.go_native(names, used if names is not None else None)
 
-    def _meant(self, verdict: Verdict) -> frozenset[bytes] | None:
+    def _meant(self, verdict: Verdict) -> tuple[frozenset[bytes] | None, frozenset[bytes], frozenset[bytes]]:
         """The names that a text uses, and those that statements which it executes name in turn; None: any.
 
-        The protocol prepares a PREPARE or DEALLOCATE as well, and EXECUTE runs it.
+        The protocol prepares a PREPARE or DEALLOCATE as well, and EXECUTE runs it. Behind them, where they are known,
+        those of the names that are executed, and those that are dropped.
         """
-        found = verdict.names
-        todo = list(found) if found is not None and verdict.executes else []
+        found, used, ends = verdict.names, verdict.runs, verdict.ends
+        todo = list(used) if found is not None and verdict.executes else []
         while todo:
             statement = self._book.named.get(todo.pop())
             if statement is None or not statement.verdict.needs_native_names:
                 continue
-            names = statement.verdict.names
-            if names is None or found is None:
-                return None
-            todo += names - found
-            found |= names
-        return found
+            inner = statement.verdict
+            if inner.names is None or found is None:
+                return None, used, ends
+            todo += inner.runs - used
+            used |= inner.runs
+            ends |= inner.ends
+            found |= inner.names
+        return found, used, ends
 
     def _run_by(self, verdict: Verdict) -> Iterator[Statement]:
         """Statements that a text may EXECUTE, and that are worth a look."""
-        names = self._meant(verdict)
+        names = self._meant(verdict)[0]
         for name in self._book.named if names is None else names:
             statement = self._book.named.get(name)
             if statement is not None and statement.verdict is not HARMLESS:

@@ -64,7 +64,7 @@ class Look(Reading):
         heads: which of SET, DECLARE and DO statements begin with.
         native: SQL names prepared statements; `names` has the names, and `nameless` is set where one cannot be told.
         channels: what is listened to, b"" for names that are not ASCII; `unheard`: something that cannot be told.
-        makes: names that it prepares, as far as they can be told.
+        makes, runs, ends: names that it prepares, that it executes, and that it drops one by one.
         executes: SQL runs prepared statements, or may, and does not only make and drop them by their names.
         drops: SQL drops all prepared statements.
         unlocks: a session's advisory locks may be given up.
@@ -89,6 +89,8 @@ class Look(Reading):
         self.spelled: dict[bytes, bytes] = {}
         self.names: set[bytes] = set()
         self.makes: set[bytes] = set()
+        self.runs: set[bytes] = set()
+        self.ends: set[bytes] = set()
         self.named_by: set[int] = set()
         self.channels: set[bytes] = set()
         self.local: set[bytes] = set()
@@ -173,8 +175,8 @@ class Look(Reading):
     def _touch_only(self, name: bytes, value: bytes | None = None) -> None:
         self.touches[name or EVERYTHING] = None if name in self.touches else value
 
-    def _names_statement(self, at: int) -> None:
-        """A statement's name is at `at`, if it can be read."""
+    def _names_statement(self, at: int, found: set[bytes]) -> None:
+        """A statement's name is at `at`, if it can be read; it is put among what was `found` of this kind."""
         self.native = True
         following = [] if self._blocks else self._ahead(at, 1)
         name = None
@@ -184,6 +186,8 @@ class Look(Reading):
             self.nameless = True
         else:
             self.names.add(name)
+            if found is not self.runs or name not in self.ends:  # else what is executed was made behind the end
+                found.add(name)
 
     def _listen(self, at: int) -> None:
         self._pin(PinReason.LISTEN)
@@ -220,7 +224,7 @@ class Look(Reading):
         """Statements that name prepared statements, if it is one."""
         if head == b"execute" and not self._blocks:
             self.executes = True
-            self._names_statement(at)
+            self._names_statement(at, self.runs)
         elif head == b"deallocate":
             following = self._ahead(at, 2)
             if len(following) == 2 and following[0][1] == b"prepare":
@@ -228,7 +232,7 @@ class Look(Reading):
             if following and following[0][1] == b"all":
                 self.drops = True
             else:
-                self._names_statement(following[0][0][1] if following else at)
+                self._names_statement(following[0][0][1] if following else at, self.ends)
         elif head == b"discard":
             if self._words(at, 1) == [b"all"]:
                 self.discards = self.drops = True
@@ -237,9 +241,9 @@ class Look(Reading):
             following = self._ahead(at, 2)
             # PREPARE TRANSACTION 'id'; but a statement, too, may be called transaction.
             if [t[0] == Kind.LITERAL or said for t, said in following] != [b"transaction", True]:
-                known = frozenset(self.names)
-                self._names_statement(at)
-                self.makes |= self.names - known
+                known, made = frozenset(self.names), set[bytes]()
+                self._names_statement(at, made)
+                self.makes |= made - known
 
     def _set(self, at: int) -> None:
         following = self._ahead(at, _UP_TO_VALUE)
@@ -425,7 +429,7 @@ class Look(Reading):
                     self.native = self.nameless = True
         elif self._head in _EXECUTING:
             self.executes = True
-            self._names_statement(end)
+            self._names_statement(end, self.runs)
 
     def _see_name(self, name: bytes, end: int) -> None:
         reason = CALLS.get(name)

@@ -49,12 +49,12 @@ class Resolver:
         self._owe = dialogue.ledger.owe
         self._rereading = Rereading(dialogue)
 
-    def go_native(self, names: Iterable[bytes] | None, *, used: bool = True) -> bool:
+    def go_native(self, names: Iterable[bytes] | None, used: frozenset[bytes] | None = None) -> bool:
         """Have the session's statements of these names (None: all) stand under them on this backend.
 
         It works so up to the boundary. Where any name may be meant the proxy's own go first, so that the client can see
-        and run only its own. Names that are not `used` are only dropped, or in the way of new ones: what stands there
-        does not matter. Returns whether replies must be waited for.
+        and run only its own. Names that are not `used` (None: all are) are dropped, or in the way of new ones: what
+        stands there does not matter. Returns whether replies must be waited for.
         """
         d, state, book = self._d, self._backend(), self._book.named
         d.query_waits = False
@@ -76,7 +76,8 @@ class Resolver:
             self._owe(SWALLOWED_CLOSE)
         parts = [close_frame(name) for name in gone]
         for name in book if names is None else names:
-            parts += self._as_native(state, name) if used else self._stand_in(state, name)
+            goes = used is None or name in used
+            parts += self._as_native(state, name) if goes else self._stand_in(state, name)
         if not parts:
             return False
         last = Learn(None, resumes=True)

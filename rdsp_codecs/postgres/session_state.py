@@ -34,7 +34,7 @@ class Verdict:
         needs_native_names: SQL names prepared statements (PREPARE, EXECUTE, DEALLOCATE): they must stand under the
             client's own names before it is sent.
         names: which; None: it may be any.
-        makes: those that it prepares.
+        makes: those that it prepares; `ends`: that it drops; `runs`: that it executes. One can be several.
         executes: it may run some of them; else it only makes and drops them.
         drops: it drops them all (DEALLOCATE ALL, DISCARD ALL).
         reads_sequence_memory: it calls currval or lastval.
@@ -56,6 +56,8 @@ class Verdict:
     needs_native_names: bool = False
     names: frozenset[bytes] | None = frozenset()
     makes: frozenset[bytes] = frozenset()
+    ends: frozenset[bytes] = frozenset()
+    runs: frozenset[bytes] = frozenset()
     executes: bool = False
     drops: bool = False
     reads_sequence_memory: bool = False
@@ -112,6 +114,8 @@ def inspect(text: bytes, *, escapes: bool = False, multibyte_unsafe: bool = Fals
         needs_native_names=look.native,
         names=None if look.nameless else frozenset(look.names),
         makes=frozenset(look.makes),
+        ends=frozenset(look.ends),
+        runs=frozenset(look.runs),
         executes=look.executes or look.nameless,
         drops=look.drops,
         reads_sequence_memory=look.memory,

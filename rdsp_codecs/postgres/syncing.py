@@ -243,8 +243,9 @@ class Syncer:
             d.doubts.done += 1
         elif tag == b"DEALLOCATE" and d.stand_ins:
             # Whether it was about these: at the boundary the server is asked. Until then it has the say.
-            d.ensured |= d.stand_ins
-            d.stand_ins.clear()
+            ended = d.stand_ins if d.ending is None else d.stand_ins & d.ending
+            d.ensured |= ended
+            d.stand_ins -= ended
         elif tag == b"DISCARD PLANS":
             self._forget_readings()
         elif tag in (b"DEALLOCATE ALL", b"DISCARD ALL"):

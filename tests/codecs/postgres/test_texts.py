@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,3 +117,21 @@ def test_what_leaves_the_encoding_safe_is_known() -> None:
         assert not texts.inspect("SET application_name = 'é'".encode()).pins
     texts.goes(texts.inspect(b"SET NAMES 'SJIS'"))
     assert texts.inspect("SET application_name = 'é'".encode()).pins
+
+
+@pytest.mark.parametrize(
+    ("text", "ends", "runs"),
+    [
+        (b"DEALLOCATE a; EXECUTE b", {b"a"}, {b"b"}),
+        (b'EXECUTE a(1); DEALLOCATE PREPARE "A"', {b"A"}, {b"a"}),
+        (b"DEALLOCATE a; PREPARE a AS SELECT 1; EXECUTE a", {b"a"}, set()),
+        (b"EXECUTE a; DEALLOCATE a", {b"a"}, {b"a"}),
+        (b"CREATE TABLE t AS EXECUTE a; EXPLAIN EXECUTE b", set(), {b"a", b"b"}),
+        (b"PREPARE a AS SELECT 1", set(), set()),
+    ],
+)
+def test_what_is_executed_is_told_from_what_is_dropped(text: bytes, ends: set[bytes], runs: set[bytes]) -> None:
+    verdict = inspect(text)
+    assert (verdict.ends, verdict.runs) == (ends, runs)
+    assert verdict.names is not None
+    assert verdict.names >= verdict.ends | verdict.runs | verdict.makes

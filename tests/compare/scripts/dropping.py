@@ -41,12 +41,13 @@ def afterwards(who: str) -> tuple[Step, ...]:
     )
 
 
-def dropping(name: str, *steps: Step) -> Script:
+def dropping(name: str, *steps: Step, pools: tuple[int, ...] = (1, 2)) -> Script:
     """The two clients prepare alike, A does something, then both tell what they have."""
     return Script(
         name,
         (43, 45),
         (*preparing("A"), *preparing("B"), *steps, *afterwards("A"), *afterwards("B")),
+        pools,
         before=MADE,
     )
 
@@ -72,6 +73,10 @@ DROPPING = (
             "EXECUTE b1",
             "DISCARD ALL",
             "DISCARD PLANS",
+            "DEALLOCATE a1; EXECUTE b1",
+            "DEALLOCATE q1; DEALLOCATE a1; EXPLAIN (COSTS OFF) EXECUTE b1",
+            "DEALLOCATE a1; PREPARE a1 AS SELECT 'anew'; EXECUTE a1",
+            "PREPARE a1 AS SELECT 'in the way'; EXECUTE b1",
         )
     ),
     dropping("DROP and DEALLOCATE ALL in one text", says("A", f"{DROP}; DEALLOCATE ALL; SELECT 'behind'")),
@@ -115,6 +120,31 @@ DROPPING = (
         says("A", extended("DEALLOCATE ALL")),
         says("A", runs("b1")),
         says("A", "COMMIT"),
+    ),
+    *(
+        dropping(
+            f"{text}, behind a savepoint, on another backend",
+            says("A", "BEGIN"),
+            says("B", "SELECT 1"),
+            says("A", "COMMIT"),
+            says("B", "BEGIN"),
+            says("A", "BEGIN"),
+            says("A", "SAVEPOINT s"),
+            says("A", text),
+            says("A", "ROLLBACK TO s"),
+            *(says("A", f"EXECUTE {name}") for name in ("a1", "b1")),
+            says("A", runs("b1")),
+            says("A", "ROLLBACK TO s"),
+            says("A", "EXECUTE b1"),
+            says("A", "ROLLBACK"),
+            says("B", "COMMIT"),
+            pools=(2,),
+        )
+        for text in (
+            "DEALLOCATE a1; PREPARE b1 AS SELECT 'in the way'",
+            "DEALLOCATE b1; PREPARE a1 AS SELECT 'in the way'",
+            "DEALLOCATE q1; PREPARE q1 AS SELECT 'anew'; PREPARE b1 AS SELECT 'in the way'",
+        )
     ),
     dropping("DEALLOCATE ALL behind an error in one text", says("A", "SELECT 1/0; DEALLOCATE ALL")),
     dropping("an error behind DEALLOCATE ALL in one text", says("A", "DEALLOCATE ALL; SELECT 1/0")),
