@@ -333,7 +333,7 @@ class Session(Visit):
         """The request will not be served. After a problem of the proxy's the session lives on."""
         splice, context = self._splice, self._context
         if isinstance(refusal, bytes):
-            return Parting(SessionEnd("the server refused a login", "server", ""), splice.relay.refusal(refusal))
+            return Parting(SessionEnd("the server refused a login", "server", ""), self._last_words(refusal))
         context.observers.borrow_failed(self._number, refusal)
         context.counters.failed(refusal.code)
         if refusal.fatal:
@@ -346,13 +346,10 @@ class Session(Visit):
     # -- endings --------------------------------------------------------------------------------------------------
 
     def _leave(self, parting: Parting) -> None:
-        """Tell the client what is left to tell, and the last words unless a message to it is half sent: they would be
-        data.
-        """
+        """Tell the client what is left to tell, and the last words."""
         splice, words = self._splice, parting.words
         if words is not None:
-            rest = splice.client_rest + b"".join(splice.relay.to_client)
-            words = rest + words if splice.relay.may_speak() else rest
+            words = splice.client_rest + b"".join(splice.relay.to_client) + words
         # Last words may take a while: others need the backend, and one that comes meanwhile would run the request.
         self._let_go()
         self.part(parting.end, words or b"")
@@ -361,7 +358,12 @@ class Session(Visit):
         """Last words, in the engine's own way."""
         context = self._context
         context.counters.failed(problem.code)
-        return Parting(SessionEnd(problem.code.value, blame, problem.subject), self._splice.relay.refusal(problem))
+        return Parting(SessionEnd(problem.code.value, blame, problem.subject), self._last_words(problem))
+
+    def _last_words(self, problem: Problem | bytes) -> bytes:
+        """None where they would be data: a message to the client is half sent."""
+        relay = self._splice.relay
+        return relay.refusal(problem) if relay.may_speak() else b""
 
     def _client_gone(self, call: int) -> Parting:
         splice = self._splice
@@ -376,7 +378,7 @@ class Session(Visit):
             context.pool.lost(backend, "the server closed it while it was borrowed")
         # A client with a backend of its own sees what the server said, and no more.
         silent = splice.said_fatal or self._own_backend
-        words = b"" if silent else splice.relay.refusal(Problem(ProblemCode.SERVER_GONE))
+        words = b"" if silent else self._last_words(Problem(ProblemCode.SERVER_GONE))
         if splice.leaving and self._own_backend:
             return Parting(SessionEnd("the client requested that the connection close", "client", ""), words)
         return Parting(SessionEnd("the database connection was lost", "server", ""), words)

@@ -9,6 +9,7 @@ from trio.testing import MockClock
 
 from rdsp.config.model import TargetGroup
 from rdsp_codecs.choice import CHOICE, COMPILED
+from rdsp_codecs.problems import Problem
 from rdsp_codecs.relaying import Relay
 from tests.runtime.plain_engine import PlainCodec, PlainRelay
 from tests.runtime.world import proxy, world
@@ -91,4 +92,33 @@ async def test_its_fault_costs_its_own_session_alone(clock: MockClock) -> None:
         assert (await other.query("SELECT 1")).rows == ["1"]
         client.transport.close()
         await other.leave()
+        await w.settle()
+
+
+class Numbered(PlainRelay):
+    """It cannot say anything now: its refusals have a place, and this is none."""
+
+    def may_speak(self) -> bool:
+        return False
+
+    def refusal(self, problem: Problem | bytes) -> bytes:
+        raise AssertionError(problem)
+
+
+async def test_it_is_not_asked_for_last_words_where_it_may_not_speak(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = PlainCodec()
+    monkeypatch.setattr(codec, "relay", lambda who, policy, shared: Numbered(codec))
+    async with world(codec=codec) as w:
+        idle, busy = await w.client(), await w.client()
+        await busy.send(b"Q\0\0\0\x0dSLEEP 99\0")
+        await w.until(lambda: w.statistics().borrowed == 1)
+        w.database.kill_all()
+        assert (await busy.reply()).status == ""
+        await idle.send(b"S\0\0\0\4" + b"Q\0\0\0\x0dSELECT 2\0")
+        assert (await idle.reply()).errors == []
+        assert w.witness.internal == []
+        for client in (idle, busy):
+            client.transport.close()
         await w.settle()
