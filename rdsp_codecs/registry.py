@@ -75,7 +75,8 @@ class Registry:
     def for_family(self, family: str) -> Codec:
         """The engine for RDS Proxy's `EngineFamily`. Raises `PluginError`.
 
-        Where several share a family, the one whose name comes first in the family's own (MYSQL: mysql, then mariadb).
+        Where several share a family, ours, then the one with whose name the family's begins (MYSQL: mysql, not
+        mariadb).
         """
         return self._first(
             lambda codec: codec.engine_family == family, "engine family", family, lambda codec: (codec.engine_family,)
@@ -115,9 +116,10 @@ class Registry:
     ) -> Codec:
         everything = self.installed()
         usable = [one.codec for one in everything if one.codec is not None]
-        fitting = [codec for codec in usable if fits(codec)]
+        fitting = [(not one.built_in, one.codec) for one in everything if one.codec is not None and fits(one.codec)]
         if fitting:
-            return min(fitting, key=lambda codec: (not wanted.lower().startswith(codec.name), codec.name))
+            # What is built in stays what it is, whatever is installed besides.
+            return min(fitting, key=lambda one: (one[0], not wanted.lower().startswith(one[1].name), one[1].name))[1]
         text = _unknown(noun, wanted, sorted({word for codec in usable for word in words(codec)}))
         broken = "; ".join(one.trouble for one in everything if one.trouble)
         raise PluginError(f"{text}; {broken}" if broken else text)
@@ -171,6 +173,8 @@ def _load(entry: EntryPoint) -> Codec:
         api = getattr(codec, "api", None)
         lacking = [name for name in _CALLABLE if not callable(getattr(codec, name, None))]
         lacking += [name for name, kind in _PLAIN.items() if not isinstance(getattr(codec, name, None), kind)]
+        if "schemes" not in lacking and not all(isinstance(scheme, str) for scheme in cast(Codec, codec).schemes):
+            lacking.append("schemes")
     except (Exception, SystemExit) as error:  # a plug-in may fail in any way; whichever, it is the plug-in's
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise PluginError(f"{called} cannot be loaded: {said}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -43,6 +44,7 @@ def test_what_is_not_installed_is_refused_with_what_is(engines: Registry) -> Non
             "UNFINISHED",
             "lacks or has of a wrong type: cancel, default_port, ear, engine_family, features",
         ),
+        ("numbered", "NUMBERED", "lacks or has of a wrong type: schemes$"),
         ("misnamed", "MISNAMED", 'calls itself "other-name"'),
         ("absent", "NO_SUCH_NAME", "cannot be loaded: AttributeError"),
         ("numberless", "NUMBERLESS", 'has no API number: it lacks the member "api"'),
@@ -55,7 +57,7 @@ def test_an_engine_that_cannot_be_used_says_why(registry_of: RegistryOf, name: s
         registry.find(name)
     broken, toy = sorted(registry.installed(), key=lambda one: one.codec is not None)
     assert (broken.codec, toy.name) == (None, "toy")
-    assert text in broken.trouble
+    assert re.search(text, broken.trouble)
     assert registry.find("toy").name == "toy"
 
 
@@ -95,3 +97,11 @@ def test_a_name_of_ours_stays_ours() -> None:
     assert (built_in.built_in, built_in.codec, built_in.trouble) == (True, CODEC, "")
     assert (claim.built_in, claim.codec) == (False, None)
     assert claim.trouble.endswith("toy_engines:POSTGRES is not used, for the other one is built in")
+
+
+def test_schemes_and_a_family_of_ours_stay_ours() -> None:
+    ours = EntryPoint("postgres", "rdsp_codecs.postgres:CODEC", GROUP)
+    registry = Registry(lambda: [EntryPoint("p", "toy_engines:GREEDY", GROUP), ours])
+    assert registry.for_scheme("postgresql") is registry.for_scheme("postgres") is CODEC
+    assert registry.for_family("POSTGRESQL") is CODEC
+    assert registry.find("p").default_port == 1

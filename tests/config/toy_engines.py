@@ -28,7 +28,7 @@ class ToyEngine:
     greet = login = startup = pool_key = shared = relay = reset = probe = prepare = max_connections = is_writable = (
         _cannot
     )
-    cancel = refuse = goodbye = ear = _cannot
+    introduce = cancel = refuse = goodbye = ear = _cannot
 
 
 POSTGRES = ToyEngine(
@@ -42,6 +42,8 @@ MYSQL = ToyEngine("mysql", "MYSQL", ("mysql",), 3306, Features(False, ("EXCLUDE_
 MARIADB = ToyEngine("mariadb", "MYSQL", ("mariadb",), 3306, Features(False, ("EXCLUDE_VARIABLE_SETS",)))
 TOY = ToyEngine("toy", "TOYS", ("toy",), 7777)
 OF_ANOTHER_API = ToyEngine("another", "TOYS", ("another",), 1, api=API_VERSION + 1)
+GREEDY = ToyEngine("p", "POSTGRESQL", ("postgres", "postgresql"), 1)
+NUMBERED = ToyEngine("numbered", "TOYS", (1, "x"), 1)  # type: ignore[arg-type]
 MISNAMED = ToyEngine("other-name", "TOYS", ("x",), 1)
 
 
