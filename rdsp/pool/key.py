@@ -32,7 +32,9 @@ class PoolKey:
         return self if self._base is None else self._base
 
     def marked(self, marks: Hashable) -> PoolKey:
-        """The key of those with these marks instead."""
+        """The key of those with these marks instead. With None it is the base itself, by which the pool is known."""
+        if marks is None:
+            return self.base
         key = PoolKey(self.login, self.owner, marks)
         key._base = self.base
         return key

@@ -17,7 +17,7 @@ from rdsp.pool.member import BookLimits
 class Waiting:
     """A waiter's place in the queue. The waiter is no longer kept when it is `gone`."""
 
-    __slots__ = ("at_least", "gone", "key", "same", "since", "waiter")
+    __slots__ = ("at_least", "gone", "key", "same", "since", "twin", "waiter")
 
     def __init__(self, key: Hashable, waiter: Any, since: float, at_least: float = 0.0) -> None:
         self.key = key
@@ -27,6 +27,8 @@ class Waiting:
         self.gone = False
         self.same: Line | None = None
         """Those who wait for the same key, this one among them."""
+        self.twin: Waiting | None = None
+        """Stands for it in the line while other keys fail: gone when this one is, or when its key fails too."""
 
 
 class Line:
@@ -76,7 +78,8 @@ class Line:
 class Queue:
     """All who wait.
 
-    Invariant: `line` is `all` without the waiters of failing keys: the very same object while no key fails.
+    Invariant: `line` is `all` without the waiters of failing keys: the very same object while no key fails, and one of
+    twins else, so that a key's waiters step out of it without a look at all the others.
     """
 
     def __init__(self) -> None:
@@ -96,7 +99,7 @@ class Queue:
         entry = self._of_waiter[waiter] = Waiting(key, waiter, now, at_least)
         self.all.append(entry)
         if self.troubled and key not in self.failing:
-            self.line.append(entry)
+            self.line.append(self._twin_of(entry))
         same = self.of_key.get(key)
         if same is None:
             same = self.of_key[key] = Line()
@@ -114,8 +117,8 @@ class Queue:
         del self._of_waiter[waiter]
         entry.gone, entry.waiter, entry.same = True, None, None
         self.all.dropped()
-        if self.troubled and entry.key not in self.failing:
-            self.line.dropped()
+        if self.troubled:
+            self._step_out(entry)
         same.dropped()
         if not same.count:
             del self.of_key[entry.key]
@@ -155,10 +158,13 @@ class Queue:
         """An open failed: the key's waiters step out of the line, until one succeeds."""
         if key in self.failing:
             self._try_failing_at = now + limits.turn_after
-        else:
-            self.line = Line(entry for entry in self.line if entry.key != key)
+        elif self.troubled:
+            for entry in self.of_key.get(key, ()):
+                self._step_out(entry)
         self.failing.failed(key, now, limits.backoff_first, limits.backoff_max)
-        self.troubled = True
+        if not self.troubled:
+            self.troubled = True
+            self._line_up()
 
     def forgive(self, key: Hashable) -> None:
         """The key fails no longer, as far as anybody knows: its waiters stand in the line again, where they stood."""
@@ -169,7 +175,23 @@ class Queue:
             self.troubled = False
             self.line = self.all
         elif key in self.of_key:
-            self.line = Line(entry for entry in self.all if entry.key not in self.failing)
+            self._line_up()
+
+    def _line_up(self) -> None:
+        """Those whose keys do not fail stand in the line, and no others."""
+        for entry in self.all:
+            entry.twin = None  # of an earlier line
+        self.line = Line([self._twin_of(entry) for entry in self.all if entry.key not in self.failing])
+
+    def _twin_of(self, entry: Waiting) -> Waiting:
+        twin = entry.twin = Waiting(entry.key, entry.waiter, entry.since, entry.at_least)
+        return twin
+
+    def _step_out(self, entry: Waiting) -> None:
+        twin = entry.twin
+        if twin is not None:
+            entry.twin, twin.waiter, twin.gone = None, None, True
+            self.line.dropped()
 
     def forgive_past(self, now: float) -> None:
         """Forget the failures of keys whose pause is over and that nobody waits for."""

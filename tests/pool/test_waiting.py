@@ -77,6 +77,37 @@ def test_nothing_is_kept_of_those_who_left_from_the_middle() -> None:
     assert [entry.waiter for entry in queue.line] == [oldest]
 
 
+class Counted:
+    """A key that counts how often one is looked at."""
+
+    looks = 0
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __hash__(self) -> int:
+        Counted.looks += 1
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        Counted.looks += 1
+        return isinstance(other, Counted) and other.number == self.number
+
+
+def test_a_key_that_fails_costs_no_look_at_all_who_wait_for_others() -> None:
+    """A database is down for thousands, each with a key of its own: they step out one after the other."""
+
+    queue, many = Queue(), 2000
+    for number in range(many):
+        queue.add(Counted(number), Waiter(), float(number), 0.0)
+    queue.fails(next(iter(queue.all)).key, 0.0, LIMITS)
+    Counted.looks = 0
+    for entry in list(queue.line):
+        queue.fails(entry.key, 0.0, LIMITS)
+    assert not queue.line.count
+    assert Counted.looks < 100 * many
+
+
 def test_a_pools_key_is_a_value() -> None:
     plain, own = PoolKey(("app", "db")), PoolKey(("app", "db"), 7)
     marked = own.marked(frozenset("x"))
@@ -87,4 +118,5 @@ def test_a_pools_key_is_a_value() -> None:
     assert marked.base is own
     assert marked.marked(frozenset("y")).base is own
     assert plain.base is plain
+    assert marked.marked(None) is own
     assert plain != ("app", "db")
