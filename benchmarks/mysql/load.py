@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from benchmarks.machine import family
-from benchmarks.measure import LoadFailed, Measurement, Reading, evaluate, number, watch
+from benchmarks.measure import LoadFailed, Measurement, evaluate, number, watch
 from benchmarks.mysql.cells import SCRIPTS, Load
-from benchmarks.mysql.targets import DATABASE, LIMITED, PASSWORD, SHARING, USER
+from benchmarks.mysql.targets import DATABASE, LIMITED, PASSWORD, USER
 from benchmarks.targets import Target
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ LIST = ("cacert.pem", "client-cert.pem", "client-key.pem")
 """What sysbench wants to find in its folder, for TLS: the server's issuer, a client's certificate and its key."""
 _LOGGED = Path(__file__).parent / "logged.lua"
 _PREPARE_SECONDS = 120.0
-_TRIES = 3
-"""Of a Router that shares: of many logins at once, it now and then spoils one (sysbench: malformed packet)."""
-_NO_LOGIN = "connection creation failed"
 
 
 @attrs.frozen
@@ -74,16 +71,15 @@ def prepare(stage: Stage, target: Target) -> None:
 
 def measure_load(stage: Stage, target: Target, work: Load, seconds: int) -> LoadFigures:
     """Run a cell. Raises `LoadFailed`."""
-    for _ in range(_TRIES if target.name in SHARING else 1):
-        with tempfile.TemporaryDirectory(prefix="log-", dir=stage.folder) as folder:
-            stage.ask("FLUSH STATUS")
-            said, worked, readings, memory = _run(stage, target, work, seconds, folder)
-            log = read_log(Path(folder))
-        most = int(stage.ask("SHOW GLOBAL STATUS LIKE 'Max_used_connections'")[0][1]) - 1
-        if worked or _NO_LOGIN not in said:
-            break
-    if not worked or not log:
-        raise LoadFailed(f"{target.name} {work}: {said[-500:]}")
+    stage.ask("FLUSH STATUS")
+    with tempfile.TemporaryDirectory(prefix="log-", dir=stage.folder) as folder:
+        process = _run(stage, target, work, seconds, folder)
+        readings, memory = watch(process, family(target.pid) if target.pid else [])
+        said, _ = process.communicate()
+        log = read_log(Path(folder))
+    if process.returncode or not log:
+        raise LoadFailed(f"{target.name} {work}: sysbench ended with status {process.returncode}: {said[-500:]}")
+    most = int(stage.ask("SHOW GLOBAL STATUS LIKE 'Max_used_connections'")[0][1]) - 1
     done, per_transaction = counted(said)
     found = evaluate(log, done, readings, bool(target.pid))
     return LoadFigures(
@@ -99,9 +95,8 @@ def measure_load(stage: Stage, target: Target, work: Load, seconds: int) -> Load
     )
 
 
-def _run(stage: Stage, target: Target, work: Load, seconds: int, folder: str) -> tuple[str, bool, list[Reading], int]:
-    """What sysbench said, whether it ended well, readings of the CPU clock, and the most memory in KiB."""
-    process = _sysbench(
+def _run(stage: Stage, target: Target, work: Load, seconds: int, folder: str) -> subprocess.Popen[str]:
+    return _sysbench(
         stage,
         target,
         *(f"--threads={work.threads}", f"--time={seconds}", "--rand-type=uniform"),
@@ -110,9 +105,6 @@ def _run(stage: Stage, target: Target, work: Load, seconds: int, folder: str) ->
         LOAD_SCRIPT=SCRIPTS[work.script],
         LOAD_LOG=folder,
     )
-    readings, memory = watch(process, family(target.pid) if target.pid else [])
-    said, _ = process.communicate()
-    return said, not process.returncode, readings, memory
 
 
 def read_log(folder: Path) -> list[tuple[float, float]]:
