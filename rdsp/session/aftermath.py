@@ -3,8 +3,8 @@
 A new backend costs the server a process and a login. A client that asks, does not wait and comes again, as those with
 short timeouts do, would keep the backends busy with that. So its splice goes on reading, and nobody gets the answer; at
 the end of the request the backend is given back, or reset, as at any other. What is not over within `SECONDS` and
-`MOST` bytes is cancelled and its backend closed. `run` begins it; nothing is asked of the server that was not sent
-before the client left.
+`MOST` bytes is cancelled and its backend closed. `run` begins it. What the relay had taken before the client left, and
+held until an answer came, still goes out; no more is read, and no other backend is borrowed.
 """
 
 from __future__ import annotations
