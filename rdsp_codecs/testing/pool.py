@@ -65,13 +65,17 @@ class Client:
         self.pool = pool
         who, _ = log_in(pool.codec, pool.wire)
         self.relay: Relay = pool.codec.relay(who, pool.policy, pool.shared)
-        self.direct = pool.wire.server()
+        self.direct = self.own_server()
         pool.directs.append(self.direct)
         self.said = self.expected = self.received = self.coming = b""
         self.backend: Backend | None = None
         self.waiting = self.more = self.ended = False
         self.lost = False
         """Its server broke off, and the session ended with it."""
+
+    def own_server(self) -> Server:
+        """The one that the client has for itself."""
+        return self.pool.wire.server()
 
     def must(self, kind: str, condition: object, text: str) -> None:
         """Complain, where that kind of fault is looked for."""
@@ -287,6 +291,7 @@ class Pool:
     """
 
     alone = True
+    make_client = Client
 
     def __init__(
         self,
@@ -333,7 +338,7 @@ class Pool:
     def client(self, who: str) -> Client:
         """The client of that letter."""
         if who not in self.clients:
-            self.clients[who] = Client(self)
+            self.clients[who] = self.make_client(self)
         return self.clients[who]
 
     def piece(self, data: bytes) -> tuple[bytes, bytes]:
@@ -360,8 +365,14 @@ class Pool:
         with honest_peers():
             self._run(steps)
 
+    def interferes(self, step: Step) -> bool:
+        """Whether the step is not a client's after all: somebody else does something."""
+        return False
+
     def _run(self, steps: Sequence[Step]) -> None:
         for step in steps:
+            if self.interferes(step):
+                continue
             client = self.client(step.who)
             if step.data is None:
                 self.vanished = True

@@ -17,10 +17,11 @@ __all__ = ["WIRE", "ModelServer", "PostgresServer", "PostgresWire", "World"]
 
 
 class PostgresServer:
-    """See `rdsp_codecs.testing.Server`: a model that has flushed all of what it says."""
+    """See `rdsp_codecs.testing.Server`: what a model has flushed."""
 
-    def __init__(self) -> None:
-        self.model = ModelServer(World())
+    def __init__(self, world: World | None = None, buffer_size: int = 8192) -> None:
+        """`buffer_size`: bytes that it says before it flushes by itself."""
+        self.model = ModelServer(world or World(), buffer_size)
         self.effects: Sequence[Any] = self.model.inserted
 
     def feed(self, data: bytes) -> bytes:

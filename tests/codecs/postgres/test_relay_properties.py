@@ -21,7 +21,7 @@ from rdsp_codecs.postgres.messages import FLUSH
 from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.statements import SharedStatements
 from rdsp_codecs.problems import Problem, ProblemCode
-from rdsp_codecs.testing.pool import Step
+from rdsp_codecs.testing.pool import Client, Step
 from rdsp_codecs.testing.postgres.server import ModelServer
 from rdsp_codecs.testing.postgres.strategies import BATCHES, NAMES, ONE, TEXTS, frames
 from rdsp_codecs.testing.postgres.words import World
@@ -226,11 +226,9 @@ def test_garbage_of_a_client_is_a_wire_error_or_an_error_of_the_server(
 class LyingProxy(Proxy):
     """A proxy whose servers break the protocol, once."""
 
-    honest = False
-
     def __init__(self, seed: int, mode: str, mutations: list[tuple[str, int]], policy: RelayPolicy) -> None:
         self.mutations = mutations
-        super().__init__(seed, mode, policy)
+        super().__init__(seed, mode, policy, honest=False)
 
     def spoil(self, data: bytes) -> bytes:
         if data and self.mutations and self.random.random() < 0.3:
@@ -261,7 +259,8 @@ class WatchedProxy(Proxy):
         size = self.random.choice([self.random.randint(1, self.CHUNK), self.CHUNK])
         return data[:size], data[size:]
 
-    def watch(self, relay: PostgresRelay) -> None:
+    def watch(self, client: Client) -> None:
+        relay = client.relay
         held = relay._held + relay._client._tail + relay._server._tail + relay._d.injected
         assert sum(map(len, held)) <= self.policy.max_held + HEAD_BYTES + 2 * self.CHUNK
 
