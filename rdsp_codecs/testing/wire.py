@@ -48,7 +48,8 @@ class Wire:
         parameters: what a server tells of itself at login (`BackendState.server_parameters`), as `server()` has it.
         user, password, database: as the protocol can carry them.
         requests: what clients say once they are in: whole requests that a server answers, also with an error, of any
-            kind that there is. They may open and end transactions. They do not say good-bye.
+            kind that there is. They may open and end transactions. They do not say good-bye, and do not ask for what
+            others of them have changed in the database: each model has one of its own.
         begin, commit: open a transaction; end it. Each is one request.
         changes: requests that each change what `Server.session` gives, at once and for good.
     """
@@ -63,7 +64,7 @@ class Wire:
     changes: ClassVar[Sequence[bytes]] = ()
 
     def server(self) -> Server:
-        """A new connection, logged in. No two of them share what one client's requests can change for another."""
+        """A new connection, logged in, with a database of its own."""
         raise NotImplementedError
 
     def long_request(self, size: int) -> bytes:

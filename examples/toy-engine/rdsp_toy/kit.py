@@ -20,7 +20,7 @@ class ToyWire(Wire):
     requests = st.one_of(
         st.sampled_from([b"COUNT 0\n", b"COUNT 3\n", b"SHOW lang\n", b"PING\n", b"ROLLBACK\n", b"no such\n", b"\n"]),
         st.builds(lambda key, value: line("PUT", key, value), st.sampled_from("kl"), st.sampled_from("12")),
-        st.binary(max_size=20).map(lambda data: b"GET " + data.replace(b"\n", b"") + b"\n"),
+        st.binary(max_size=20).map(lambda data: b"GET none-" + data.replace(b"\n", b"") + b"\n"),
     )
 
     def server(self) -> Session:
