@@ -175,6 +175,16 @@ class StateChanged(ClientError):
     fatal = False
 
 
+class StateElsewhere(ClientError):
+    """The client asked for what its last statement has left, on another backend. The session keeps its own then."""
+
+    code = "client.state_elsewhere"
+    retryable = True
+    public_text = "What the statement before has left is on another database connection; the statement was not run."
+    told_as = ProblemCode.STATE_ELSEWHERE
+    fatal = False
+
+
 class ClientGone(ClientError):
     """The client closed or lost its connection. There is nobody to tell."""
 

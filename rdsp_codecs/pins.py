@@ -55,6 +55,9 @@ class PinReason(Enum):
     OPEN_HANDLER = "open_handler"
     USER_VARIABLE = "user_variable"
     UNRECOGNISED_STATE = "unrecognised_state"
+    PREPARED_STATEMENT = "prepared_statement"
+    DIAGNOSTICS = "diagnostics"
+    NO_TRACKING = "no_tracking"
 
     @property
     def facts(self) -> PinFacts:
@@ -65,7 +68,7 @@ class PinReason(Enum):
 PIN_TABLE: dict[PinReason, PinFacts] = {
     PinReason.SESSION_SETTING: PinFacts(
         "SQL changed session settings that the proxy can't track.",
-        ("postgres",),
+        ("postgres", "mysql", "mariadb"),
         PinUntil.SESSION,
         "Settings follow the session, and do not pin. This one was made by `set_config` with a computed name, by an "
         "extension's function or with another role's rights, or the server would not tell: name the setting in the "
@@ -73,14 +76,14 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     ),
     PinReason.TEMPORARY_TABLE: PinFacts(
         "SQL created or used temporary objects.",
-        ("postgres",),
+        ("postgres", "mysql", "mariadb"),
         PinUntil.GONE,
         "Drop them when they are done with, create tables with `ON COMMIT DROP` in a transaction, or use an ordinary "
         "(unlogged) table.",
     ),
     PinReason.ADVISORY_LOCK: PinFacts(
         "SQL took a session-level advisory lock.",
-        ("postgres",),
+        ("postgres", "mysql", "mariadb"),
         PinUntil.GONE,
         "Unlock it soon, or use the transaction-level functions, `pg_advisory_xact_lock` and its kin.",
     ),
@@ -99,7 +102,7 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     ),
     PinReason.SQL_PREPARED_STATEMENT: PinFacts(
         "SQL named prepared statements in a way that the proxy can't follow.",
-        ("postgres",),
+        ("postgres", "mysql", "mariadb"),
         PinUntil.SESSION,
         "`PREPARE`, `EXECUTE` and `DEALLOCATE` follow the session, and do not pin. Here a name began with `rdsp_`, or "
         "what was prepared could not be told: one `PREPARE` of a name in one text.",
@@ -127,13 +130,13 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     ),
     PinReason.SEQUENCE_STATE: PinFacts(
         "SQL used the session's memory of a sequence.",
-        ("postgres",),
+        ("postgres", "mysql", "mariadb"),
         PinUntil.SESSION,
         "Use `INSERT ... RETURNING` instead of `currval` and `lastval`.",
     ),
     PinReason.REPLICATION: PinFacts(
         "The session replicates, or uses replication slots or origins.",
-        ("postgres",),
+        ("postgres", "mysql", "mariadb"),
         PinUntil.SESSION,
         "Count one database connection for every replication connection. Call the functions for slots and origins on "
         "connections of their own.",
@@ -171,9 +174,27 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     ),
     PinReason.UNRECOGNISED_STATE: PinFacts(
         "SQL may have changed the session in a way that the proxy doesn't know.",
-        ("postgres",),
+        ("postgres", "mysql", "mariadb"),
         PinUntil.SESSION,
         "Report the statement, so that it can be put on one of the lists.",
+    ),
+    PinReason.PREPARED_STATEMENT: PinFacts(
+        "The client has prepared statements.",
+        ("mysql", "mariadb"),
+        PinUntil.GONE,
+        "Close them when they are done with, or let the driver put parameters into the text.",
+    ),
+    PinReason.DIAGNOSTICS: PinFacts(
+        "SQL reads what the statement before it has left (ROW_COUNT, FOUND_ROWS, SHOW WARNINGS).",
+        ("mysql", "mariadb"),
+        PinUntil.SESSION,
+        "Take counts and warnings from the protocol, where every driver has them, or ask inside of the transaction.",
+    ),
+    PinReason.NO_TRACKING: PinFacts(
+        "The server does not report what a session changes.",
+        ("mysql", "mariadb"),
+        PinUntil.SESSION,
+        "Servers do from MySQL 5.7 and MariaDB 10.2 on.",
     ),
 }
 

@@ -28,6 +28,7 @@ class ProblemCode(Enum):
     FRAME_TOO_BIG = "client.frame_too_big"
     TOO_MANY_STATEMENTS = "client.too_many_statements"
     STATE_CHANGED = "client.state_changed"
+    STATE_ELSEWHERE = "client.state_elsewhere"
     SHUTTING_DOWN = "proxy.shutting_down"
     INTERNAL = "proxy.internal"
     SERVER_UNREACHABLE = "server.unreachable"

@@ -217,7 +217,15 @@ class Splice(Ends):
         if self._to_server:
             self.send_server()
         if signals:
-            self.report(signals)
+            self._begun(signals)
+
+    def _begun(self, signals: int) -> None:
+        """Do what flags ask for when a backend was attached: the request may be over already, refused by the relay."""
+        if self._to_client:
+            self.send_client()
+        if signals & moves.OVER and not signals & moves.BYE:
+            self._request_over()
+        self.report(signals)
 
     def granted(self, backend: Backend) -> None:
         """See `rdsp.pool.backend.Waiter`. The request goes out at once, without a task switch."""

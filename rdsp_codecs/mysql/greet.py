@@ -17,13 +17,14 @@ from rdsp_codecs.errors import PeerClosed, UnsupportedFeatureError, WireError
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import messages as m
 from rdsp_codecs.mysql import proofs
+from rdsp_codecs.mysql.framing import packets
 from rdsp_codecs.mysql.line import Line
-from rdsp_codecs.mysql.login import CAPABILITIES, COLLATION
+from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION, OFFERED
 from rdsp_codecs.mysql.prove import OWN_CHALLENGE, Prover, challenge_of, possible
 from rdsp_codecs.mysql.refuse import refuse
-from rdsp_codecs.mysql.responses import SERVER_STATUS_AUTOCOMMIT, Ok, ok
+from rdsp_codecs.mysql.responses import SERVER_STATUS_AUTOCOMMIT, Err, Ok, err, ok, read_err
 from rdsp_codecs.problems import Problem, ProblemCode
-from rdsp_codecs.questions import Admit, Secrets
+from rdsp_codecs.questions import Admit, Introduce, Secrets, Welcome
 from rdsp_codecs.steps import Ask, Conversation, Send, StartTls, TlsSide
 
 
@@ -64,6 +65,26 @@ class _Refused(Exception):
 Steps = Generator[Any, Any, Any]
 
 
+def introduced(offer: Offer) -> Conversation[Greeting]:
+    """The same for one of a target's clients, with the face that its servers have."""
+    welcome = yield Ask(Introduce())
+    if isinstance(welcome, Welcome):
+        said = welcome.parameters
+        face = Face(
+            said["server_version"].encode("utf-8", "surrogateescape"),
+            int(said[CAPABILITIES]),
+            int(said[COLLATION]),
+            welcome.connection_id,
+            fingerprint=offer.fingerprint,
+        )
+        return (yield from greet(offer, face))
+    problem = welcome if isinstance(welcome, Problem) else Problem(ProblemCode.SERVER_LOGIN_FAILED)
+    # Nothing is agreed yet: an error has no SQLSTATE.
+    words = read_err(refuse(problem) if isinstance(welcome, Problem) else welcome)
+    yield Send(packets(err(Err(words.code, None, words.text))))
+    return Turned(problem)
+
+
 def greet(offer: Offer, face: Face) -> Conversation[Greeting]:
     """Greet one client. Its `protocol` is what is agreed of capabilities; its parameters are those of `login`."""
     line = Line(offer.max_login_bytes, 8 * offer.max_login_bytes)
@@ -100,7 +121,8 @@ def greet(offer: Offer, face: Face) -> Conversation[Greeting]:
             raise _Refused(welcome)
         if isinstance(welcome, bytes):
             raise _Refused(Problem(ProblemCode.SERVER_LOGIN_FAILED), welcome)
-        yield from line.send(ok(Ok(status=SERVER_STATUS_AUTOCOMMIT, info=info)))
+        status = SERVER_STATUS_AUTOCOMMIT if has_autocommit(welcome) else 0
+        yield from line.send(ok(Ok(status=status, info=info)))
     except _Refused as refused:
         yield Send(line.packet(refused.words))
         return Turned(refused.problem, user)
@@ -133,8 +155,17 @@ def _login_packet(offer: Offer, line: Line, offered: int) -> Generator[Any, Any,
 def _login(offer: Offer, response: m.Response, offered: int, *, encrypted: bool) -> ClientLogin:
     flags = c.agreed(offered, response.head.capabilities)
     database = _text(response.database or b"") or offer.default_database
-    parameters = {CAPABILITIES: str(c.key(flags)), COLLATION: str(response.head.collation)}
+    parameters = {
+        CAPABILITIES: str(c.key(flags)),
+        COLLATION: str(response.head.collation),
+        OFFERED: str(offered),
+    }
     return ClientLogin(_text(response.user), database, parameters, flags, tls=encrypted)
+
+
+def has_autocommit(welcome: Welcome | None) -> bool:
+    """Whether sessions of the servers begin with autocommit, as nearly all do."""
+    return welcome is None or welcome.parameters.get(AUTOCOMMIT) != "0"
 
 
 _SURROGATES: Final = "surrogateescape"

@@ -23,6 +23,10 @@ CAPABILITIES: Final = "capabilities"
 """The parameter that holds the pool's `capabilities.key`, in decimal digits."""
 COLLATION: Final = "collation"
 """The parameter that holds the number of the session's collation at login, 1..255; the server's own without it."""
+AUTOCOMMIT: Final = "autocommit"
+"""What a server's sessions begin with: "1" or "0"."""
+OFFERED: Final = "offered"
+"""The parameter that holds what a client was offered, and its servers have."""
 COMPRESSION: Final = "compression"
 """The parameter that holds "zlib" or "zstd"."""
 
@@ -72,13 +76,7 @@ def login(how: BackendLogin) -> Conversation[MySqlState]:
     """
     line = _Line(_MAX_MESSAGE, _MAX_LOGIN)
     greeting = m.read_greeting((yield from line.receive()))
-    state = MySqlState(greeting.version.decode("utf-8", "replace"))
-    state.connection_id, state.offered, state.collation = (
-        greeting.connection_id,
-        greeting.capabilities,
-        greeting.collation,
-    )
-    state.challenge = greeting.challenge
+    state = _state(greeting)
     facts = yield from _secure(how, greeting, line)
     state.encrypted = facts is not None
     head = _head(how, greeting, tls=state.encrypted)
@@ -102,6 +100,22 @@ def login(how: BackendLogin) -> Conversation[MySqlState]:
     payload, state.plugin = yield from _prove(how, line, payload, prover, plugin, encrypted=state.encrypted)
     state.welcome = read_ok(payload, state.capabilities)
     state.leftover = line.inbox.leftover
+    return state
+
+
+def greeted() -> Conversation[MySqlState]:
+    """Hear the server's greeting, and nothing more. Raises what `login` raises."""
+    return _state(m.read_greeting((yield from _Line(_MAX_MESSAGE, _MAX_LOGIN).receive())))
+
+
+def _state(greeting: m.Greeting) -> MySqlState:
+    state = MySqlState(greeting.version.decode("utf-8", "surrogateescape"))
+    state.connection_id, state.offered, state.collation = (
+        greeting.connection_id,
+        greeting.capabilities,
+        greeting.collation,
+    )
+    state.challenge = greeting.challenge
     return state
 
 

@@ -31,6 +31,12 @@ TEXTS: Final[dict[ProblemCode, tuple[int, str, str]]] = {
     _P.FRAME_TOO_BIG: (1153, "08S01", "Got a packet bigger than {} bytes"),
     _P.TOO_MANY_STATEMENTS: (1461, "42000", "Can't create more than {} prepared statements in one session"),
     _P.STATE_CHANGED: (1615, "HY000", "Prepared statement needs to be re-prepared"),
+    _P.STATE_ELSEWHERE: (
+        1105,
+        "HY000",
+        "What the statement before this one has left is on another database connection. The session keeps its own from "
+        "now on: run both again",
+    ),
     _P.SHUTTING_DOWN: (1053, "08S01", "Server shutdown in progress"),
     _P.INTERNAL: (1105, "HY000", "Unknown error"),
     _P.SERVER_UNREACHABLE: (1105, "08S01", "The database could not be reached."),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rdsp_codecs.mysql.responses import Ok
+
+if TYPE_CHECKING:
+    from rdsp_codecs.mysql.session_state import Settings
 
 
 class MySqlState:
@@ -18,6 +23,14 @@ class MySqlState:
         challenge: the greeting's, which COM_CHANGE_USER answers, too.
         plugin: how the password was proved.
         welcome: the OK that ended the login, with what it says of the session.
+        tracks: it reports what its session changes.
+        settings: what it has (`session_state.Settings`), None where nobody knows; a new one has those of its login.
+        used: a session has borrowed it.
+        follows: it still reports: no COM_RESET_CONNECTION has ended that.
+        autocommit: whether that is on.
+        last_id: LAST_INSERT_ID.
+        baseline: what it had, of what texts are read by, before any session used it.
+        traces: a token of the session that ran the last statement, if what that has left can still be read.
     """
 
     def __init__(self, server_version: str) -> None:
@@ -31,3 +44,11 @@ class MySqlState:
         self.challenge = b""
         self.plugin = b""
         self.welcome = Ok()
+        self.tracks = False
+        self.settings: Settings | None = None
+        self.used = False
+        self.follows = True
+        self.autocommit = True
+        self.last_id = 0
+        self.baseline: dict[bytes, bytes] = {}
+        self.traces: object | None = None

@@ -14,7 +14,8 @@ from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.compression import ZLIB, ZSTD, Packer, Unpacker
 from rdsp_codecs.mysql.dialogue import Dialogue, Part
 from rdsp_codecs.mysql.framing import PacketReader, packets
-from rdsp_codecs.mysql.login import login, refusal
+from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION, greeted, login, refusal
+from rdsp_codecs.mysql.session_state import READ_BY, TRACKING
 from rdsp_codecs.mysql.state import MySqlState
 from rdsp_codecs.mysql.values import Reader
 from rdsp_codecs.steps import RECEIVE, Conversation, Send
@@ -101,6 +102,40 @@ def reset(state: MySqlState, transaction: Transaction) -> Conversation[None]:
         raise WireError(msg)
 
 
+def begin(how: BackendLogin) -> Conversation[MySqlState]:
+    """Log in, and have the server report what its session changes. Raises what `login` raises."""
+    state = yield from login(how)
+    flags = state.capabilities
+    if flags & c.CLIENT_SESSION_TRACK:
+        answer = yield from query(state, TRACKING.decode())
+        if answer.error is not None:
+            raise refusal(answer.error)
+        state.tracks = True
+    state.server_parameters = parameters(state)
+    yield from _read_by(state)
+    return state
+
+
+def _read_by(state: MySqlState) -> Generator[Any, Any, None]:
+    answer = yield from query(state, "SELECT " + ", ".join("@@" + name.decode() for name in READ_BY))
+    if answer.error is not None or not answer.rows:
+        msg = "the server does not say how it reads texts"
+        raise WireError(msg)
+    state.autocommit = bool((answer.status or 0) & r.SERVER_STATUS_AUTOCOMMIT)
+    state.server_parameters = {**state.server_parameters, AUTOCOMMIT: str(int(state.autocommit))}
+    state.baseline = {name: value or b"" for name, value in zip(READ_BY, answer.rows[0], strict=True)}
+
+
+def parameters(state: MySqlState) -> dict[str, str]:
+    """What a server says of itself to everybody: `Face` is made of it."""
+    return {**state.server_parameters, CAPABILITIES: str(state.offered), COLLATION: str(state.collation)}
+
+
+def introduce() -> Conversation[dict[str, str]]:
+    """The same of a server's greeting alone. Raises `LoginRefused`, `WireError`, `PeerClosed`."""
+    return parameters((yield from greeted()))
+
+
 def probe(state: MySqlState) -> Conversation[None]:
     """COM_PING. Raises `WireError` for any answer but OK outside of a transaction."""
     answer = yield from ask(state, r.COM_PING)
@@ -116,6 +151,7 @@ def prepare(state: MySqlState, init_query: str) -> Conversation[None]:
         raise refusal(answer.error)
     if answer.status is None or answer.status & r.SERVER_STATUS_IN_TRANS:
         raise LoginRefused("1105", "init_query leaves a transaction open")
+    yield from _read_by(state)
 
 
 def max_connections(state: MySqlState) -> Conversation[int]:
@@ -147,6 +183,8 @@ def cancel(state: MySqlState, how: BackendLogin) -> Conversation[bool]:
 
     Returns False where the server knows the connection no more. Raises what `login` raises, and `LoginRefused`.
     """
+    if how.tls == "prefer" and state.encrypted:
+        how = attrs.evolve(how, tls="require")
     own = yield from login(how)
     answer = yield from query(own, f"KILL QUERY {state.connection_id}")
     yield Send(goodbye())

@@ -30,6 +30,7 @@ TEXTS: Final[dict[ProblemCode, tuple[str, str]]] = {
     _P.FRAME_TOO_BIG: ("54000", "A message of the client exceeds {} bytes."),
     _P.TOO_MANY_STATEMENTS: ("53400", "This session has {} prepared statements, and the proxy keeps no more."),
     _P.STATE_CHANGED: ("0A000", "cached plan must not change result type"),
+    _P.STATE_ELSEWHERE: ("55000", "what the statement before this one has left is on another database connection"),
     _P.SHUTTING_DOWN: ("57P01", "terminating connection due to administrator command"),
     _P.INTERNAL: ("XX000", "Unknown error."),
     _P.SERVER_UNREACHABLE: ("08001", "The database could not be reached."),

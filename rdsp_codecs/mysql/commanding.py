@@ -1,0 +1,186 @@
+"""A client's packets: put together to commands while they are held, or passed on in pieces."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from rdsp_codecs.errors import FrameTooBig, WireError
+from rdsp_codecs.mysql import responses as r
+from rdsp_codecs.mysql.framing import FULL, HEADER, packets
+
+_GOODBYE: Final = b"\1\0\0\0\1"
+
+
+class Use(IntEnum):
+    """What a command is to the session."""
+
+    PLAIN = 0
+    """It leaves nothing behind that trackers and flags do not tell."""
+    STATEMENT = 1
+    """It prepares a statement, which only this backend knows then."""
+    REPLICATION = 2
+    STRANGE = 3
+
+
+_PLAIN: Final = frozenset(
+    {
+        r.COM_INIT_DB, r.COM_QUERY, r.COM_FIELD_LIST, r.COM_CREATE_DB, r.COM_DROP_DB, r.COM_REFRESH, r.COM_SHUTDOWN,
+        r.COM_STATISTICS, r.COM_PROCESS_INFO, r.COM_DEBUG, r.COM_PING, r.COM_SET_OPTION, r.COM_RESET_CONNECTION,
+        r.COM_STMT_EXECUTE, r.COM_STMT_SEND_LONG_DATA, r.COM_STMT_CLOSE, r.COM_STMT_RESET, r.COM_STMT_FETCH,
+        r.COM_STMT_BULK_EXECUTE,
+    }
+)  # fmt: skip
+"""No backend that is given back has a prepared statement, so that one which is not there is there nowhere."""
+_REPLICATION: Final = frozenset(
+    {
+        r.COM_BINLOG_DUMP, r.COM_TABLE_DUMP, r.COM_REGISTER_SLAVE, r.COM_BINLOG_DUMP_GTID, r.COM_CLONE,
+        r.COM_SUBSCRIBE_GROUP_REPLICATION_STREAM,
+    }
+)  # fmt: skip
+
+
+def plan(command: int) -> Use:
+    """What to think of a command."""
+    if command in _PLAIN:
+        return Use.PLAIN
+    if command == r.COM_STMT_PREPARE:
+        return Use.STATEMENT
+    return Use.REPLICATION if command in _REPLICATION else Use.STRANGE
+
+
+def packet(payload: bytes, number: int) -> bytes:
+    """A payload as packets, the first with this number (modulo 256)."""
+    return packets(payload, number & 0xFF)
+
+
+class Inbound:
+    """What a client has said and what is not passed on yet.
+
+    Invariant: `_data` begins with the header of a packet, unless `streaming`: then with what is due of one.
+
+    Attributes:
+        streaming: a message passes in pieces, as they come; dropping: it goes nowhere.
+        whole: the command that `next` has shown is all here.
+        number: of the last packet that was taken.
+        last_number: of the last packet of what `next` has shown, as far as it is here.
+        option: the argument of the last COM_SET_OPTION.
+    """
+
+    __slots__ = (
+        "_continues", "_data", "_due", "_max_frame", "_max_held", "_sent", "_size", "dropping", "last_number", "number",
+        "option", "streaming", "whole",
+    )  # fmt: skip
+
+    def __init__(self, max_frame: int, max_held: int) -> None:
+        self._data = bytearray()
+        self._max_frame = max_frame
+        self._max_held = max_held
+        self._size = 0
+        """Bytes of the command that `next` has shown, with its headers."""
+        self._due = self._sent = 0
+        self._continues = False
+        self.streaming = self.dropping = self.whole = False
+        self.number = self.last_number = 0
+        self.option = 0
+
+    def feed(self, data: bytes) -> None:
+        """What was received."""
+        self._data += data
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return len(self._data)
+
+    @property
+    def begun(self) -> bool:
+        """Something of a command is held."""
+        return bool(self._data)
+
+    @property
+    def ends_with_goodbye(self) -> bool:
+        """What is held ends as a session does."""
+        return self._data.endswith(_GOODBYE)
+
+    def next(self) -> bytes | None:
+        """The command at the beginning: its payload, or as much of it as there is where it is too long to be held.
+
+        None: it is not here yet. Raises `WireError`, `FrameTooBig`.
+        """
+        data, at, parts = self._data, 0, list[bytes]()
+        total = 0
+        while len(data) - at >= HEADER:
+            size = data[at] | data[at + 1] << 8 | data[at + 2] << 16
+            self.last_number = data[at + 3]
+            total += size
+            if total > self._max_frame:
+                raise FrameTooBig(self._max_frame)
+            parts.append(bytes(data[at + HEADER : at + HEADER + size]))
+            if len(data) - at < HEADER + size:
+                break
+            at += HEADER + size
+            if size != FULL:
+                if not total:
+                    msg = "a command of no bytes"
+                    raise WireError(msg)
+                self.whole, self._size = True, at
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+        if len(data) <= self._max_held:
+            return None
+        self.whole, self._size = False, 0
+        return parts[0][:HEADER]
+
+    def take(self) -> bytes:
+        """The whole command's packets, which are then not held any more."""
+        taken = bytes(self._data[: self._size])
+        del self._data[: self._size]
+        self.number = self.last_number
+        if taken[HEADER] == r.COM_SET_OPTION:
+            self.option = int.from_bytes(taken[HEADER + 1 : HEADER + 3], "little")
+        return taken
+
+    def begin_streaming(self, *, dropping: bool = False) -> None:
+        """Let the message at the beginning pass in pieces."""
+        self.streaming, self.dropping = True, dropping
+        self._continues, self._due, self._sent = True, 0, 0
+
+    def begin_file_packet(self) -> bool:
+        """Let a message of a file pass, if its header is here."""
+        if len(self._data) < HEADER:
+            return False
+        self.begin_streaming()
+        return True
+
+    def pieces(self, shift: int) -> tuple[list[bytes], int | None]:
+        """What is here of the message that passes; and at its end how many bytes it had, until then None.
+
+        `shift`: packets that the client has been sent and the server does not know of.
+        """
+        data, at, end = self._data, 0, len(self._data)
+        while True:
+            if self._due:
+                step = min(self._due, end - at)
+                self._due -= step
+                at += step
+                if self._due:
+                    break
+            if not self._continues:
+                self.streaming = False
+                break
+            if end - at < HEADER:
+                break
+            size = data[at] | data[at + 1] << 8 | data[at + 2] << 16
+            self.number = self.last_number = data[at + 3]
+            data[at + 3] = (data[at + 3] - shift) & 0xFF
+            self._continues, self._due = size == FULL, size
+            self._sent += size
+            if self._sent > self._max_frame and not self.dropping:
+                raise FrameTooBig(self._max_frame)
+            at += HEADER
+        piece = [bytes(data[:at])] if at and not self.dropping else []
+        del data[:at]
+        if self.streaming:
+            return piece, None
+        self.dropping = False
+        return piece, self._sent

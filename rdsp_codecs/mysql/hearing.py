@@ -1,0 +1,312 @@
+"""What a MySQL or MariaDB server's answers say of their session, and what the server is asked for that they do not say.
+
+`relay` has what comes from the client and from the runtime; this is the part of it that hears.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rdsp_codecs import moves
+from rdsp_codecs.errors import WireError
+from rdsp_codecs.mysql import capabilities as c
+from rdsp_codecs.mysql import responses as r
+from rdsp_codecs.mysql import trackers as t
+from rdsp_codecs.mysql.commanding import Inbound, packet
+from rdsp_codecs.mysql.dialogue import Part
+from rdsp_codecs.mysql.greet import has_autocommit
+from rdsp_codecs.mysql.judging import HARMLESS
+from rdsp_codecs.mysql.lexer import Facts
+from rdsp_codecs.mysql.refuse import refuse
+from rdsp_codecs.mysql.session_state import Interned, Settings
+from rdsp_codecs.mysql.streams import ServerStream
+from rdsp_codecs.mysql.values import Reader
+from rdsp_codecs.pins import PinBoard, PinReason
+from rdsp_codecs.problems import Problem, ProblemCode
+from rdsp_codecs.relaying import Relay
+from rdsp_codecs.transaction import Transaction
+
+if TYPE_CHECKING:
+    from rdsp_codecs.api import ClientLogin, RelayPolicy
+    from rdsp_codecs.mysql.state import MySqlState
+
+_ASK: Final = b"SELECT LAST_INSERT_ID()"
+_TOLD: Final = frozenset(
+    {b"autocommit", b"character_set_client", b"character_set_connection", b"character_set_results", b"time_zone"}
+)
+"""Variables that servers report to who has not chosen others."""
+_AT_ONCE: Final = 128
+_SYNTAX: Final = 1064
+_NONE: Final = Transaction.NONE
+_OPEN: Final = Transaction.OPEN
+
+IDLE: Final = 0
+ANSWER: Final = 1
+"""The server's answer to a command of the client's is awaited."""
+FILE: Final = 2
+"""The client sends a file."""
+OURS: Final = 3
+"""Answers to commands of ours are awaited."""
+
+
+class Hearing(Relay):
+    """The server's side of a relay, and all that both sides know.
+
+    Invariant: outside of ANSWER and FILE nothing of the client's is on its way to the server; in OURS nothing reaches
+    the client. While the state `follows`, the backend has this session's `_settings`, and reports what changes.
+    """
+
+    def __init__(self, who: ClientLogin, policy: RelayPolicy, shared: Interned) -> None:
+        self.to_server: list[bytes] = []
+        self.to_client: list[bytes] = []
+        self.transaction = _NONE
+        self.pins = PinBoard()
+        self.refused = b""
+        self.unharmed = False
+        self._flags = who.protocol
+        self._tracked = bool(who.protocol & c.CLIENT_SESSION_TRACK)
+        self._database = who.database.encode("utf-8", "surrogateescape")
+        self._policy = policy
+        self._shared = shared
+        self._settings: Settings = shared.multi(shared.login, multi=bool(who.protocol & c.CLIENT_MULTI_STATEMENTS))
+        self._in = Inbound(policy.max_frame, policy.max_held)
+        self._server = ServerStream(self.to_client, self._heard)
+        self._aside = b""
+        self._state: MySqlState | None = None
+        self._token = object()
+        self._mode = IDLE
+        self._ours: list[int] = []
+        self._failed = b""
+        self._rows: list[bytes] = []
+        self._asking = False
+        self._verdict = HARMLESS
+        self._command = 0
+        self._bye = self._fatal = self._over = False
+        self._trx = t.NO_TRANSACTION
+        self._pending = b""
+        """SQL that makes the next transaction's characteristics: b"", there are none."""
+        self._begins_with_autocommit = self._autocommit = has_autocommit(who.welcome)
+        self._statements: set[int] = set()
+        self._id = 0
+        """LAST_INSERT_ID as it was last told."""
+        self._id_doubted = False
+        self._traces = False
+        """What the last statement left can be read on this backend."""
+        self._ran = self._wants_traces = False
+        self._erred = self._unpinned = False
+        self._error = 0
+        self._reported: set[bytes] = set()
+        """Variables that the answer to this command has reported."""
+        self._read_by: Settings | None = None
+        self._facts = Facts(0, mariadb=False)
+
+    def _closed(self, number: int) -> None:
+        self._statements.discard(number)
+        if not self._statements and self.pins.lift(PinReason.PREPARED_STATEMENT):
+            self._unpinned = True
+            self._over = True
+
+    def _pin(self, reason: PinReason) -> None:
+        self.pins.add(reason, "")
+
+    def _heard(self, part: Part, said: bytes, number: int) -> bytes | None:
+        """A packet was understood. Returns what the client is told in its place."""
+        if self._mode == OURS:
+            self._heard_ours(part, said)
+            return None
+        dialogue = self._server.dialogue
+        instead: bytes | None = None
+        if part is Part.ERR:
+            if self._mode == IDLE:
+                self._fatal = True
+                return None
+            self._erred = self._id_doubted = True
+            self._error = dialogue.error.code if dialogue.error is not None else 0
+        elif dialogue.ok is not None:
+            instead = self._heard_ok(dialogue.ok, number)
+        elif part is Part.PREPARED and dialogue.prepared is not None:
+            self._statements.add(dialogue.prepared.statement_id)
+        if dialogue.clients_turn:
+            self._mode = FILE
+        elif dialogue.over:
+            self._answered()
+        return instead
+
+    def _heard_ok(self, ok: r.Ok, number: int) -> bytes | None:
+        if ok.last_insert_id:
+            self._id_doubted = True
+        if ok.trackers is None:
+            return None
+        changes = t.changes(ok.trackers)
+        self._changed(changes)
+        if self._tracked and self.pins:
+            return None
+        kept = tuple(one for one in ok.trackers if _is_told(one)) if self._tracked else ()
+        if kept == ok.trackers:
+            return None
+        if kept:
+            changed = r.Ok(ok.header, ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings, ok.info or b"", kept)
+        else:
+            changed = r.without_trackers(ok)
+        return packet(r.ok(changed), number)
+
+    def _changed(self, changes: t.Changes) -> None:
+        """What an answer has reported."""
+        self._reported.update([name for name, _ in changes.variables])
+        self._settings, lost = self._shared.changed(self._settings, changes)
+        if lost:
+            self._pin(PinReason.SESSION_SETTING)
+        if changes.schema == b"" or changes.unknown:
+            self._pin(PinReason.UNRECOGNISED_STATE)
+        if changes.transaction is not None:
+            self._trx = changes.transaction
+        if changes.characteristics is not None:
+            self._pending = changes.characteristics
+        if changes.user_variables:
+            self._pin(PinReason.USER_VARIABLE)
+        if changes.state_changed and not self._verdict.sets and self._command not in _CHANGE_SCHEMA:
+            self._pin(PinReason.UNRECOGNISED_STATE)
+
+    def _answered(self) -> None:
+        """The answer to the client's command is over: where does the session stand?"""
+        dialogue = self._server.dialogue
+        self._mode = IDLE
+        self._over = True
+        self._heed_text()
+        command = self._command
+        if command == r.COM_RESET_CONNECTION and not self._erred:
+            self._as_at_login()
+        elif command == r.COM_SET_OPTION and not self._erred:
+            self._settings = self._shared.multi(self._settings, multi=self._in.option == 0)
+        elif command == r.COM_STMT_PREPARE and self._erred and not self._statements:
+            self._closed(0)
+        status = dialogue.status
+        if status is not None:
+            self._autocommit = bool(status & r.SERVER_STATUS_AUTOCOMMIT)
+            self.transaction = self._standing(status)
+        elif self._erred and self.transaction is _NONE and not (self._verdict.modest and self._autocommit):
+            self.transaction = Transaction.UNKNOWN
+
+    def _heed_text(self) -> None:
+        """What the text was, now that it has run."""
+        verdict = self._verdict
+        if self._erred and self._error == _SYNTAX and verdict.single:
+            return  # nothing of it has run
+        for found in verdict.pins:
+            self._pin(found)
+        if not verdict.settings:
+            return
+        if not self._erred:
+            self._settings, lost = self._shared.unreported(self._settings, verdict.settings, self._reported)
+            if lost:
+                self._pin(PinReason.SESSION_SETTING)
+        elif len(verdict.settings) > 1 and not (verdict.single and b"character_set_client" in verdict.settings):
+            self._pin(PinReason.SESSION_SETTING)  # some of it may have been set
+
+    def _standing(self, status: int) -> Transaction:
+        if status & r.SERVER_STATUS_IN_TRANS or self._trx != t.NO_TRANSACTION or self._pending:
+            return _OPEN
+        if not self._autocommit and not (self._verdict.rests and not self._erred):
+            # A savepoint begins a transaction that no flag shows (MySQL bug 107875).
+            return _OPEN
+        return _NONE
+
+    def _boundary(self) -> int:
+        """Nothing is owed, and the client has said no more: `OVER`, or a question first."""
+        if not self._over or self._mode != IDLE or not self._server.between:
+            return moves.NOTHING
+        state = self._state
+        assert state is not None
+        free = not self.pins
+        if free and (self.transaction is Transaction.UNKNOWN or (self._id_doubted and self.transaction is _NONE)):
+            self._ask()
+            return moves.NOTHING
+        self._over = False
+        if free and self.transaction is _NONE:
+            state.settings = self._settings if state.follows else None
+            state.used = True
+            state.last_id = self._id
+            state.traces = self._token if self._traces else None
+        return moves.OVER
+
+    # -- commands of ours -----------------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        """What LAST_INSERT_ID is now; the answer's flags tell where the transaction stands."""
+        prefix = b"\0\1" if self._server.dialogue.flags & c.CLIENT_QUERY_ATTRIBUTES else b""
+        self._asking = True
+        self._traces = False
+        self._send_ours([(r.COM_QUERY, prefix + _ASK)])
+
+    def _send_ours(self, commands: list[tuple[int, bytes]]) -> None:
+        self._ours = [command for command, _ in commands]
+        self._mode = OURS
+        self._rows.clear()
+        self._server.silent = True
+        self._server.dialogue.asked(self._ours[0])
+        self.to_server += [packet(bytes((command,)) + body, 0) for command, body in commands]
+
+    def _heard_ours(self, part: Part, said: bytes) -> None:
+        dialogue = self._server.dialogue
+        if part is Part.ERR:
+            self._failed = self._failed or said
+        elif part is Part.ROW:
+            self._rows.append(said)
+        elif part is Part.FILE:
+            self._failed = self._failed or refuse(Problem(ProblemCode.SYNC_FAILED))
+            return
+        if not dialogue.over:
+            return
+        self._ours.pop(0)
+        if self._ours:
+            dialogue.asked(self._ours[0])
+            return
+        self._server.silent = False
+        self._mode = IDLE
+        if self._asking:
+            self._asked()
+        elif dialogue.status is not None:
+            self._autocommit = bool(dialogue.status & r.SERVER_STATUS_AUTOCOMMIT)
+
+    def _asked(self) -> None:
+        """The answer to our question is here."""
+        self._asking = False
+        status, failed = self._server.dialogue.status, self._failed
+        self._failed = b""
+        if failed or status is None or not self._rows:
+            msg = "the server does not say where its session stands"
+            raise WireError(msg)
+        value = Reader(self._rows[-1], "row").value() or b""
+        if not value.isdigit():
+            msg = "LAST_INSERT_ID is no number"
+            raise WireError(msg)
+        self._id, self._id_doubted = int(value), False
+        self._autocommit = bool(status & r.SERVER_STATUS_AUTOCOMMIT)
+        in_doubt = self.transaction is Transaction.UNKNOWN and not self._autocommit
+        self.transaction = _OPEN if status & r.SERVER_STATUS_IN_TRANS or in_doubt else _NONE
+
+    def _as_at_login(self) -> None:
+        """COM_RESET_CONNECTION: all is as after the login, but for the database."""
+        multi, schema = self._settings.multi, self._settings.schema
+        self._settings = self._shared.made(schema, {}, multi=multi)
+        self._statements.clear()
+        self._id, self._id_doubted = 0, False
+        self._ran = False
+        self._trx, self._pending = t.NO_TRANSACTION, b""
+        self._autocommit = self._begins_with_autocommit
+        self.transaction = _NONE
+        if self._state is not None:
+            self._state.follows = False
+        for reason in self.pins.active():
+            if reason is not PinReason.NO_TRACKING and self.pins.lift(reason):
+                self._unpinned = True
+
+
+_CHANGE_SCHEMA: Final = frozenset({r.COM_INIT_DB, r.COM_RESET_CONNECTION, r.COM_CREATE_DB, r.COM_DROP_DB})
+
+
+def _is_told(entry: t.Tracker) -> bool:
+    """Whether a server would report it to who has asked for nothing beyond its defaults."""
+    if entry.kind == t.SESSION_TRACK_SYSTEM_VARIABLES:
+        return all(name in _TOLD for name, _ in t.changes((entry,)).variables)
+    return entry.kind == t.SESSION_TRACK_SCHEMA

@@ -1,0 +1,420 @@
+"""MySQL's and MariaDB's relay: one session's commands, one at a time, and their answers.
+
+The runtime calls it (`rdsp_codecs.relaying.Relay`). A command goes out when the answer to the one before is over, so
+that every packet of the server's belongs to a command that is known. What an answer says of the session, by flags and
+trackers, decides whether the backend can be another's; a text only pins, or has the server asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from rdsp_codecs import moves
+from rdsp_codecs.errors import FrameTooBig
+from rdsp_codecs.mysql import capabilities as c
+from rdsp_codecs.mysql import responses as r
+from rdsp_codecs.mysql import trackers as t
+from rdsp_codecs.mysql.commanding import Use, packet, plan
+from rdsp_codecs.mysql.dialogue import Phase
+from rdsp_codecs.mysql.hearing import ANSWER, FILE, IDLE, OURS, Hearing
+from rdsp_codecs.mysql.judging import HARMLESS, UNSEEN, Verdict, judge
+from rdsp_codecs.mysql.lexer import Facts
+from rdsp_codecs.mysql.refuse import refuse
+from rdsp_codecs.mysql.session_state import facts, resets
+from rdsp_codecs.pins import PinReason
+from rdsp_codecs.problems import Problem, ProblemCode
+from rdsp_codecs.transaction import Transaction
+
+if TYPE_CHECKING:
+    from rdsp_codecs.mysql.state import MySqlState
+
+_AT_ONCE: Final = 128
+_NONE: Final = Transaction.NONE
+
+
+class MySqlRelay(Hearing):
+    """See `rdsp_codecs.relaying.Relay`."""
+
+    # -- the client's bytes ---------------------------------------------------------------------------------------
+
+    def from_client(self, data: bytes) -> int:
+        """See `Relay`."""
+        if self._bye:
+            return moves.BYE if not self.owes() else moves.NOTHING
+        self._in.feed(data)
+        return self._pump()
+
+    def _pump(self) -> int:
+        """Send what may go out now."""
+        signals = moves.NOTHING
+        for _ in range(_AT_ONCE):
+            if self._in.streaming:
+                if self._state is None and not self._in.dropping:
+                    return signals | self._news()
+                self._stream()
+                if self._in.streaming:
+                    return signals | self._news()
+                continue
+            if self._mode == FILE:
+                if not self._in.begin_file_packet():
+                    return signals | self._news()
+                continue
+            if self._mode != IDLE or self._aside or self._bye or not self._server.between:
+                return signals | self._news()
+            head = self._in.next()
+            if head is None:
+                return signals | self._news() | self._boundary()
+            state = self._state
+            if state is None:
+                if not self._alone(head):
+                    return self._news() | moves.WANT_BACKEND
+            elif state.follows or not state.tracks:
+                self._begin(head)
+            else:
+                # It reports nothing any more: it has to be begun anew.
+                return self._news() | self._boundary() | moves.AGAIN
+        return signals | self._news() | moves.MORE
+
+    def _stream(self) -> None:
+        """A part of a packet that passes in pieces."""
+        pieces, ended = self._in.pieces(self._server.shift if self._mode == FILE else 0)
+        self.to_server += pieces
+        if self._mode == FILE and ended is not None:
+            self._server.dialogue.given(ended)
+            if not self._server.dialogue.clients_turn:
+                self._file_over()
+
+    def _file_over(self) -> None:
+        self._server.number = self._in.number
+        if self._server.dialogue.over:  # the server has refused before the file's end
+            self._answered()
+        else:
+            self._mode = ANSWER
+
+    def _alone(self, head: bytes) -> bool:
+        """No backend: whether the command needs none, or is refused; then it is done."""
+        command = head[0]
+        if command == r.COM_QUIT:
+            self._in.take()
+            self._bye = True
+            return True
+        if command == r.COM_PING:
+            self._in.take()
+            self._say(r.ok(r.Ok(status=self._status())))
+            return True
+        if command == r.COM_RESET_CONNECTION:
+            self._in.take()
+            self._as_at_login()
+            self._say(r.ok(r.Ok(status=self._status())))
+            return True
+        return self._declined(head)
+
+    def _status(self) -> int:
+        return r.SERVER_STATUS_AUTOCOMMIT if self._autocommit else 0
+
+    def _declined(self, head: bytes) -> bool:
+        """Commands that no backend may see."""
+        if head[0] not in _DECLINED:
+            return False
+        self._refuse_whole(Problem(ProblemCode.UNSUPPORTED, _DECLINED[head[0]]))
+        return True
+
+    def _say(self, payload: bytes) -> None:
+        """Answer the command that was just taken."""
+        self.to_client.append(packet(payload, self._in.number + 1))
+
+    def _verdict_of(self, head: bytes) -> Verdict:
+        """What the command's text may do; `head`: all of it, or its beginning."""
+        if head[0] not in (r.COM_QUERY, r.COM_STMT_PREPARE):
+            return HARMLESS
+        if not self._in.whole:
+            return UNSEEN
+        text = head[1:]
+        if head[0] == r.COM_QUERY and self._flags & c.CLIENT_QUERY_ATTRIBUTES:
+            if text[:2] != b"\0\1":
+                return attrs.evolve(UNSEEN, kills=b"KILL" in text.upper())
+            text = text[2:]
+        return judge(text, self._facts_now())
+
+    def _facts_now(self) -> Facts:
+        """What the backend reads a text by."""
+        state, settings = self._state, self._settings
+        assert state is not None
+        if self._read_by is not settings:
+            self._read_by, self._facts = settings, facts(state, settings)
+        return self._facts
+
+    def _begin(self, head: bytes) -> None:
+        """A command for the backend."""
+        command = head[0]
+        if command == r.COM_QUIT:
+            self._in.take()
+            self._bye = True
+            return
+        if self._declined(head):
+            self._over = True
+            return
+        verdict = self._verdict_of(head)
+        if verdict.kills:
+            self._over = True
+            self._refuse_whole(Problem(ProblemCode.UNSUPPORTED, "KILL"))
+            return
+        if verdict.reads and not self._traces:
+            # What it would read belongs to others. A session that asks so keeps its backend from now on.
+            self._wants_traces = self._over = True
+            self.pins.add(PinReason.DIAGNOSTICS, "")
+            self._refuse_whole(Problem(ProblemCode.STATE_ELSEWHERE))
+            return
+        self._command, self._verdict = command, verdict
+        self._erred = False
+        self._reported.clear()
+        reason = _PINNED_BY.get(plan(command))
+        if reason is not None:
+            self._pin(reason)
+        if verdict.ids:
+            self._id_doubted = True
+        self._traces = self._ran = True
+        self._over = False
+        dialogue = self._server.dialogue
+        if self._in.whole:
+            self._mode = ANSWER
+            taken = self._in.take()
+            self.to_server.append(taken)
+            dialogue.asked(command)
+            self._server.begin(self._in.number)
+            if dialogue.over:
+                self._mode = IDLE
+                if command == r.COM_STMT_CLOSE and len(head) >= 5:
+                    self._closed(int.from_bytes(head[1:5], "little"))
+        else:
+            self._mode = ANSWER
+            dialogue.asked(command)
+            self._server.begin(self._in.last_number)
+            self._in.begin_streaming()
+
+    def _refuse_whole(self, problem: Problem) -> None:
+        if self._in.whole:
+            self._in.take()
+            self._say(refuse(problem))
+        else:
+            raise FrameTooBig(self._policy.max_held)
+
+    def _news(self) -> int:
+        signals = moves.PINNED if self.pins.has_fresh else moves.NOTHING
+        if self._unpinned:
+            self._unpinned = False
+            signals |= moves.UNPINNED
+        if self._bye and not self.owes():
+            signals |= moves.BYE
+        if self._fatal:
+            signals |= moves.FATAL
+        return signals
+
+    # -- the server's bytes ---------------------------------------------------------------------------------------
+
+    def from_server(self, data: bytes) -> int:
+        """See `Relay`."""
+        if self._aside:
+            self._aside += data
+            return moves.MORE
+        self._aside = self._server.feed(data)
+        if self._failed:
+            return self._unfit()
+        if self._aside:
+            return self._news() | moves.MORE
+        return self._pump()
+
+    def go_on(self) -> int:
+        """See `Relay`."""
+        if self._aside:
+            data, self._aside = self._aside, b""
+            return self.from_server(data)
+        return self._pump()
+
+    # -- borrowing ------------------------------------------------------------------------------------------------
+
+    def attached(self, state: MySqlState) -> int:
+        """See `Relay`."""
+        self._state = state
+        self._server.reset(state.capabilities, None, classic=not self._flags & c.CLIENT_DEPRECATE_EOF)
+        self._failed = b""
+        self._read_by = None
+        self._over = False
+        self._trx, self._pending = t.NO_TRANSACTION, b""
+        self.transaction = _NONE
+        if not state.tracks:
+            self._pin(PinReason.NO_TRACKING)
+            self._traces = not state.used
+            return self._pump()
+        if self._wants_traces:
+            self._pin(PinReason.DIAGNOSTICS)
+        settings = state.settings if state.used else self._shared.login
+        same = settings is self._settings and state.last_id == self._id
+        fresh = not state.used
+        self._traces = same and (state.traces is self._token or (fresh and not self._ran))
+        state.settings, state.follows = None, True
+        if not same:
+            attributes = bool(state.capabilities & c.CLIENT_QUERY_ATTRIBUTES)
+            commands = resets(
+                self._settings, self._policy.init_query.encode("utf-8", "surrogateescape"), self._database, attributes
+            )
+            if self._id:
+                prefix = b"\0\1" if attributes else b""
+                commands.append((r.COM_QUERY, prefix + b"SET SESSION last_insert_id=%d" % self._id))
+            self._traces = not self._ran
+            self._send_ours(commands)
+            return moves.PINNED if self.pins.has_fresh else moves.NOTHING
+        self._autocommit = state.autocommit
+        return self._pump()
+
+    def _unfit(self) -> int:
+        state, error = self._state, self._failed
+        assert state is not None
+        self._failed = b""
+        self._server.silent = False
+        self._mode = IDLE
+        self._asking = False
+        self._ours.clear()
+        self.unharmed = False
+        self.refused = b"" if state.used else error
+        return moves.UNFIT
+
+    def broke_off(self) -> int:
+        """See `Relay`."""
+        if self._state is None or self._mode != OURS or self._asking:
+            return moves.NOTHING
+        # A fresh one that breaks off will not be replaced by a better one.
+        self._failed = b"" if self._state.used else refuse(Problem(ProblemCode.SYNC_FAILED))
+        return self._unfit()
+
+    def detached(self) -> None:
+        """See `Relay`."""
+        state, self._state = self._state, None
+        if state is not None:
+            state.autocommit = self._autocommit
+        self._server.reset(0, None)
+        self._aside = b""
+        self._mode = IDLE
+        self._over = False
+        self._traces = False
+        self.refused = b""
+        self.unharmed = False
+
+    @property
+    def fit(self) -> object:
+        """See `Relay`."""
+        return self._settings
+
+    @property
+    def variant(self) -> Hashable:
+        """See `Relay`: a connection that had a database always has one."""
+        return "database" if not self._database and self._settings.schema is not None else None
+
+    def answer_alone(self) -> bool:
+        """See `Relay`: never."""
+        return False
+
+    def refusal(self, problem: Problem | bytes) -> bytes:
+        """See `Relay`."""
+        payload = problem if isinstance(problem, bytes) else refuse(problem)
+        if self._mode in (ANSWER, FILE):
+            number = self._server.number + 1
+        elif self._in.begun:
+            number = self._in.last_number + 1
+        else:
+            number = 0
+        return packet(payload, number)
+
+    def abort(self, problem: Problem | bytes) -> int:
+        """See `Relay`."""
+        payload = problem if isinstance(problem, bytes) else refuse(problem)
+        self._in.next()
+        if self._in.whole:
+            self._in.take()
+            self._say(payload)
+        else:
+            self.to_client.append(packet(payload, self._in.last_number + 1))
+            self._in.begin_streaming(dropping=True)
+        return self._pump()
+
+    # -- what the runtime wants to know ---------------------------------------------------------------------------
+
+    @property
+    def unheard(self) -> bool:
+        """See `Relay`."""
+        return bool(self._aside)
+
+    def in_request(self) -> bool:
+        """See `Relay`."""
+        return self._mode != IDLE or self.cut_short() or not self._server.between
+
+    def endless(self) -> bool:
+        """See `Relay`."""
+        return self._server.dialogue.phase == Phase.STREAM
+
+    def owes(self) -> bool:
+        """See `Relay`."""
+        return self._mode == OURS or (self._mode == ANSWER and not self._in.streaming)
+
+    def holds_goodbye(self) -> bool:
+        """See `Relay`."""
+        return self._in.ends_with_goodbye
+
+    def may_speak(self) -> bool:
+        """See `Relay`."""
+        return self._server.whole
+
+    def cut_short(self) -> bool:
+        """See `Relay`. In the middle of a file a good-bye would be a line of it."""
+        return self._mode == FILE or (self._in.streaming and not self._in.dropping)
+
+    def cancellable(self) -> bool:
+        """See `Relay`."""
+        return self._mode in (ANSWER, FILE)
+
+    @property
+    def ear_key(self) -> Hashable:
+        """See `Relay`: nothing is said unasked."""
+        return None
+
+    @property
+    def needs_ear(self) -> bool:
+        """See `Relay`."""
+        return False
+
+    @property
+    def mark(self) -> object:
+        """See `Relay`."""
+        return None
+
+    @property
+    def kept(self) -> int:
+        """See `Relay`."""
+        return 0
+
+    def lost_ear(self) -> None:
+        """See `Relay`."""
+
+    def nudged(self) -> int:
+        """See `Relay`."""
+        return moves.NOTHING
+
+    @property
+    def holds_too_much(self) -> bool:
+        """See `Relay`."""
+        return self._in.size > self._policy.max_held
+
+    def in_doubt(self) -> bool:
+        """See `Relay`."""
+        return False
+
+
+_DECLINED: Final = {r.COM_CHANGE_USER: "COM_CHANGE_USER", r.COM_PROCESS_KILL: "COM_PROCESS_KILL"}
+_PINNED_BY: Final = {
+    Use.STRANGE: PinReason.UNRECOGNISED_STATE,
+    Use.REPLICATION: PinReason.REPLICATION,
+    Use.STATEMENT: PinReason.PREPARED_STATEMENT,
+}

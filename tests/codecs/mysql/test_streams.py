@@ -1,0 +1,138 @@
+"""Both streams in any pieces: the same comes out, and a client with EOFs sees what a server with EOFs would have said."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdsp_codecs.mysql import capabilities as c
+from rdsp_codecs.mysql import responses as r
+from rdsp_codecs.mysql.commanding import Inbound
+from rdsp_codecs.mysql.dialogue import Dialogue, Part
+from rdsp_codecs.mysql.framing import PacketReader, packets
+from rdsp_codecs.mysql.streams import ServerStream
+
+MODERN, CLASSIC = c.CLIENT_DEPRECATE_EOF, 0
+
+
+def answer(rows: list[list[bytes]], flags: int, *, prepared: bool = False) -> bytes:
+    """Results of two columns as a server with these flags sends them, the last without MORE_RESULTS."""
+    payloads: list[bytes] = []
+    eof = r.eof(r.Eof(0, 2))
+    if prepared:
+        payloads += [r.prepared(r.Prepared(7, 1, 2)), b"\3def", b"\3def", *([] if flags else [eof]), b"\3def"]
+        payloads += [] if flags else [eof]
+    else:
+        for count, one in enumerate(rows, 1):
+            status = 2 | (r.SERVER_MORE_RESULTS_EXISTS if count < len(rows) else 0)
+            payloads += [r.column_count(r.ColumnCount(2)), b"\3def", b"\3def", *([] if flags else [eof]), *one]
+            payloads.append(r.ok(r.Ok(r.EOF, status=status)) if flags else r.eof(r.Eof(0, status)))
+    return b"".join(packets(payload, number & 0xFF) for number, payload in enumerate(payloads, 1))
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    at = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
+    return [data[start:end] for start, end in zip(at, at[1:], strict=False)]
+
+
+def heard(flags: int, client: int, data: list[bytes], command: int) -> tuple[bytes, ServerStream, list[Part]]:
+    out: list[bytes] = []
+    parts: list[Part] = []
+
+    def judge(part: Part, packet: bytes, number: int) -> None:
+        parts.append(part)
+
+    stream = ServerStream(out, judge)
+    stream.reset(flags, 2, classic=not client)
+    stream.dialogue.asked(command)
+    stream.begin(0)
+    for piece in data:
+        rest = stream.feed(piece)
+        while rest:
+            rest = stream.feed(rest)
+    return b"".join(out), stream, parts
+
+
+ROWS = st.lists(
+    st.lists(st.sampled_from([b"\1a\xfb", b"\0\0", b"\xfb\xfb", b"\xfc\x00\x01" + b"x" * 256 + b"\0"])),
+    min_size=1,
+    max_size=4,
+)
+CUTS = st.lists(st.integers(0, 1 << 16), max_size=12)
+
+
+@given(ROWS, CUTS, st.booleans())
+def test_a_client_with_eofs_sees_them_in_any_split(rows: list[list[bytes]], cuts: list[int], same: bool) -> None:
+    client = MODERN if same else CLASSIC
+    said, stream, _ = heard(MODERN, client, pieces(answer(rows, MODERN), cuts), r.COM_QUERY)
+    assert said == answer(rows, client)
+    assert stream.dialogue.over
+    assert stream.between
+    assert stream.number == _last(said)
+
+
+def _last(data: bytes) -> int:
+    reader = PacketReader(strict=False)
+    reader.feed(data)
+    while reader.next() is not None:
+        pass
+    return reader.last
+
+
+@given(CUTS)
+def test_the_lists_of_a_prepared_statement_end_as_the_client_expects(cuts: list[int]) -> None:
+    said, stream, parts = heard(MODERN, CLASSIC, pieces(answer([], MODERN, prepared=True), cuts), r.COM_STMT_PREPARE)
+    assert said == answer([], CLASSIC, prepared=True)
+    assert stream.dialogue.over
+    assert parts[0] is Part.PREPARED
+
+
+def test_rows_of_16_mb_and_answers_of_many_packets_are_numbered_on() -> None:
+    long = b"\xfe" + (0xFFFFFF * 2).to_bytes(8, "little") + b"x" * (0xFFFFFF * 2) + b"\0"
+    rows = [[long, b"\0\0"] + [b"\1a\1b"] * 600]
+    said, stream, _ = heard(MODERN, CLASSIC, [answer(rows, MODERN)], r.COM_QUERY)
+    # Of a long row each packet has a number of its own.
+    reader, dialogue = PacketReader(), Dialogue(CLASSIC, 2)
+    reader.begin(1)
+    dialogue.asked(r.COM_QUERY)
+    fixed = bytearray(said)
+    at, number = 0, 1
+    while at < len(fixed):
+        fixed[at + 3] = number & 0xFF
+        at += 4 + int.from_bytes(fixed[at : at + 3], "little")
+        number += 1
+    reader.feed(bytes(fixed))
+    sizes = []
+    while (payload := reader.next()) is not None:
+        dialogue.told(payload, len(payload))
+        sizes.append(len(payload))
+    assert dialogue.over
+    assert len(long) in sizes
+    assert stream.between
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=6), CUTS)
+def test_commands_come_whole_in_any_split(payloads: list[bytes], cuts: list[int]) -> None:
+    inbound, taken = Inbound(1 << 20, 1 << 16), []
+    for piece in pieces(b"".join(map(packets, payloads)), cuts):
+        inbound.feed(piece)
+        while inbound.next() is not None:
+            taken.append(inbound.take())
+    assert taken == [packets(payload) for payload in payloads]
+    assert not inbound.begun
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=6), CUTS, st.integers(0, 5))
+def test_what_passes_in_pieces_is_the_same_but_for_numbers(payloads: list[bytes], cuts: list[int], shift: int) -> None:
+    inbound, out, ends = Inbound(1 << 20, 1 << 16), [], []
+    data = b"".join(packets(payload, 9 + n) for n, payload in enumerate(payloads))
+    for piece in pieces(data, cuts):
+        inbound.feed(piece)
+        while inbound.streaming or inbound.begin_file_packet():
+            passed, ended = inbound.pieces(shift)
+            out += passed
+            if ended is None:
+                break
+            ends.append(ended)
+    assert b"".join(out) == b"".join(packets(payload, 9 + n - shift) for n, payload in enumerate(payloads))
+    assert ends == [len(payload) for payload in payloads]

@@ -1,0 +1,190 @@
+"""Sessions through the proxy are like sessions at the server: what they are told, and what they have set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.live.mysql.sidebyside import SEVERAL, Two, target
+from tests.servers.mysql import MySqlServer
+from tests.servers.proxy import ProxyProcess
+
+
+@pytest.fixture
+def one(tracking: MySqlServer) -> Iterator[ProxyProcess]:
+    """A proxy with one backend, which all sessions share: nobody may keep it."""
+    with ProxyProcess.for_target(target(tracking), "--max-backends", "1") as proxy:
+        yield proxy
+
+
+SETTINGS = [
+    ["SET time_zone = '+03:00'", "SET sql_mode = 'ANSI_QUOTES'", "SET sql_mode = ''"],
+    ["SET NAMES latin1", "SET NAMES utf8mb4", "SET NAMES utf8mb4 COLLATE utf8mb4_bin"],
+    ["SET character_set_client = latin1", "SET NAMES latin1"],
+    ["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET SESSION TRANSACTION READ ONLY"],
+    ["SET foreign_key_checks = 0, unique_checks=OFF", "SET sql_select_limit = 3", "SELECT 1"],
+    ["SET @@session.wait_timeout = 77", "SET @@group_concat_max_len = 5", "SET lc_time_names = 'de_DE'"],
+    ["USE other", "SELECT DATABASE()", "USE app", "USE nothing_of_the_kind", "SELECT DATABASE()"],
+    ["SELECT nothing", "SELEC 1", "SET sql_mode = 'nothing'", "SET time_zone = 'nowhere'"],
+    ["SET @@foreign_key_checks = 0", "SET @@sql_mode = 'ANSI'", "SET @@time_zone = '+01:00'"],
+    ["SET character_set_results = NULL", "SET NAMES latin1 COLLATE latin1_bin", "SET NAMES DEFAULT"],
+    ["SET sql_safe_updates = 1, sql_big_selects = 1", "SET sql_notes=0", "SET div_precision_increment = 2"],
+    ["SET net_read_timeout=31, net_write_timeout=61, interactive_timeout=100, lock_wait_timeout=5"],
+    ["SET innodb_lock_wait_timeout = 3, tmp_table_size = 1048576, max_heap_table_size=1048576"],
+    ["SET sort_buffer_size = 65536, join_buffer_size = 65536, max_sort_length = 100, default_week_format = 1"],
+    ["SET auto_increment_increment = 2, auto_increment_offset = 2", "SET sql_warnings = 1, low_priority_updates = 1"],
+    ["SET optimizer_switch = 'mrr=on'", "SET sql_quote_show_create = 0", "SET sql_auto_is_null = 1"],
+]
+
+
+@pytest.mark.parametrize("texts", SETTINGS, ids=lambda texts: texts[0][:40])
+def test_settings_follow_their_sessions_over_one_backend(
+    tracking: MySqlServer, one: ProxyProcess, texts: list[str]
+) -> None:
+    with ExitStack() as stack:
+        first, second, third = [stack.enter_context(Two(tracking, one)) for _ in range(3)]
+        for text in texts:
+            first.run(text)
+            second.run("SELECT 2")
+            if text.startswith("SET"):
+                third.run(text)
+        first.compare()
+        second.compare()
+    assert "was pinned" not in one.log()
+
+
+def test_transactions_belong_to_their_sessions(tracking: MySqlServer) -> None:
+    with ProxyProcess.for_target(target(tracking), "--max-backends", "2") as proxy, ExitStack() as stack:
+        one, two = [stack.enter_context(Two(tracking, proxy)) for _ in range(2)]
+        for side in (one.direct, one.proxied):
+            side.run("CREATE TABLE IF NOT EXISTS app.kept (a INT PRIMARY KEY) ENGINE=InnoDB")
+        one.run("DELETE FROM app.kept")
+        for side, rows in ((one.direct, (10, 11)), (one.proxied, (20, 21))):
+            side.run("BEGIN")
+            assert side.run(f"INSERT INTO app.kept VALUES ({rows[0]})")[0][2] == 1
+            assert side.run(f"INSERT INTO app.kept VALUES ({rows[0]})")[0][0] == 1062
+            assert side.run(f"INSERT INTO app.kept VALUES ({rows[1]})")[0][2] == 1
+            assert two.proxied.run("SELECT COUNT(*) FROM app.kept WHERE a = 20")[0][1] == ((0,),)
+            side.run("COMMIT")
+        assert two.run("SELECT a FROM app.kept ORDER BY a")[0][1] == ((10,), (11,), (20,), (21,))
+        for side, row in ((one.direct, 30), (one.proxied, 40)):
+            side.run("SET autocommit = 0")
+            side.run(f"INSERT INTO app.kept VALUES ({row})")
+            assert two.proxied.run(f"SELECT COUNT(*) FROM app.kept WHERE a = {row}")[0][1] == ((0,),)
+            side.run("ROLLBACK")
+        assert two.run("SELECT COUNT(*) FROM app.kept")[0][1] == ((4,),)
+        one.run("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", free=False)
+        one.run("START TRANSACTION READ ONLY", free=False)
+        one.run("INSERT INTO app.kept VALUES (50)", free=False)
+        one.run("SAVEPOINT a", free=False)
+        one.run("ROLLBACK TO a", free=False)
+        one.run("COMMIT AND CHAIN", free=False)
+        one.run("ROLLBACK")
+        assert "was pinned" not in proxy.log()
+
+
+def test_last_insert_id_is_the_sessions_own(tracking: MySqlServer, one: ProxyProcess) -> None:
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(Two(tracking, one)) for _ in range(3)]
+        for number, session in enumerate(sessions):
+            for side, table in ((session.direct, "app"), (session.proxied, "other")):
+                side.run(f"CREATE TABLE IF NOT EXISTS {table}.ids{number} (id INT AUTO_INCREMENT PRIMARY KEY, n INT)")
+                side.run(f"USE {table}")
+            assert session.run("SELECT LAST_INSERT_ID()", free=False)[0][1] == ((0,),)
+        for turn in range(3):
+            for number, session in enumerate(sessions):
+                session.run(f"INSERT INTO ids{number} (n) VALUES (1), (2)", free=False)
+                session.run(f"INSERT INTO ids{number} (id, n) VALUES ({1000 * (turn + 1)}, 3)", free=False)
+            for session in sessions:
+                session.run("SELECT LAST_INSERT_ID(), @@last_insert_id, @@identity", free=False)
+        sessions[0].run("SELECT LAST_INSERT_ID(77)", free=False)
+        sessions[1].run("SELECT LAST_INSERT_ID()", free=False)
+        sessions[0].run("SELECT LAST_INSERT_ID()", free=False)
+        for number, session in enumerate(sessions):
+            for side, table in ((session.direct, "app"), (session.proxied, "other")):
+                side.run(f"DROP TABLE {table}.ids{number}")
+    assert "was pinned" not in one.log()
+
+
+def test_what_cannot_follow_pins_and_ends_with_its_session(tracking: MySqlServer) -> None:
+    pinning = {
+        "SET @a = 5": "SELECT @a",
+        "SELECT 6 INTO @a": "SELECT @a",
+        "CREATE TEMPORARY TABLE numbered (x INT)": "SHOW COLUMNS FROM numbered",
+        "SELECT GET_LOCK('mine', 0)": "SELECT IS_USED_LOCK('mine') IS NULL",
+        "PREPARE a FROM 'SELECT 7'": "EXECUTE a",
+        "SET timestamp = 1000": "SELECT NOW()",
+        "SET SESSION max_join_size = 5000": "SELECT @@max_join_size",
+        "SET CHARACTER SET latin1": "SELECT @@collation_connection",
+        "SET ROLE NONE": "SELECT CURRENT_ROLE()",
+        "SET collation_connection = latin1_bin": "SELECT @@collation_connection, @@character_set_connection",
+        "HANDLER app.numbered OPEN": "HANDLER app.numbered READ FIRST",
+        "LOCK TABLES app.numbered READ": "SELECT COUNT(*) FROM app.numbered LIMIT 0",
+    }
+    with ProxyProcess.for_target(target(tracking), "--max-backends", "2") as proxy:
+        for count, (text, question) in enumerate(pinning.items(), 1):
+            with Two(tracking, proxy) as session, Two(tracking, proxy) as another:
+                if text != "SELECT GET_LOCK('mine', 0)":
+                    session.run(text)
+                else:
+                    assert session.proxied.run(text)[0][1] == ((1,),)
+                    assert session.direct.run(text)[0][1] == ((0,),)
+                for _ in range(3):
+                    another.run("SELECT 1")
+                    session.run(question, free=False)
+                    if "HANDLER" not in text and "LOCK" not in text and "EXECUTE" not in question:
+                        another.run(question, free=False)
+                proxy.wait_for_log("was pinned")
+                assert proxy.log().count("pinned client left") < count
+
+
+def test_several_statements_and_results(tracking: MySqlServer) -> None:
+    with ProxyProcess.for_target(target(tracking), "--max-backends", "2") as proxy:
+        with Two(tracking, proxy, **SEVERAL) as session, Two(tracking, proxy) as another:
+            session.run("SELECT 1; SELECT 2, 3; DO 0; SELECT 4")
+            session.run("SELECT 1; SELECT nothing; SELECT 3")
+            session.run("BEGIN; SELECT 1", free=False)
+            session.run("SELECT 5", free=False)
+            session.run("ROLLBACK; SET @x = 5")
+            session.run("SELECT @x")
+            another.run("SELECT 1; SELECT 2")
+            another.run("SELECT ';', 'a;b'")
+
+
+def test_large_results_and_texts(tracking: MySqlServer, one: ProxyProcess) -> None:
+    with Two(tracking, one) as session:
+        session.run("SELECT REPEAT('x', 5000000), REPEAT('y', 100)", free=False)
+        long = "x" * 3_000_000
+        assert session.run(f"SELECT LENGTH('{long}')", free=False)[0][1] == ((3_000_000,),)
+        rows = " UNION ALL ".join(f"SELECT {n}, REPEAT('z', 300)" for n in range(2000))
+        assert len(session.run(rows, free=False)[0][1]) == 2000
+        for size in (0xFFFFFF - 5, 0xFFFFFF - 4, 0xFFFFFF, 0x1FFFFFE - 5, 0x1FFFFFE - 4, 0x1FFFFFE):
+            ((_, ((text, number),), *_),) = session.proxied.run(f"SELECT REPEAT('x', {size}), 1")
+            assert (len(text), number) == (size, 1)
+        session.run("SELECT 1")
+
+
+def test_what_functions_do_behind_a_select_is_heard(tracking: MySqlServer) -> None:
+    """Also for PyMySQL, which expects an EOF behind rows: that one would not tell."""
+    with tracking.admin() as admin, admin.cursor() as cursor:
+        for name, what in (("zoned", "SESSION time_zone = '+09:00'"), ("sets", "@z = 5")):
+            cursor.execute(f"DROP FUNCTION IF EXISTS app.{name}")
+            cursor.execute(f"CREATE FUNCTION app.{name}() RETURNS INT DETERMINISTIC BEGIN SET {what}; RETURN 1; END")
+        cursor.execute("CREATE OR REPLACE VIEW app.setting AS SELECT app.sets() AS one")
+    with ProxyProcess.for_target(target(tracking), "--max-backends", "2") as proxy, ExitStack() as stack:
+        one, two, three = [stack.enter_context(Two(tracking, proxy)) for _ in range(3)]
+        for side in (one.direct, one.proxied):
+            side.run("SELECT zoned()")
+        two.run("SELECT @@time_zone")
+        one.run("SELECT @@time_zone")
+        three.run("SELECT 1")
+    with ProxyProcess.for_target(target(tracking), "--max-backends", "2") as proxy, ExitStack() as stack:
+        one, two = [stack.enter_context(Two(tracking, proxy)) for _ in range(2)]
+        one.run("SELECT * FROM setting")
+        for _ in range(3):
+            two.run("SELECT 1")
+        proxy.wait_for_log("was pinned")
+        two.run("SELECT @z")
+        one.run("SELECT @z")
