@@ -33,6 +33,7 @@ from rdsp.observe.counters import Counters
 from rdsp.observe.dispatch import Observers
 from rdsp.pool.backend import Backend
 from rdsp.pool.book import Book, BookLimits, Open
+from rdsp.pool.facts import KeyFacts
 from rdsp.pool.pool import Pool
 from rdsp.session.splice import Splice
 from rdsp_codecs.api import ClientLogin, RelayPolicy
@@ -171,7 +172,8 @@ class Bench:
             assert isinstance(decision, Open)
             pair: Any = _Pair()
             way: Any = None
-            backend = Backend(decision.member, pair, PostgresState({}), way, self.pool.idle_event)
+            facts = KeyFacts(_KEY, "bench", "postgres", {})
+            backend = Backend(decision.member, pair, PostgresState({}), way, facts, self.pool.idle_event)
             for grant in self.book.opened(decision.member, backend, 1.0):
                 grant.waiter.granted(grant.member.payload)  # type: ignore[union-attr]
         backends = [waiter.backend for waiter in waiters]

@@ -85,7 +85,7 @@ class Bench:
         assert isinstance(decision, Open)
         state = PostgresState(dict(_REPORTED))
         facts.parameters = state.server_parameters
-        backend = Backend(decision.member, pair, state, way, pool.idle_event)  # type: ignore[arg-type]
+        backend = Backend(decision.member, pair, state, way, facts, pool.idle_event)  # type: ignore[arg-type]
         self.board.watch(pair, backend.event)
         for grant in pool.book.opened(decision.member, backend, self.board.now):
             grant.waiter.granted(grant.member.payload)  # type: ignore[union-attr]
