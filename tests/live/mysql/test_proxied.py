@@ -34,7 +34,11 @@ SETTINGS = [
     ["SET net_read_timeout=31, net_write_timeout=61, interactive_timeout=100, lock_wait_timeout=5"],
     ["SET innodb_lock_wait_timeout = 3, tmp_table_size = 1048576, max_heap_table_size=1048576"],
     ["SET sort_buffer_size = 65536, join_buffer_size = 65536, max_sort_length = 100, default_week_format = 1"],
-    ["SET auto_increment_increment = 2, auto_increment_offset = 2", "SET sql_warnings = 1, low_priority_updates = 1"],
+    [
+        "SET auto_increment_increment = 2",
+        "SET auto_increment_offset = 2",
+        "SET sql_warnings = 1, low_priority_updates = 1",
+    ],
     ["SET optimizer_switch = 'mrr=on'", "SET sql_quote_show_create = 0", "SET sql_auto_is_null = 1"],
 ]
 
@@ -43,6 +47,8 @@ SETTINGS = [
 def test_settings_follow_their_sessions_over_one_backend(
     tracking: MySqlServer, one: ProxyProcess, texts: list[str]
 ) -> None:
+    if "auto_increment" in texts[0] and not tracking.version.startswith("mariadb"):
+        pytest.skip("one of these pins at MySQL")
     with ExitStack() as stack:
         first, second, third = [stack.enter_context(Two(tracking, one)) for _ in range(3)]
         for text in texts:

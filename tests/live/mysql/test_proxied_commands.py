@@ -91,14 +91,18 @@ def test_answers_are_those_of_the_server(tracking: MySqlServer, proxy: ProxyProc
                 said = shown(proxied.ask(code, body))
                 assert [(part, rows, 0, warnings, info) for part, rows, _, warnings, info in said] == meant
                 continue
-            assert shown(proxied.ask(code, body)) == meant, (code, body)
+            said = shown(proxied.ask(code, body))
+            if code == r.COM_SET_OPTION:  # MySQL counts the warnings of the statement before
+                said, meant = [one[:1] for one in said], [one[:1] for one in meant]
+            assert said == meant, (code, body)
 
 
 def test_statistics_and_processes_are_passed_on_and_kills_refused(tracking: MySqlServer, proxy: ProxyProcess) -> None:
     with MySqlClient(proxy.port) as client:
         (heard,) = client.ask(r.COM_STATISTICS)
         assert b"Uptime" in heard.payload
-        assert client.ask(r.COM_PROCESS_INFO)[0].part is Part.COUNT
+        if tracking.version.startswith("mariadb"):  # MySQL has that no more
+            assert client.ask(r.COM_PROCESS_INFO)[0].part is Part.COUNT
         for code, body in (
             (r.COM_PROCESS_KILL, b"\1\0\0\0"),
             (r.COM_QUERY, b"KILL QUERY 1"),
