@@ -125,13 +125,13 @@ bench-peers: compiled debian-bench
 	@scripts/unstable build/unstable/pgbouncer usr/sbin/pgbouncer pgbouncer
 
 bench: bench-peers
-	$(PY) -m benchmarks --json build/bench.json
+	$(PY) -m benchmarks --json build/bench.json --page build/benchmark.md
 
 bench-quick: bench-peers
 	$(PY) -m benchmarks quick --rounds 7
 
 bench-cpu: bench-peers
-	$(PY) -m benchmarks cpu --rounds 2 --json build/bench-cpu.json
+	$(PY) -m benchmarks cpu --rounds 2 --json build/bench-cpu.json --page build/benchmark-cpu.md
 
 bench-full: bench-peers
 	$(PY) -m benchmarks full --seconds 3 --megabytes 1024 --json build/bench-full.json
