@@ -65,25 +65,25 @@ def test_transactions_belong_to_their_sessions(tracking: MySqlServer) -> None:
     with ProxyProcess.for_target(target(tracking), "--max-backends", "2") as proxy, ExitStack() as stack:
         one, two = [stack.enter_context(Two(tracking, proxy)) for _ in range(2)]
         for side in (one.direct, one.proxied):
-            side.run("CREATE TABLE IF NOT EXISTS app.kept (a INT PRIMARY KEY) ENGINE=InnoDB")
-        one.run("DELETE FROM app.kept")
+            side.run("CREATE TABLE IF NOT EXISTS app.sums (a INT PRIMARY KEY) ENGINE=InnoDB")
+        one.run("DELETE FROM app.sums")
         for side, rows in ((one.direct, (10, 11)), (one.proxied, (20, 21))):
             side.run("BEGIN")
-            assert side.run(f"INSERT INTO app.kept VALUES ({rows[0]})")[0][2] == 1
-            assert side.run(f"INSERT INTO app.kept VALUES ({rows[0]})")[0][0] == 1062
-            assert side.run(f"INSERT INTO app.kept VALUES ({rows[1]})")[0][2] == 1
-            assert two.proxied.run("SELECT COUNT(*) FROM app.kept WHERE a = 20")[0][1] == ((0,),)
+            assert side.run(f"INSERT INTO app.sums VALUES ({rows[0]})")[0][2] == 1
+            assert side.run(f"INSERT INTO app.sums VALUES ({rows[0]})")[0][0] == 1062
+            assert side.run(f"INSERT INTO app.sums VALUES ({rows[1]})")[0][2] == 1
+            assert two.proxied.run("SELECT COUNT(*) FROM app.sums WHERE a = 20")[0][1] == ((0,),)
             side.run("COMMIT")
-        assert two.run("SELECT a FROM app.kept ORDER BY a")[0][1] == ((10,), (11,), (20,), (21,))
+        assert two.run("SELECT a FROM app.sums ORDER BY a")[0][1] == ((10,), (11,), (20,), (21,))
         for side, row in ((one.direct, 30), (one.proxied, 40)):
             side.run("SET autocommit = 0")
-            side.run(f"INSERT INTO app.kept VALUES ({row})")
-            assert two.proxied.run(f"SELECT COUNT(*) FROM app.kept WHERE a = {row}")[0][1] == ((0,),)
+            side.run(f"INSERT INTO app.sums VALUES ({row})")
+            assert two.proxied.run(f"SELECT COUNT(*) FROM app.sums WHERE a = {row}")[0][1] == ((0,),)
             side.run("ROLLBACK")
-        assert two.run("SELECT COUNT(*) FROM app.kept")[0][1] == ((4,),)
+        assert two.run("SELECT COUNT(*) FROM app.sums")[0][1] == ((4,),)
         one.run("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", free=False)
         one.run("START TRANSACTION READ ONLY", free=False)
-        one.run("INSERT INTO app.kept VALUES (50)", free=False)
+        one.run("INSERT INTO app.sums VALUES (50)", free=False)
         one.run("SAVEPOINT a", free=False)
         one.run("ROLLBACK TO a", free=False)
         one.run("COMMIT AND CHAIN", free=False)

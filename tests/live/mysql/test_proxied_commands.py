@@ -62,7 +62,7 @@ def test_answers_are_those_of_the_server(tracking: MySqlServer, proxy: ProxyProc
         (r.COM_INIT_DB, b"nothing_of_the_kind"),
         (r.COM_QUERY, b"SELECT DATABASE()"),
         (r.COM_INIT_DB, b"app"),
-        (r.COM_FIELD_LIST, b"t\0%"),
+        (r.COM_FIELD_LIST, b"answered\0%"),
         (r.COM_PING, b""),
         (r.COM_SET_OPTION, b"\1\0"),
         (r.COM_QUERY, b"SELECT 1; SELECT 2"),
@@ -77,9 +77,9 @@ def test_answers_are_those_of_the_server(tracking: MySqlServer, proxy: ProxyProc
         (r.COM_RESET_CONNECTION, b""),
         (r.COM_QUERY, b"SELECT @a"),
         (r.COM_QUERY, b"BEGIN"),
-        (r.COM_QUERY, b"INSERT INTO t (n) VALUES (7)"),
+        (r.COM_QUERY, b"INSERT INTO answered (n) VALUES (7)"),
         (r.COM_RESET_CONNECTION, b""),
-        (r.COM_QUERY, b"SELECT COUNT(*) FROM t WHERE n = 7"),
+        (r.COM_QUERY, b"SELECT COUNT(*) FROM answered WHERE n = 7"),
         (r.COM_QUERY, b"SELECT LAST_INSERT_ID()"),
         (r.COM_DAEMON, b""),
     ]
@@ -182,7 +182,7 @@ def test_bytes_may_come_one_by_one(tracking: MySqlServer, proxy: ProxyProcess) -
 
 def test_who_leaves_in_the_middle_leaves_nothing(tracking: MySqlServer, proxy: ProxyProcess) -> None:
     with tracking.admin() as admin, admin.cursor() as cursor:
-        cursor.execute("DELETE FROM app.t")
+        cursor.execute("DELETE FROM app.answered")
 
         def running() -> int:
             cursor.execute("SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(77)%'")
@@ -191,10 +191,10 @@ def test_who_leaves_in_the_middle_leaves_nothing(tracking: MySqlServer, proxy: P
 
         leaving = MySqlClient(proxy.port)
         leaving.ask(r.COM_QUERY, b"BEGIN")
-        leaving.ask(r.COM_QUERY, b"INSERT INTO t (n) VALUES (1)")
+        leaving.ask(r.COM_QUERY, b"INSERT INTO answered (n) VALUES (1)")
         leaving.socket.close()
         with connect(proxy.port) as another, another.cursor() as question:
-            question.execute("SELECT COUNT(*), LAST_INSERT_ID() FROM t")
+            question.execute("SELECT COUNT(*), LAST_INSERT_ID() FROM answered")
             assert question.fetchall() == ((0, 0),)
         leaving = MySqlClient(proxy.port)
         leaving.command(r.COM_QUERY, b"SELECT SLEEP(77)")
@@ -207,7 +207,7 @@ def test_who_leaves_in_the_middle_leaves_nothing(tracking: MySqlServer, proxy: P
         leaving.send(b"half\n", 2)
         leaving.socket.close()
         with connect(proxy.port) as another, another.cursor() as question:
-            question.execute("SELECT COUNT(*) FROM t")
+            question.execute("SELECT COUNT(*) FROM answered")
             assert question.fetchall() == ((0,),)
 
 
