@@ -33,5 +33,7 @@ def tracking(mysql: MySqlServer, engines: None) -> MySqlServer:
         for database in ("app", "other"):
             cursor.execute(f"CREATE TABLE IF NOT EXISTS {database}.numbered (id INT AUTO_INCREMENT PRIMARY KEY, n INT)")
         cursor.execute("CREATE TABLE IF NOT EXISTS app.filed (line VARCHAR(100))")
-        cursor.execute("CREATE TABLE IF NOT EXISTS app.answered (id INT AUTO_INCREMENT PRIMARY KEY, n INT) ENGINE=InnoDB")
+        cursor.execute(
+            "CREATE TABLE IF NOT EXISTS app.answered (id INT AUTO_INCREMENT PRIMARY KEY, n INT) ENGINE=InnoDB"
+        )
     return mysql
