@@ -59,17 +59,17 @@ class Aftermath(Sleeper):
     Invariant: until it is over the splice has the backend, or has given it back itself; afterwards it has none.
     """
 
-    __slots__ = ("_called", "_context", "_due", "_left", "_over", "_splice")
+    __slots__ = ("_context", "_due", "_left", "_over", "_splice")
 
     def __init__(self, context: SessionContext, splice: Splice) -> None:
         super().__init__()
         self._context = context
         self._splice = splice
         self._left = MOST
-        self._called = self._over = False
+        self._over = False
         self._due = trio.current_time() + SECONDS
-        splice.outlive(self._swallow, self._call)
         context.errands.call(self, self._due)
+        splice.outlive(self._swallow, self._call)  # last of all: until then the session gives the backend back
 
     def _swallow(self, data: bytes) -> int:
         """In place of the client."""
@@ -80,19 +80,20 @@ class Aftermath(Sleeper):
 
     def _call(self) -> None:
         """A step of the splice's wants a turn."""
-        if not self._called:
-            self._called = True
-            self._context.board.again(self.woken, 0)
+        self.want_turn(self._context.board)
 
     def woken(self, mask: int, /) -> None:
         """A turn, or the time is over."""
-        self._called = False
+        self.called = False
         if self._over:
             return
         try:
             self._over = self._turn()
         except Exception as error:  # noqa: BLE001 - the fence around it: the fault must not reach others
             self._over = True
+            backend, self._splice.backend = self._splice.backend, None
+            if backend is not None:
+                self._context.pool.lost(backend, "a fault of the program, when its client had left")
             self._report(error)
         if self._over:
             self._context.errands.forget(self)
@@ -119,9 +120,11 @@ class Aftermath(Sleeper):
         elif fault is not None and splice.fault_of_server and isinstance(fault, CodecError):
             pool.lost(backend, f"it broke the protocol: {fault}")
         else:
-            if fault is not None:
-                self._report(fault)
-            abandon(splice, backend, pool)
+            try:
+                abandon(splice, backend, pool)
+            finally:
+                if fault is not None:
+                    self._report(fault)
         return True
 
     def _report(self, error: Exception) -> None:

@@ -36,15 +36,27 @@ class Alarm:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Sleeper:
-    """Somebody who is called at a time. `alarm` is the keeper's: when that will be, None for never."""
+    """Somebody whose turn comes: at a time, or when steps have left something to do.
 
-    __slots__ = ("alarm",)
+    Attributes:
+        alarm: the keeper's: when that time will be; None for never.
+        called: a turn was asked for by `want_turn`; `woken` takes it back.
+    """
+
+    __slots__ = ("alarm", "called")
 
     def __init__(self) -> None:
         self.alarm: Alarm | None = None
+        self.called = False
+
+    def want_turn(self, board: Board) -> None:
+        """`woken` when the board is through with its steps: once, however often it is asked for until then."""
+        if not self.called:
+            self.called = True
+            board.again(self.woken, 0)
 
     def woken(self, mask: int, /) -> None:
-        """The time has come; a step of the board. There is no `alarm` any more."""
+        """The turn, or the time has come; a step of the board. After the latter there is no `alarm` any more."""
         raise NotImplementedError
 
 

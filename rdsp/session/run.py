@@ -59,11 +59,11 @@ class Parting:
 class Session(Visit):
     """A logged-in session: everything but its steady state.
 
-    Invariant: a turn is due exactly while `_called`; after `close` no backend is held, and no turn does anything.
+    Invariant: a turn is due exactly while `called`; after `close` no backend is held, and no turn does anything.
     """
 
     __slots__ = (
-        "_called", "_cancels", "_cancels_done", "_cancels_waiting", "_lifetime_end", "_own_backend", "_pinned",
+        "_cancels", "_cancels_done", "_cancels_waiting", "_lifetime_end", "_own_backend", "_pinned",
         "_splice", "_stop_problem",
     )  # fmt: skip
 
@@ -71,7 +71,6 @@ class Session(Visit):
         self, context: SessionContext, transport: Transport, number: int, login: ClientLogin, left: Left
     ) -> None:
         super().__init__(context, transport, number, left)
-        self._called = False
         codec, key = context.codec, context.pool.clients[transport]
         self._splice = Splice(
             transport,
@@ -164,13 +163,11 @@ class Session(Visit):
 
     def _call(self) -> None:
         """A step wants a turn: it comes when the board is through with its steps."""
-        if not self._called:
-            self._called = True
-            self._context.board.again(self.woken, 0)
+        self.want_turn(self._context.board)
 
     def woken(self, mask: int, /) -> None:
         """A turn: the steps have left something to do, or the time has come to look at the clock."""
-        self._called = False
+        self.called = False
         if self.over:
             return
         try:

@@ -267,16 +267,19 @@ class Splice(Ends):
             self._heed_client(signals)
 
     def outlive(self, sink: Callable[[bytes], int], wake: Callable[[], None]) -> None:
-        """The client is gone. Read on what comes for it, which `sink` gets, up to the end of what was sent for it."""
+        """The client is gone. Read on what comes for it, which `sink` gets, up to the end of what was sent for it.
+
+        Nothing has changed where it raises.
+        """
+        if not self._more:
+            # What came while the session was to have a turn was left where it is.
+            self._board.again(self._go_on, 0)
+            self._more = True
         self.gone = self.leaving = True
         self.wake = wake
         self._client_send = sink
         self.client_rest = b""
         self._client_again = 0
-        if not self._more:
-            # What came while the session was to have a turn was left where it is.
-            self._more = True
-            self._board.again(self._go_on, 0)
 
     def _settled(self) -> None:
         self.settling = False

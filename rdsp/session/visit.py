@@ -42,11 +42,11 @@ class Visit(Sleeper):
     __slots__ = ("_context", "_left", "_number", "_transport", "over")
 
     def __init__(self, context: SessionContext, transport: Transport, number: int, left: Left) -> None:
+        super().__init__()
         self._context = context
         self._transport = transport
         self._number = number
         self._left = left
-        self.alarm = None
         self.over = False
         """It ends, or has ended: steps that still come find nothing to do."""
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from rdsp.config.model import TargetGroup
-from rdsp.session.aftermath import MOST, SECONDS
+from rdsp.net.switchboard import Board
+from rdsp.session.aftermath import MOST, SECONDS, Aftermath
+from rdsp.session.context import SessionContext
+from rdsp.session.splice import Splice
 from rdsp_codecs.postgres import messages as m
 from tests.runtime.world import EXECUTE, Client, World, bind, parse, proxy, world
 
@@ -184,3 +189,36 @@ async def test_clients_that_ask_and_leave_in_a_loop_cost_no_logins(clock: MockCl
         assert _logins(w) <= 3
         assert w.database.stray_cancels == 0
         assert not _cancelled(w)
+
+
+@pytest.mark.parametrize("what", ["the time is not kept", "no turn can be asked for"])
+async def test_a_fault_on_the_way_to_it_keeps_no_backend(
+    what: str, clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until what runs has been handed over, it is the session's, whose end gives its backend back."""
+    faults: list[str] = []
+
+    class Faulty(Board):
+        def again(self, *_: object) -> None:
+            faults.append(what)
+            raise ArithmeticError(what)
+
+        call = again
+
+    def falls(context: SessionContext, splice: Splice) -> None:
+        with monkeypatch.context() as patch:
+            if what == "the time is not kept":
+                context = cast("SessionContext", SimpleNamespace(errands=Faulty(), board=context.board))
+            else:
+                patch.setattr(splice, "_board", Faulty())
+            Aftermath(context, splice)
+
+    monkeypatch.setattr("rdsp.session.run.Aftermath", falls)
+    async with world(proxy(ONE)) as w:
+        await _leaves_behind(w, _q(SHORT), by=_closes)
+        await w.until(lambda: bool(faults))
+        assert what in w.witness.internal[0]
+        w.witness.ends.clear()
+        await _is_well(w)
+        assert len(faults) == 1
+        assert _logins(w) == 2
