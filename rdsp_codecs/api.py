@@ -7,7 +7,7 @@ nothing from `rdsp`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
@@ -203,7 +203,7 @@ class Ear(Protocol):
 
 
 class Codec(Protocol):
-    """One engine. A module-level object without state."""
+    """One engine. A module-level object without state. One whose servers speak first is an `Introducing`, too."""
 
     name: str
     api: int
@@ -214,12 +214,6 @@ class Codec(Protocol):
 
     def greet(self, offer: Offer) -> Conversation[Greeting]:
         """We play the server to a new client."""
-
-    def introduce(self) -> Conversation[Mapping[str, str]]:
-        """We are nobody yet, on a new connection: what a server says of itself before it knows who is there.
-
-        Only for engines that put `Introduce`. Raises `LoginRefused`, `WireError`.
-        """
 
     def login(self, how: BackendLogin) -> Conversation[Any]:
         """We play the client to a server. Returns a `BackendState`; raises `LoginRefused`, `WireError`."""
@@ -268,3 +262,14 @@ class Codec(Protocol):
 
     def goodbye(self) -> bytes:
         """What a client sends to a server before it closes."""
+
+
+@runtime_checkable
+class Introducing(Protocol):
+    """What a `Codec` has besides if it puts `Introduce`: its servers speak first. All others leave it out."""
+
+    def introduce(self) -> Conversation[Mapping[str, str]]:
+        """We are nobody yet, on a new connection: what a server says of itself before it knows who is there.
+
+        Raises `LoginRefused`, `WireError`.
+        """

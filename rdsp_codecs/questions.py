@@ -56,8 +56,8 @@ class Introduce:
     """A server speaks first: how does the client's server look to somebody whom it does not know yet?
 
     Asked before a word is said. The runtime has it from the latest login, or from a connection of its own
-    (`Codec.introduce`). Answer: `Welcome`, without a cancel secret's use yet, or `Problem`, or `bytes`: a server's own
-    refusal. The connection id is the one that `Admit` will give.
+    (`Introducing.introduce`). Answer: `Welcome`, without a cancel secret's use yet, or `Problem`, or `bytes`: a
+    server's own refusal. The connection id is the one that `Admit` will give.
     """
 
     __slots__ = ()

@@ -21,7 +21,7 @@ from rdsp.net.transport import Transport
 from rdsp.pool.facts import KeyFacts
 from rdsp.pool.member import OpenFailure
 from rdsp.pool.servers import Way
-from rdsp_codecs.api import BackendLogin, Codec
+from rdsp_codecs.api import BackendLogin, Codec, Introducing
 from rdsp_codecs.errors import CodecError, LoginRefused, PeerClosed
 
 _T = TypeVar("_T")
@@ -179,14 +179,19 @@ class Opener:
     async def introduce(self) -> Mapping[str, str]:
         """What the first server that serves says of itself to somebody whom it does not know.
 
-        Each has its share of the time that is left. Raises what `open` does.
+        Each has its share of the time that is left. Raises what `open` does, and `TypeError` for an engine that is no
+        `Introducing`.
         """
-        return await self._at_the_first(self._introduce)
+        codec = self.codec
+        if not isinstance(codec, Introducing):
+            msg = f'the engine "{codec.name}" asks how its servers introduce themselves, and has no introduce()'
+            raise TypeError(msg)
+        return await self._at_the_first(partial(self._introduce, codec))
 
-    async def _introduce(self, way: Way) -> Mapping[str, str]:
+    async def _introduce(self, codec: Introducing, way: Way) -> Mapping[str, str]:
         transport = await way.connect()
         try:
-            said: Mapping[str, str] = await self.run(self.codec.introduce(), transport)
+            said: Mapping[str, str] = await self.run(codec.introduce(), transport)
         finally:
             transport.close()
         return said

@@ -19,13 +19,14 @@ from rdsp_codecs.api import (
 from rdsp_codecs.postgres import messages
 from rdsp_codecs.postgres.greet import greet
 from rdsp_codecs.postgres.hearing import Ear
+from rdsp_codecs.postgres.login import enter
 from rdsp_codecs.postgres.passing import PassingRelay
 from rdsp_codecs.postgres.prove import METHODS
 from rdsp_codecs.postgres.refuse import refuse
 from rdsp_codecs.postgres.relay import PostgresRelay
 from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.postgres.statements import SharedStatements
-from rdsp_codecs.postgres.upkeep import cancel, enter, goodbye, is_writable, max_connections, prepare, probe, reset
+from rdsp_codecs.postgres.upkeep import cancel, goodbye, is_writable, max_connections, prepare, probe, reset
 from rdsp_codecs.problems import Problem
 from rdsp_codecs.relaying import Relay
 from rdsp_codecs.steps import Conversation
@@ -49,10 +50,6 @@ class PostgresCodec:
     def greet(self, offer: Offer) -> Conversation[Greeting]:
         """See `Codec`."""
         return greet(offer)
-
-    def introduce(self) -> Conversation[Mapping[str, str]]:
-        """See `Codec`: clients speak first."""
-        raise NotImplementedError
 
     def login(self, how: BackendLogin) -> Conversation[PostgresState]:
         """See `Codec`."""

@@ -1,4 +1,4 @@
-"""We play the client to a PostgreSQL server: TLS, start-up, authentication, until the first ReadyForQuery.
+"""We play the client to a PostgreSQL server: TLS, start-up, authentication, until it is known what it will be like.
 
 A conversation (`rdsp_codecs.steps`). It trusts the server with nothing: lengths, nonces, iteration counts and
 signatures are checked.
@@ -16,6 +16,7 @@ from rdsp_codecs.api import BackendLogin
 from rdsp_codecs.conversation import Inbox, bounded
 from rdsp_codecs.errors import LoginRefused, WireError
 from rdsp_codecs.postgres import messages as m
+from rdsp_codecs.postgres.querying import run
 from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.questions import Derive
 from rdsp_codecs.steps import Ask, Conversation, Send, StartTls, TlsFacts, TlsSide
@@ -31,6 +32,9 @@ _MAX_MESSAGE: Final = 1 << 20
 _MAX_LOGIN: Final = 1 << 22
 _MAX_NONCE: Final = 1024
 _MAX_KEY: Final = 256
+PATH: Final = "search_path"
+TEMPORARY: Final = b"pg_temp"
+"""The schema that makes temporary what is created in it, wherever it stands in the `PATH`."""
 VERSIONS: Final = {"": m.PROTOCOL_3, "3.0": m.PROTOCOL_3, "latest": m.NEWEST}
 """Names for `max_protocol_version`, after libpq's, with its default."""
 
@@ -109,6 +113,25 @@ def login(how: BackendLogin) -> Conversation[PostgresState]:
         else:
             msg = f"a message {tag!r} during login"
             raise WireError(msg)
+
+
+def enter(how: BackendLogin) -> Conversation[PostgresState]:
+    """Log in, and see whether what sessions create will be temporary, as pg_temp in their search_path makes it.
+
+    They may have that from the client's start-up parameters, or by ALTER ROLE or ALTER DATABASE. Servers from version
+    18 on report it. Raises as `login` does.
+    """
+    state = yield from login(how)
+    if state.replicates:
+        return state
+    path = state.server_parameters.get(PATH)
+    if path is not None:
+        state.makes_temporary = TEMPORARY in path.lower().encode("utf-8", "surrogateescape")
+        return state
+    error, rows, _ = yield from run(f"SHOW {PATH}", state)
+    # A server that does not say it may well have it.
+    state.makes_temporary = error is not None or any(TEMPORARY in row.lower() for row in rows)
+    return state
 
 
 def _check_negotiation(body: bytes, asked: int) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Final
 
-from rdsp_codecs.api import BackendLogin
 from rdsp_codecs.conversation import Inbox, bounded
 from rdsp_codecs.errors import LoginRefused, PeerClosed, WireError
 from rdsp_codecs.postgres import messages as m
 from rdsp_codecs.postgres.asking import Question
-from rdsp_codecs.postgres.login import login, refusal, secure
+from rdsp_codecs.postgres.login import PATH, TEMPORARY, refusal, secure
+from rdsp_codecs.postgres.querying import MAX_MESSAGE, note, run
 from rdsp_codecs.postgres.session_state import inspect
 from rdsp_codecs.postgres.setting_text import EVERYTHING
 from rdsp_codecs.postgres.settings import NO_SETTINGS, ROLE, Settings
@@ -18,9 +18,6 @@ from rdsp_codecs.postgres.state import PostgresState
 from rdsp_codecs.steps import Conversation, Receive, Send
 from rdsp_codecs.transaction import Transaction
 
-_MAX_MESSAGE: Final = 1 << 24
-_PATH: Final = "search_path"
-_TEMPORARY: Final = b"pg_temp"
 # Operators by their schema, too: the search_path of a client's start-up parameters holds here, and may lead to its own.
 _LIMIT_QUERY: Final = (
     "SELECT pg_catalog.current_setting('max_connections')::int"
@@ -34,59 +31,11 @@ _WRITABLE_QUERY: Final = (
 )
 
 
-def _run(text: str, state: PostgresState) -> Generator[Any, Any, tuple[bytes | None, list[bytes], bytes]]:
-    """One simple query: its error (a body) or None, the DataRows' bodies, and the status byte at the end.
-
-    What the server reports meanwhile is noted in the state.
-    """
-    inbox = Inbox()
-    yield Send(m.query(text))
-    error: bytes | None = None
-    rows: list[bytes] = []
-    while True:
-        head = yield from inbox.take(5)
-        body = yield from inbox.take(bounded(m.integer(head, 1), 4, _MAX_MESSAGE) - 4)
-        match head[:1]:
-            case b"E":
-                error = body
-            case b"D":
-                rows.append(body)
-            case b"S":
-                _note(state, body)
-            case b"Z":
-                return error, rows, body
-
-
-def _note(state: PostgresState, body: bytes) -> None:
-    """A ParameterStatus."""
-    name, value = (part.decode("utf-8", "surrogateescape") for part in body[:-1].partition(b"\0")[::2])
-    state.server_parameters = {**state.server_parameters, name: value}
-
-
-def enter(how: BackendLogin) -> Conversation[PostgresState]:
-    """Log in, and see whether what sessions create will be temporary, as pg_temp in their search_path makes it.
-
-    They may have that from the client's start-up parameters, or by ALTER ROLE or ALTER DATABASE. Servers from version
-    18 on report it. Raises as `login` does.
-    """
-    state = yield from login(how)
-    if state.replicates:
-        return state
-    path = state.server_parameters.get(_PATH)
-    if path is not None:
-        state.makes_temporary = _TEMPORARY in path.lower().encode("utf-8", "surrogateescape")
-        return state
-    error, rows, _ = yield from _run(f"SHOW {_PATH}", state)
-    # A server that does not say it may well have it.
-    state.makes_temporary = error is not None or any(_TEMPORARY in row.lower() for row in rows)
-    return state
-
-
 def reset(state: PostgresState, transaction: Transaction) -> Conversation[None]:
     """Roll back what a client left open. Raises `WireError` when the backend does not end up outside a transaction."""
     if transaction is Transaction.NONE:
         return
-    error, _, status = yield from _run("ROLLBACK", state)
+    error, _, status = yield from run("ROLLBACK", state)
     if error is not None or status != b"I":
         msg = "ROLLBACK did not end the transaction"
         raise WireError(msg)
@@ -101,10 +50,10 @@ def probe(state: PostgresState) -> Conversation[None]:
     yield Send(m.SYNC)
     while True:
         head = yield from inbox.take(5)
-        body = yield from inbox.take(bounded(m.integer(head, 1), 4, _MAX_MESSAGE) - 4)
+        body = yield from inbox.take(bounded(m.integer(head, 1), 4, MAX_MESSAGE) - 4)
         match head[:1]:
             case b"S":
-                _note(state, body)
+                note(state, body)
             case b"Z" if body == b"I":
                 return
             case b"N":
@@ -117,7 +66,7 @@ def probe(state: PostgresState) -> Conversation[None]:
 def prepare(state: PostgresState, init_query: str) -> Conversation[None]:
     """Run `init_query`. Raises `LoginRefused` with the server's error, or when it leaves a transaction open."""
     user = state.server_parameters["session_authorization"].encode()
-    error, _, status = yield from _run(init_query, state)
+    error, _, status = yield from run(init_query, state)
     if error is not None:
         raise refusal(error)
     if status != b"I":
@@ -125,13 +74,13 @@ def prepare(state: PostgresState, init_query: str) -> Conversation[None]:
     # What it set is what every session of this pool begins with.
     found = inspect(init_query.encode())
     question = Question({**found.touches, ROLE: None, EVERYTHING: None}, {}, NO_SETTINGS, spelling=found.spelled)
-    error, rows, _ = yield from _run(question.text().decode(), state)
+    error, rows, _ = yield from run(question.text().decode(), state)
     if error is not None:
         raise refusal(error)
     for row in rows:
         question.row(row)
     state.settings = state.baseline = Settings(question.statements(user), question.spelled())
-    if _TEMPORARY in state.baseline.statements.get(_PATH.encode(), b"").lower():
+    if TEMPORARY in state.baseline.statements.get(PATH.encode(), b"").lower():
         state.makes_temporary = True
 
 
@@ -148,7 +97,7 @@ def max_connections(state: PostgresState) -> Conversation[int]:
 
 
 def _number(text: str, state: PostgresState) -> Generator[Any, Any, int]:
-    error, rows, _ = yield from _run(text, state)
+    error, rows, _ = yield from run(text, state)
     if error is not None:
         raise refusal(error)
     value = rows[-1][6:] if rows else b""
@@ -166,7 +115,7 @@ def is_writable(state: PostgresState) -> Conversation[bool]:
     told = [state.server_parameters.get(name) for name in ("in_hot_standby", "default_transaction_read_only")]
     if None not in told:
         return told == ["off", "off"]
-    error, rows, _ = yield from _run(_WRITABLE_QUERY, state)
+    error, rows, _ = yield from run(_WRITABLE_QUERY, state)
     if error is not None:
         raise refusal(error)
     return bool(rows) and rows[-1][6:] == b"t"

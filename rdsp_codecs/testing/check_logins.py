@@ -9,7 +9,7 @@ from typing import Any, Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsp_codecs.api import BackendLogin, CancelAsked, ClientLogin, Codec, Offer, Turned
+from rdsp_codecs.api import BackendLogin, CancelAsked, ClientLogin, Codec, Introducing, Offer, Turned
 from rdsp_codecs.errors import CodecError, LoginRefused, WireError
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.questions import Introduce
@@ -102,6 +102,7 @@ def _introduces_itself(codec: Codec, wire: Wire) -> None:
 
     duo(codec.greet(offer()), codec.login(how(wire)), heard, answer)
     if Introduce in asked:
+        assert isinstance(codec, Introducing), "the greeting asks Introduce, and the codec lacks introduce()"
         _, told = duo(codec.greet(offer()), codec.introduce(), answer, answer)
         assert isinstance(told, Mapping), f"introduce() ended in {told!r}"
 

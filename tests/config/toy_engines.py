@@ -28,7 +28,7 @@ class ToyEngine:
     greet = login = startup = pool_key = shared = relay = reset = probe = prepare = max_connections = is_writable = (
         _cannot
     )
-    introduce = cancel = refuse = goodbye = ear = _cannot
+    cancel = refuse = goodbye = ear = _cannot
 
 
 POSTGRES = ToyEngine(

@@ -42,9 +42,6 @@ class ToyCodec:
     def login(self, how: BackendLogin) -> Conversation[login.ToyState]:
         return login.login(how)
 
-    def introduce(self) -> Conversation[Mapping[str, str]]:
-        raise NotImplementedError  # the client speaks first: nobody asks
-
     def startup(self, who: ClientLogin) -> Mapping[str, str]:
         return {}
 

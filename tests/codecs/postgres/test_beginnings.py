@@ -15,9 +15,9 @@ from rdsp_codecs.api import CancelAsked, ClientLogin, Turned
 from rdsp_codecs.errors import LoginRefused, WireError
 from rdsp_codecs.postgres import messages as m
 from rdsp_codecs.postgres.greet import greet
-from rdsp_codecs.postgres.login import login
+from rdsp_codecs.postgres.login import enter, login
 from rdsp_codecs.postgres.state import PostgresState
-from rdsp_codecs.postgres.upkeep import cancel, enter, is_writable, max_connections
+from rdsp_codecs.postgres.upkeep import cancel, is_writable, max_connections
 from rdsp_codecs.steps import HasUnread, Receive, Send, StartTls, TlsFacts, TlsSide
 from rdsp_codecs.testing import duo, play
 from tests.codecs.postgres.test_logins import KEY, KNOWN, _said, _startup, how, offer
