@@ -55,6 +55,7 @@ class PinReason(Enum):
     OPEN_HANDLER = "open_handler"
     USER_VARIABLE = "user_variable"
     UNRECOGNISED_STATE = "unrecognised_state"
+    TEXT_PREPARED = "text_prepared"
     PREPARED_STATEMENT = "prepared_statement"
     DIAGNOSTICS = "diagnostics"
     NO_TRACKING = "no_tracking"
@@ -79,13 +80,16 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         ("postgres", "mysql", "mariadb"),
         PinUntil.GONE,
         "Drop them when they are done with, create tables with `ON COMMIT DROP` in a transaction, or use an ordinary "
-        "(unlogged) table.",
+        "(unlogged) table. MySQL and MariaDB: the proxy can tell that a table is gone if its definition said what columns "
+        "it has and nothing of a query (`CREATE TEMPORARY TABLE t AS SELECT`), and it was not renamed.",
     ),
     PinReason.ADVISORY_LOCK: PinFacts(
         "SQL took a session-level advisory lock.",
         ("postgres", "mysql", "mariadb"),
         PinUntil.GONE,
-        "Unlock it soon, or use the transaction-level functions, `pg_advisory_xact_lock` and its kin.",
+        "Unlock it soon, or use the transaction-level functions, `pg_advisory_xact_lock` and its kin. MySQL and MariaDB: "
+        "the server is asked for locks whose name is a literal (`GET_LOCK('a', 1)`); with others, the pin ends with "
+        "`SELECT RELEASE_ALL_LOCKS()`.",
     ),
     PinReason.LISTEN: PinFacts(
         "The session listens for notifications.",
@@ -102,7 +106,7 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     ),
     PinReason.SQL_PREPARED_STATEMENT: PinFacts(
         "SQL named prepared statements in a way that the proxy can't follow.",
-        ("postgres", "mysql", "mariadb"),
+        ("postgres",),
         PinUntil.SESSION,
         "`PREPARE`, `EXECUTE` and `DEALLOCATE` follow the session, and do not pin. Here a name began with `rdsp_`, or "
         "what was prepared could not be told: one `PREPARE` of a name in one text.",
@@ -177,6 +181,12 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         ("postgres", "mysql", "mariadb"),
         PinUntil.SESSION,
         "Report the statement, so that it can be put on one of the lists.",
+    ),
+    PinReason.TEXT_PREPARED: PinFacts(
+        "SQL prepared a statement by name.",
+        ("mysql", "mariadb"),
+        PinUntil.GONE,
+        "`DEALLOCATE PREPARE` it when it is done with, or use the protocol's own prepared statements.",
     ),
     PinReason.PREPARED_STATEMENT: PinFacts(
         "The client has prepared statements.",

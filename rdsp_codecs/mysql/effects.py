@@ -34,7 +34,7 @@ class Verdict:
     Attributes:
         pins: reasons to pin the session for good, each once, with where its statement begins in the text.
         makes: what stays on the connection until it is undone, each with a name: TEMPORARY_TABLE ("database NUL table",
-            the database empty for the one that is the default before the text), SQL_PREPARED_STATEMENT (in lower case),
+            the database empty for the one that is the default before the text), TEXT_PREPARED (in lower case),
             OPEN_HANDLER, TABLE_LOCK (b"tables" or b"global"), BACKUP_LOCK, ADVISORY_LOCK (the lock's name as a
             literal). An empty name: it cannot be told.
         undoes: such things that are gone behind it. Take them away first, then add what it makes.
@@ -53,6 +53,10 @@ class Verdict:
             sequences.
         transaction: flags of `words`: BEGINS, ENDS, CHAINS...
         calls: it runs code that the text does not show: CALL, EXECUTE.
+        prepares: for a text that is one PREPARE and runs nothing, the name in lower case and the text, None where that
+            cannot be told. All else says what may happen when it is executed.
+        executes: for a text that is one EXECUTE and runs no more than that, the name in lower case.
+        fills: a temporary table may be made of a query's rows.
         kills: KILL statements.
         uses: the database of the last USE.
         local_file: LOAD DATA LOCAL.
@@ -73,6 +77,9 @@ class Verdict:
     leaves: frozenset[bytes] = frozenset()
     transaction: int = 0
     calls: bool = False
+    prepares: tuple[bytes, bytes | None] | None = None
+    executes: bytes | None = None
+    fills: bool = False
     kills: tuple[Kill, ...] = ()
     uses: bytes | None = None
     local_file: bool = False
@@ -125,6 +132,9 @@ def _inspect(text: bytes, facts: Facts) -> Verdict:
         leaves=frozenset(look.leaves),
         transaction=look.transaction,
         calls=look.calls,
+        prepares=look.prepares,
+        executes=look.executes,
+        fills=look.fills,
         kills=tuple(look.kills),
         uses=look.uses,
         local_file=look.local_file,

@@ -15,6 +15,7 @@ from rdsp_codecs.mysql import trackers as t
 from rdsp_codecs.mysql.commanding import Inbound, packet
 from rdsp_codecs.mysql.dialogue import Part
 from rdsp_codecs.mysql.greet import has_autocommit
+from rdsp_codecs.mysql.holding import Held, only_locks
 from rdsp_codecs.mysql.judging import HARMLESS
 from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.refuse import refuse
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from rdsp_codecs.api import ClientLogin, RelayPolicy
     from rdsp_codecs.mysql.state import MySqlState
 
-_ASK: Final = b"SELECT LAST_INSERT_ID()"
+_ASK: Final = b"SELECT LAST_INSERT_ID()%b LIMIT 1"
+"""With a LIMIT, for sessions with a sql_select_limit of 0."""
 _TOLD: Final = frozenset(
     {b"autocommit", b"character_set_client", b"character_set_connection", b"character_set_results", b"time_zone"}
 )
@@ -93,6 +95,7 @@ class Hearing(Relay):
         self._traces = False
         """What the last statement left can be read on this backend."""
         self._ran = self._wants_traces = False
+        self._held = Held()
         self._erred = self._unpinned = False
         self._error = 0
         self._reported: set[bytes] = set()
@@ -164,7 +167,7 @@ class Hearing(Relay):
             self._pending = changes.characteristics
         if changes.user_variables:
             self._pin(PinReason.USER_VARIABLE)
-        if changes.state_changed and not self._verdict.sets and self._command not in _CHANGE_SCHEMA:
+        if changes.state_changed and not self._verdict.explains and self._command not in _CHANGE_SCHEMA:
             self._pin(PinReason.UNRECOGNISED_STATE)
 
     def _answered(self) -> None:
@@ -194,6 +197,9 @@ class Hearing(Relay):
             return  # nothing of it has run
         for found in verdict.pins:
             self._pin(found)
+        if verdict is not HARMLESS:
+            self._held.ran(verdict, erred=self._erred)
+            self._show_held()
         if not verdict.settings:
             return
         if not self._erred:
@@ -202,6 +208,10 @@ class Hearing(Relay):
                 self._pin(PinReason.SESSION_SETTING)
         elif len(verdict.settings) > 1 and not (verdict.single and b"character_set_client" in verdict.settings):
             self._pin(PinReason.SESSION_SETTING)  # some of it may have been set
+
+    def _show_held(self) -> None:
+        if self._held.show(self.pins):
+            self._unpinned = True
 
     def _standing(self, status: int) -> Transaction:
         if status & r.SERVER_STATUS_IN_TRANS or self._trx != t.NO_TRANSACTION or self._pending:
@@ -218,6 +228,9 @@ class Hearing(Relay):
         state = self._state
         assert state is not None
         free = not self.pins
+        if self._held.doubted and self.transaction is not _OPEN and only_locks(self.pins.active()):
+            self._ask()
+            return moves.NOTHING
         if free and (self.transaction is Transaction.UNKNOWN or (self._id_doubted and self.transaction is _NONE)):
             self._ask()
             return moves.NOTHING
@@ -236,7 +249,8 @@ class Hearing(Relay):
         prefix = b"\0\1" if self._server.dialogue.flags & c.CLIENT_QUERY_ATTRIBUTES else b""
         self._asking = True
         self._traces = False
-        self._send_ours([(r.COM_QUERY, prefix + _ASK)])
+        locks = self._held.question if self._held.doubted else b""
+        self._send_ours([(r.COM_QUERY, prefix + _ASK % (b", " + locks if locks else b""))])
 
     def _send_ours(self, commands: list[tuple[int, bytes]]) -> None:
         self._ours = [command for command, _ in commands]
@@ -276,11 +290,18 @@ class Hearing(Relay):
         if failed or status is None or not self._rows:
             msg = "the server does not say where its session stands"
             raise WireError(msg)
-        value = Reader(self._rows[-1], "row").value() or b""
+        row = Reader(self._rows[-1], "row")
+        value = row.value() or b""
         if not value.isdigit():
             msg = "LAST_INSERT_ID is no number"
             raise WireError(msg)
         self._id, self._id_doubted = int(value), False
+        if self._held.doubted:
+            values: list[bytes | None] = []
+            while row.left:
+                values.append(row.value())
+            self._held.answered(values)
+            self._show_held()
         self._autocommit = bool(status & r.SERVER_STATUS_AUTOCOMMIT)
         in_doubt = self.transaction is Transaction.UNKNOWN and not self._autocommit
         self.transaction = _OPEN if status & r.SERVER_STATUS_IN_TRANS or in_doubt else _NONE
@@ -290,6 +311,7 @@ class Hearing(Relay):
         multi, schema = self._settings.multi, self._settings.schema
         self._settings = self._shared.made(schema, {}, multi=multi)
         self._statements.clear()
+        self._held.forget()
         self._id, self._id_doubted = 0, False
         self._ran = False
         self._trx, self._pending = t.NO_TRANSACTION, b""

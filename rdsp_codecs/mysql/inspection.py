@@ -25,6 +25,10 @@ _COMPOUND: Final = frozenset({b"if", b"case", b"loop", b"while", b"repeat", b"fo
 _BLOCK_WORDS: Final = frozenset({b"begin", b"then", b"else", b"loop", b"do", b"repeat"})
 _OTHERWISE: Final = re.compile(rb"[\"\\\x80-\xff]").search
 """What means something else under another sql_mode or character set."""
+_GIVEN: Final = (Kind.VARIABLE, Kind.NUMBER)
+_BETWEEN: Final = (b"using", b",")
+_QUERY: Final = re.compile(rb"(?i)select|values|with|table").search
+"""What a table's definition may end in that runs other code."""
 _LONGEST_LOCK: Final = 128
 _MAX_TEXTS: Final = 4
 
@@ -243,7 +247,9 @@ class Look(SettingText):
         if self._accept(b"if"):
             self._accept(b"not", b"exists")
         name = self._take_name()
-        self.makes.add((PinReason.TEMPORARY_TABLE, b"" if name is None or self._is_elsewhere(name) else name))
+        known = name is not None and name.isascii() and not self._is_elsewhere(name)
+        self.makes.add((PinReason.TEMPORARY_TABLE, name if known and name is not None else b""))
+        self.fills = self.fills or _QUERY(self._text, self._peek()[1]) is not None
 
     def _is_elsewhere(self, name: bytes) -> bool:
         """Whether a table's name may not be in the database that was the default one before the text."""
@@ -322,15 +328,33 @@ class Look(SettingText):
 
     def _prepare(self) -> None:
         name = self._name(self._take()).lower()
-        self.makes.add((PinReason.SQL_PREPARED_STATEMENT, name))
+        self.makes.add((PinReason.TEXT_PREPARED, name))
         self._accept(b"from")
+        if self.statements == 1 and not self._texts and self._is_last(1):
+            token = self._peek()
+            if token[0] == Kind.VARIABLE:
+                self.prepares = name, None
+            elif token[0] == Kind.LITERAL:
+                value = literal_value(self._text, token, self._facts)
+                self.prepares = name, value if value is not None and value.isascii() else None
         self._run_text()
+
+    def _is_last(self, ahead: int) -> bool:
+        """Whether the text ends there, or with a semicolon that stands there."""
+        token = self._peek(ahead)
+        return token == END or (self._said(token) == b";" and self._peek(ahead + 1) == END)
 
     def _execute(self) -> None:
         if self._accept(b"immediate"):
             self._run_text()
         else:
             self.calls = True
+            if self.statements == 1 and not self._texts and self._peek()[0] in NAMES:
+                name, at = self._name(self._peek()).lower(), 1
+                while self._peek(at)[0] in _GIVEN or self._said(self._peek(at)) in _BETWEEN:
+                    at += 1
+                if self._is_last(at):
+                    self.executes = name
 
     def _run_text(self) -> None:
         """A text is run that stands here as a literal, or cannot be told."""
@@ -373,7 +397,7 @@ class Look(SettingText):
 
     def _deallocated(self) -> None:
         if self._peek()[0] in NAMES:
-            self.undoes.add((PinReason.SQL_PREPARED_STATEMENT, self._name(self._take()).lower()))
+            self.undoes.add((PinReason.TEXT_PREPARED, self._name(self._take()).lower()))
 
     def _call(self) -> None:
         self.calls = True

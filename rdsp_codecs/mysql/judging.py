@@ -5,6 +5,7 @@ What cannot follow the session pins it. Nothing here decides where a transaction
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -27,11 +28,15 @@ class Verdict:
     Attributes:
         pins: why the session must keep its backend from now on.
         settings: system variables that it sets, and to what; None: to what the text does not tell.
-        sets: it changes settings or the database, which the server reports, and surely nothing else.
         single: it is one statement.
         reads: it may read what the statement before it has left: counts, warnings.
         ids: it may read or change LAST_INSERT_ID.
         kills: it ends or interrupts connections by their numbers.
+        makes, undoes, unlocks, renames, prepares, executes: as `effects.Verdict` has them; `prepares` with what was found
+            in the text, None where it cannot be told.
+        frees_locks: it surely releases all advisory locks.
+        explains: that the session's state changes is no news, and nothing else can have changed it than what is found.
+        alone: it is one statement, of which all is known: where it fails, nothing was made.
         rests: it ends a transaction, or is no part of one: behind it nothing is open unless a flag says so.
         modest: where it fails, no transaction can have begun.
     """
@@ -39,7 +44,15 @@ class Verdict:
     pins: tuple[PinReason, ...] = ()
     settings: Mapping[bytes, bytes | None] = NO_SETTINGS
     single: bool = True
-    sets: bool = False
+    makes: frozenset[tuple[PinReason, bytes]] = frozenset()
+    undoes: frozenset[tuple[PinReason, bytes]] = frozenset()
+    unlocks: bool = False
+    renames: bool = False
+    prepares: tuple[bytes, Verdict | None] | None = None
+    executes: bytes | None = None
+    frees_locks: bool = False
+    explains: bool = False
+    alone: bool = False
     reads: bool = False
     ids: bool = False
     kills: bool = False
@@ -50,6 +63,13 @@ class Verdict:
 HARMLESS: Final = Verdict(modest=True)
 UNSEEN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), single=False, reads=True, ids=True)
 """Of a text that cannot be looked at."""
+UNKNOWN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), ids=True)
+"""Of one statement that may do anything."""
+_FREES: Final = re.compile(rb"(?i)[ \t\n]*(?:select|do)[ \t\n]+release_all_locks[ \t\n]*\([ \t\n]*\)[ \t\n;]*").fullmatch
+_BEGINS_WITH: Final = re.compile(rb"(?i)[ \t\n]*(?:prepare|execute)[ \t\n]").match
+_TEMPORARY: Final = PinReason.TEMPORARY_TABLE
+_QUIET: Final = frozenset({b"drop", b"deallocate", b"handler", b"lock", b"unlock"})
+"""Statements in which no expression stands that runs a function."""
 _MODEST: Final = frozenset(
     b"select insert update delete replace with values table do show desc describe explain".split()
 )
@@ -58,11 +78,17 @@ _PINNING: Final = {n.SEQUENCE: PinReason.SEQUENCE_STATE, n.INSERT_ID: PinReason.
 _FOLLOWING: Final = WORDS | NUMBERS
 
 
-def _sets_alone(found: effects.Verdict, *, single: bool) -> bool:
+def _explains(found: effects.Verdict, *, single: bool) -> bool:
     """Whether all that it can change is what the text shows: nothing is computed, which functions could do more in."""
-    if not single or found.heads[0] not in (b"set", b"use"):
+    if not single or found.calls or found.doubtful:
         return False
-    return all(value is not None or name == b"collation_connection" for name, value in found.settings.items())
+    head = found.heads[0]
+    if head in (b"set", b"use"):
+        values = [value for name, value in found.settings.items() if name != b"collation_connection"]
+        return None not in values and None not in found.variables.values()
+    if head == b"create":
+        return bool(found.makes)
+    return head in _QUIET or (head == b"alter" and found.renames)
 
 
 def judge(text: bytes, facts: Facts) -> Verdict:
@@ -70,8 +96,15 @@ def judge(text: bytes, facts: Facts) -> Verdict:
     found = effects.verdict(text, facts)
     if found is effects.HARMLESS:
         return HARMLESS
+    if found.prepares is not None and _BEGINS_WITH(text) is not None:
+        name, inner = found.prepares
+        then = judge(inner, facts) if inner is not None else None
+        makes = frozenset({(PinReason.TEXT_PREPARED, name)})
+        kills = then is not None and then.kills
+        return Verdict(makes=makes, prepares=(name, then), kills=kills, explains=True, alone=True)
+    if found.executes is not None and _BEGINS_WITH(text) is not None:
+        return attrs.evolve(UNKNOWN, executes=found.executes)
     pins = [reason for reason, _ in found.pins]
-    pins += sorted({reason for reason, _ in found.makes}, key=lambda reason: reason.value)
     if found.variables:
         pins.append(PinReason.USER_VARIABLE)
     if found.role is not None or any(name not in _FOLLOWING for name in found.settings):
@@ -86,7 +119,14 @@ def judge(text: bytes, facts: Facts) -> Verdict:
         tuple(dict.fromkeys(pins)),
         found.settings,
         single,
-        sets=_sets_alone(found, single=single),
+        # What else a query has made that fills a table is not known; it is there as long as the table.
+        makes=frozenset({(_TEMPORARY, b"")}) if found.fills else found.makes,
+        undoes=found.undoes,
+        unlocks=found.unlocks,
+        renames=found.renames,
+        frees_locks=found.unlocks and _FREES(text) is not None,
+        explains=_explains(found, single=single),
+        alone=single and not (found.calls or found.doubtful),
         reads=bool(found.reads & _TRACES),
         ids=n.LAST_INSERT_ID in memory or b"sql_auto_is_null" in found.settings,
         kills=bool(found.kills),

@@ -157,7 +157,8 @@ class MySqlRelay(Hearing):
         if self._declined(head):
             self._over = True
             return
-        verdict = self._verdict_of(head)
+        schema = self._database if self._settings.schema is None else self._settings.schema
+        verdict = self._held.begins(self._verdict_of(head), schema)
         if verdict.kills:
             self._over = True
             self._refuse_whole(Problem(ProblemCode.UNSUPPORTED, "KILL"))

@@ -57,10 +57,12 @@ class SettingText(Bodies):
         self.heads: list[bytes] = []
         self.kills: list[Kill] = []
         self.role: bytes | None = None
+        self.prepares: tuple[bytes, bytes | None] | None = None
+        self.executes: bytes | None = None
         self.uses: bytes | None = None
         self.transaction = 0
         self.statements = 0
-        self.calls = self.unlocks = self.renames = self.local_file = self.doubtful = False
+        self.calls = self.unlocks = self.renames = self.local_file = self.doubtful = self.fills = False
         self._statement = 0
         self._targets = self._assigns = self._rereads = False
 

@@ -208,7 +208,7 @@ def test_settings() -> None:
     assert pins("SET nonsense") == {PinReason.UNRECOGNISED_STATE}
 
 
-T, S, H = PinReason.TEMPORARY_TABLE, PinReason.SQL_PREPARED_STATEMENT, PinReason.OPEN_HANDLER
+T, S, H = PinReason.TEMPORARY_TABLE, PinReason.TEXT_PREPARED, PinReason.OPEN_HANDLER
 L, B, A = PinReason.TABLE_LOCK, PinReason.BACKUP_LOCK, PinReason.ADVISORY_LOCK
 
 
