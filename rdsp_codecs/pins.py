@@ -80,16 +80,16 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         ("postgres", "mysql", "mariadb"),
         PinUntil.GONE,
         "Drop them when they are done with, create tables with `ON COMMIT DROP` in a transaction, or use an ordinary "
-        "(unlogged) table. MySQL and MariaDB: the proxy can tell that a table is gone if its definition said what columns "
-        "it has and nothing of a query (`CREATE TEMPORARY TABLE t AS SELECT`), and it was not renamed.",
+        "(unlogged) table. MySQL and MariaDB: the proxy can tell that a table is gone if its definition said what "
+        "columns it has and nothing of a query (`CREATE TEMPORARY TABLE t AS SELECT`), and it was not renamed.",
     ),
     PinReason.ADVISORY_LOCK: PinFacts(
         "SQL took a session-level advisory lock.",
         ("postgres", "mysql", "mariadb"),
         PinUntil.GONE,
-        "Unlock it soon, or use the transaction-level functions, `pg_advisory_xact_lock` and its kin. MySQL and MariaDB: "
-        "the server is asked for locks whose name is a literal (`GET_LOCK('a', 1)`); with others, the pin ends with "
-        "`SELECT RELEASE_ALL_LOCKS()`.",
+        "Unlock it soon, or use the transaction-level functions, `pg_advisory_xact_lock` and its kin. MySQL and "
+        "MariaDB: the server is asked for locks whose name is a literal (`GET_LOCK('a', 1)`); with others, the pin "
+        "ends with `SELECT RELEASE_ALL_LOCKS()`.",
     ),
     PinReason.LISTEN: PinFacts(
         "The session listens for notifications.",

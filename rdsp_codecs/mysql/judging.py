@@ -32,8 +32,8 @@ class Verdict:
         reads: it may read what the statement before it has left: counts, warnings.
         ids: it may read or change LAST_INSERT_ID.
         kills: it ends or interrupts connections by their numbers.
-        makes, undoes, unlocks, renames, prepares, executes: as `effects.Verdict` has them; `prepares` with what was found
-            in the text, None where it cannot be told.
+        makes, undoes, unlocks, renames, prepares, executes: as `effects.Verdict` has them; `prepares` with what was
+            found in the text, None where it cannot be told.
         frees_locks: it surely releases all advisory locks.
         explains: that the session's state changes is no news, and nothing else can have changed it than what is found.
         alone: it is one statement, of which all is known: where it fails, nothing was made.
@@ -65,7 +65,9 @@ UNSEEN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), single=False, reads=Tru
 """Of a text that cannot be looked at."""
 UNKNOWN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), ids=True)
 """Of one statement that may do anything."""
-_FREES: Final = re.compile(rb"(?i)[ \t\n]*(?:select|do)[ \t\n]+release_all_locks[ \t\n]*\([ \t\n]*\)[ \t\n;]*").fullmatch
+_FREES: Final = re.compile(
+    rb"(?i)[ \t\n]*(?:select|do)[ \t\n]+release_all_locks[ \t\n]*\([ \t\n]*\)[ \t\n;]*"
+).fullmatch
 _BEGINS_WITH: Final = re.compile(rb"(?i)[ \t\n]*(?:prepare|execute)[ \t\n]").match
 _TEMPORARY: Final = PinReason.TEMPORARY_TABLE
 _QUIET: Final = frozenset({b"drop", b"deallocate", b"handler", b"lock", b"unlock"})
