@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from mypy_extensions import mypyc_attr
+
 from rdsp_codecs.errors import WireError
 
 _SETTLED: Final = 64
@@ -37,43 +39,71 @@ class Owed:
         self.undo: Final = undo
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Batch:
+    """Entries of messages that go out together. An abstract class.
+
+    Most such batches are answered as a whole: then nobody looks at the entries, and they need not be made.
+    """
+
+    __slots__ = ()
+
+    def entries(self) -> list[Owed]:
+        """The entries, in the order sent: a list of the caller's own. Called once at most, while they are owed."""
+        raise NotImplementedError
+
+
 class Ledger:
     """Replies owed, oldest first.
 
     Invariant: it is empty exactly when every message sent was answered or is known to be skipped; `_entries` is empty
-    when nothing is owed.
+    when nothing is owed, and while a `_batch` is.
     """
 
-    __slots__ = ("_entries", "_first")
+    __slots__ = ("_batch", "_entries", "_first")
 
     def __init__(self) -> None:
         self._entries: list[Owed] = []
         """Behind those that were settled already, up to `_first`."""
         self._first = 0
+        self._batch: Batch | None = None
+        """What is owed is its entries, which nobody has looked at."""
 
     def owe(self, entry: Owed) -> None:
         """The message for this entry goes out now."""
-        self._entries.append(entry)
+        self._listed().append(entry)
+
+    def owe_batch(self, batch: Batch) -> None:
+        """The messages of the batch go out now; nothing else is owed. It may not change before it is answered."""
+        self._batch = batch
+
+    def _listed(self) -> list[Owed]:
+        """The entries, one by one."""
+        if self._batch is not None:
+            self._entries, self._batch = self._batch.entries(), None
+        return self._entries
 
     def __len__(self) -> int:
-        return len(self._entries) - self._first
+        return len(self._listed()) - self._first
 
     @property
     def empty(self) -> bool:
         """Nothing is owed."""
-        return not self._entries
+        return self._batch is None and not self._entries
 
     @property
     def head(self) -> Owed | None:
         """The oldest entry."""
-        return self._entries[self._first] if self._entries else None
+        entries = self._listed()
+        return entries[self._first] if entries else None
 
     def settle(self) -> Owed:
         """The oldest entry's reply came. Raises `WireError` when nothing was owed."""
-        if not self._entries:
+        entries = self._listed()
+        if not entries:
             msg = "a reply came that nobody asked for"
             raise WireError(msg)
-        entry = self._entries[self._first]
+        entry = entries[self._first]
         self._forget()
         return entry
 
@@ -88,15 +118,17 @@ class Ledger:
 
     def clear(self) -> None:
         """All that is owed has been answered."""
-        self._entries.clear()
-        self._first = 0
+        self._batch = None
+        if self._entries:
+            self._entries.clear()
+            self._first = 0
 
     def _owed(self) -> list[Owed]:
-        return self._entries[self._first :]
+        return self._listed()[self._first :]
 
     def has(self, kind: int) -> bool:
         """Whether an entry of `kind` is owed."""
-        entries = self._entries
+        entries = self._listed()
         return any(entries[at].kind == kind for at in range(self._first, len(entries)))
 
     def notes(self) -> list[Any]:
@@ -105,12 +137,12 @@ class Ledger:
 
     def only(self, kind: int) -> bool:
         """Whether nothing but entries of `kind` are owed."""
-        entries = self._entries
+        entries = self._listed()
         return all(entries[at].kind == kind for at in range(self._first, len(entries)))
 
     def drop(self, kind: int) -> None:
         """Take away entries of `kind` at the front: messages that never get a reply of their own."""
-        while self._entries and self._entries[self._first].kind == kind:
+        while self._listed() and self._entries[self._first].kind == kind:
             self._forget()
 
     def skip_until(self, kind: int) -> bool:
@@ -120,7 +152,7 @@ class Ledger:
         one; if not, the ledger is empty and the next message of `kind` will be the one.
         """
         skipped: list[Owed] = []
-        while self._entries and self._entries[self._first].kind != kind:
+        while self._listed() and self._entries[self._first].kind != kind:
             skipped.append(self.settle())
         for entry in reversed(skipped):
             if entry.undo is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
-from rdsp_codecs.ledger import Owed
+from rdsp_codecs.ledger import Batch, Owed
 from rdsp_codecs.postgres import dialogue as owed
 from rdsp_codecs.postgres.dialogue import Dialogue, Kind
 from rdsp_codecs.postgres.lexer import NAME_BYTES
@@ -50,28 +50,45 @@ _IN_FAILED: Final = 0x45
 # Of modules that are not compiled: under names of their own they are not looked up every time.
 _NOTHING_FOUND: Final = HARMLESS
 _HARMLESS_TAGS: Final = HARMLESS_TAG_HEADS
-_SELECT: Final = b"SELECT"
 _BY_HAND: Final = 64
+_REMEMBERED_PARSE: Final = 640
+_REMEMBERED_MAX: Final = 1024
+_parses: Final[dict[bytes, tuple[bytes, bytes]]] = {}
+"""Text and types of recent short Parses, whole, without a name, in whose texts nothing is found however they are read:
+at most 1024 of 640 bytes, thrown away together.
+"""
+_HEAD: Final = 6
+_SELECT: Final = 0x53454C454354
+_INSERT: Final = 0x494E53455254
+_UPDATE: Final = 0x555044415445
+_BEGIN: Final = 0x424547494E00
+_COMMIT: Final = 0x434F4D4D4954
+"""The commonest of `HARMLESS_TAG_HEADS`, as numbers: to look up the bytes costs as much as twenty comparisons."""
 _NO_TRANSACTION: Final = Transaction.NONE
 _OPEN: Final = Transaction.OPEN
 _FAILED: Final = Transaction.FAILED
 
 
-class Shortcuts:
-    """Short cuts of one session.
+class Shortcuts(Batch):
+    """Short cuts of one session, and what is owed for the exchange that one of them let through.
 
-    Invariant: `_begun` is set only while the ledger holds exactly what `_exchange` owed, from the first to the last.
+    Invariant: `_begun` is set only while the ledger holds exactly what `_exchange` owed, from the first to the last;
+    what `entries` reads changes only when nothing is owed.
     """
 
-    __slots__ = ("_begun", "_d", "_described", "_most", "_put", "_requests", "_strict", "_sure")
+    __slots__ = (
+        "_begun", "_bind_reply", "_d", "_described", "_most", "_put", "_requests", "_strict", "_sure", "_texts",
+    )  # fmt: skip
 
     def __init__(self, dialogue: Dialogue, requests: Requests, policy: RelayPolicy) -> None:
         self._d = dialogue
         self._requests = requests
+        self._texts = requests.texts
         self._most = min(policy.max_frame, policy.max_held // 2)
         self._strict = policy.strict
         self._begun = False
         self._put: Put | None = None
+        self._bind_reply = owed.BIND
         self._described = False
         self._sure = True
 
@@ -94,7 +111,7 @@ class Shortcuts:
             if total_at(data, 0) != size:
                 return None
             text = data[5:-1]
-            if self._requests.texts.inspect(text) is not _NOTHING_FOUND:
+            if self._texts.inspect(text) is not _NOTHING_FOUND:
                 return None
             d.saw(text, _NOTHING_FOUND)
             state = d.state
@@ -150,20 +167,27 @@ class Shortcuts:
         """The statement of a Parse without a name, when there is nothing in it to heed."""
         if data[5]:
             return None
-        text_end = _nul(data, 6, total)
-        if text_end < 0:
-            return None
-        text = data[6:text_end]
-        verdict = self._requests.texts.inspect(text)
-        if verdict is not _NOTHING_FOUND:
-            return None
-        return Statement(text, data[text_end + 1 : total], verdict, context=self._d.context)
+        texts = self._texts
+        parse = data[:total] if total <= _REMEMBERED_PARSE and texts.usual else b""
+        known = _parses.get(parse) if parse else None
+        if known is None:
+            text_end = _nul(data, 6, total)
+            if text_end < 0:
+                return None
+            known = (data[6:text_end], data[text_end + 1 : total])
+            if texts.inspect(known[0]) is not _NOTHING_FOUND:
+                return None
+            if parse and texts.passed(known[0]):
+                if len(_parses) >= _REMEMBERED_MAX:
+                    _parses.clear()
+                _parses[parse] = known
+        text, types = known
+        return Statement(text, types, _NOTHING_FOUND, context=self._d.context)
 
     def _begin(self, data: bytes, parse_bytes: int, fresh: Statement, *, described: bool) -> bytes:
         d = self._d
         d.kept += parse_bytes
-        self._put = made = d.put(fresh)
-        d.ledger.owe(Owed(Kind.PARSE, note=made, undo=made.skip))
+        self._put = d.put(fresh)
         self._owe(fresh, b"", described=described)
         return data
 
@@ -194,21 +218,26 @@ class Shortcuts:
         d.extended = True
         statement.bound = True
         d.saw(statement.text or b"", _NOTHING_FOUND)
-        ledger = d.ledger
-        ledger.owe(owed.bind_reply(statement, name))
-        if described:
-            ledger.owe(owed.DESCRIBE)
-        ledger.owe(owed.EXECUTE)
         d.prologue_failed = False
         self._sure = not d.naming
         if d.naming:
             d.naming = False
             d.uncertain += 1
-            ledger.owe(owed.UNCERTAIN_SYNC)
-        else:
-            ledger.owe(owed.SYNC)
+        self._bind_reply = owed.bind_reply(statement, name)
         self._described = described
         self._begun = True
+        d.ledger.owe_batch(self)
+
+    def entries(self) -> list[Owed]:
+        """See `Batch`."""
+        made = self._put
+        entries = [Owed(Kind.PARSE, note=made, undo=made.skip)] if made is not None else []
+        entries.append(self._bind_reply)
+        if self._described:
+            entries.append(owed.DESCRIBE)
+        entries.append(owed.EXECUTE)
+        entries.append(owed.SYNC if self._sure else owed.UNCERTAIN_SYNC)
+        return entries
 
     # -- the server's bytes ---------------------------------------------------------------------------------------
 
@@ -295,7 +324,16 @@ def _is_result(data: bytes, end: i64) -> bool:
 
 def _is_harmless(data: bytes, at: i64) -> bool:
     """Whether the tag of a CommandComplete, that stands at `at`, cannot pin."""
-    return _is_at(_SELECT, data, at) or data[at : at + 6] in _HARMLESS_TAGS
+    if at + _HEAD > len(data):
+        return False
+    number: i64 = 0
+    place: i64 = at
+    while place < at + _HEAD:
+        number = number << 8 | data[place]
+        place += 1
+    if number in (_SELECT, _UPDATE, _INSERT, _BEGIN, _COMMIT):
+        return True
+    return data[at : at + _HEAD] in _HARMLESS_TAGS
 
 
 def _nul(data: bytes, at: i64, end: i64) -> i64:

@@ -32,12 +32,12 @@ _REMEMBERED_MAX: Final = 4096
 _KEPT_TEXT: Final = 128
 """Bytes of a text that a session itself remembers: what it asks again and again is short."""
 _MAY_USE_SEQUENCE: Final = re.compile(rb"insert|nextval|setval|copy|merge", re.IGNORECASE).search
-_remembered: dict[bytes, Verdict] = {}
+_remembered: Final[dict[bytes, Verdict]] = {}
 """Verdicts of recent short texts: a pure function's results, at most 4096 of 512 bytes, thrown away together."""
 DIGITS_ALIKE: Final = bytes.maketrans(b"123456789", b"000000000")
 """A table for `bytes.translate`. What `may_matter` says of a text does not depend on which digits are in it."""
 _NOTHING_FOUND: Final = HARMLESS
-_passed: set[bytes] = set()
+_passed: Final[set[bytes]] = set()
 """Recent short texts, all their digits 0, in which `may_matter` finds nothing: clients that write values into their
 texts send few different ones. As many, and thrown away, as those above.
 """
@@ -78,6 +78,15 @@ class Texts:
         except UnicodeDecodeError:
             return False
         return True
+
+    @property
+    def usual(self) -> bool:
+        """Texts in which nothing is found are no more than that (else sequences pin, or how texts are read changes)."""
+        return not self._changing and not self._pin_sequences
+
+    def passed(self, text: bytes) -> bool:
+        """Whether a text that `inspect` has found nothing in is harmless however it is read."""
+        return len(text) <= _REMEMBERED_TEXT and text.translate(DIGITS_ALIKE) in _passed
 
     def inspect(self, text: bytes) -> Verdict:
         """What the text does to the session."""

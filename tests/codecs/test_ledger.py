@@ -7,9 +7,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rdsp_codecs.errors import WireError
-from rdsp_codecs.ledger import Ledger, Owed
+from rdsp_codecs.ledger import Batch, Ledger, Owed
 
 WORK, SYNC, MARK = 1, 2, 3
+
+
+class Listed(Batch):
+    """A batch that is not made late."""
+
+    def __init__(self, entries: list[Owed]) -> None:
+        self._entries = entries
+        self.asked = 0
+
+    def entries(self) -> list[Owed]:
+        self.asked += 1
+        assert self.asked == 1
+        return list(self._entries)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -23,9 +36,26 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from([WORK, SYNC, MARK]), swallow=st.booleans())
     def owe(self, kind: int, swallow: bool) -> None:
-        entry = Owed(kind, swallow=swallow, undo=lambda: self.undone.append(entry))
+        entry = self.entry(kind, swallow)
         self.ledger.owe(entry)
         self.model.append(entry)
+
+    def entry(self, kind: int, swallow: bool) -> Owed:
+        entry = Owed(kind, swallow=swallow, undo=lambda: self.undone.append(entry))
+        return entry
+
+    @precondition(lambda self: not self.model)
+    @rule(kinds=st.lists(st.sampled_from([WORK, SYNC, MARK]), min_size=1, max_size=5))
+    def owe_batch(self, kinds: list[int]) -> None:
+        self.model = [self.entry(kind, False) for kind in kinds]
+        self.ledger.owe_batch(Listed(self.model))
+        assert not self.ledger.empty
+
+    @rule()
+    def clear(self) -> None:
+        self.ledger.clear()
+        self.model = []
+        assert self.ledger.empty
 
     @precondition(lambda self: self.model)
     @rule()
@@ -62,9 +92,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model = kept
 
     @invariant()
+    def is_empty_when_the_model_is(self) -> None:
+        assert self.ledger.empty == (not self.model)
+
+    @rule()
     def agrees_with_the_model(self) -> None:
         assert len(self.ledger) == len(self.model)
-        assert self.ledger.empty == (not self.model)
         assert self.ledger.head is (self.model[0] if self.model else None)
         assert self.ledger.has(SYNC) == any(entry.kind == SYNC for entry in self.model)
 

@@ -12,7 +12,9 @@ from rdsp.session.policy import may_release
 from rdsp_codecs import moves
 from rdsp_codecs.api import RelayPolicy
 from rdsp_codecs.errors import WireError
+from rdsp_codecs.postgres import shortcuts
 from rdsp_codecs.postgres.relay import PostgresRelay
+from rdsp_codecs.postgres.session_state import HARMLESS_TAG_HEADS
 from rdsp_codecs.postgres.statements import SharedStatements
 from rdsp_codecs.testing.postgres.server import ModelServer
 from rdsp_codecs.testing.postgres.strategies import LIMITS, NAMES, ONE, PLAIN, VALUES
@@ -171,6 +173,21 @@ def test_whole_exchanges_really_take_the_short_cut(monkeypatch: pytest.MonkeyPat
     lane.feed(1, exchange("", "SELECT 2 AS b", (), 0, "", described=described))
     lane.feed(1, w.query("SELECT 1"))
     assert lane.given[0] == 5
+
+
+def test_a_parse_that_another_session_may_send_unheeded_is_looked_at_where_sequences_pin() -> None:
+    text = exchange("", "SELECT nextval('s')", (), 0, "", described=True)
+    free, strict = Shared(whole, RelayPolicy()), Shared(whole, RelayPolicy(pin_sequences=True))
+    for _ in range(2):
+        free.feed(0, text)
+        strict.feed(0, text)
+    assert not free.relays[0].pins
+    assert strict.relays[0].pins
+
+
+def test_the_commonest_tags_are_harmless_ones() -> None:
+    numbers = (shortcuts._SELECT, shortcuts._INSERT, shortcuts._UPDATE, shortcuts._BEGIN, shortcuts._COMMIT)
+    assert {number.to_bytes(6, "big") for number in numbers} < HARMLESS_TAG_HEADS
 
 
 class Deaf:
