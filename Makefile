@@ -131,7 +131,7 @@ bench-quick: bench-peers
 	$(PY) -m benchmarks quick --rounds 7
 
 bench-cpu: bench-peers
-	$(PY) -m benchmarks cpu --rounds 2 --json build/bench-cpu.json --page build/benchmark-cpu.md
+	$(PY) -m benchmarks cpu --rounds 2 --near 5 --json build/bench-cpu.json --page build/benchmark-cpu.md
 
 bench-full: bench-peers
 	$(PY) -m benchmarks full --seconds 3 --megabytes 1024 --json build/bench-full.json

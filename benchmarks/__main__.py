@@ -17,13 +17,13 @@ from benchmarks import cells
 from benchmarks.bulk import measure_bulk
 from benchmarks.cells import CLIENTS, MODES, SETTINGS, Bulk, Cell, Idle, Latency, Logins, Work, rounds_of
 from benchmarks.idle import measure_idle
-from benchmarks.judge import Figures, Round
+from benchmarks.judge import Figures, Round, near, verdicts
 from benchmarks.latency import measure_latency
 from benchmarks.logins import follows, measure_logins
 from benchmarks.machine import Times, connections_to, facts
 from benchmarks.measure import LoadFailed, measure
 from benchmarks.report import Results, summary
-from benchmarks.run import failed, numbers, say_missing, status, turned, words_of
+from benchmarks.run import failed, given_up, numbers, say_missing, status, turned, words_of
 from benchmarks.stage import Stage
 from benchmarks.targets import BACKENDS, HEADINGS, PEERS
 
@@ -57,6 +57,13 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("part", nargs="?", choices=_PARTS, default="short", help="what to measure (short)")
     add("--rounds", type=int, default=3, metavar="N", help="of everything (3); two at most where there are 512 clients")
+    add(
+        "--near",
+        type=int,
+        default=0,
+        metavar="N",
+        help="rounds of what is found near its gate, within a tenth (no more)",
+    )
     add("--seconds", type=int, default=2, metavar="S", help="of one measurement; the first half second is dropped (2)")
     add("--megabytes", type=int, default=256, metavar="M", help="of one bulk measurement (256)")
     add("--only", metavar="TEXT,...", help="of these, what has one of these texts in its name")
@@ -117,8 +124,12 @@ def run_all_rounds(stage: Stage, results: Results, work: Work, options: argparse
     names = able(stage, work)
     results.unsupported |= {(work, name) for name in stage.targets if name not in names}
     found = results.rounds[work] = []
-    order = (turned(names, number) for number in range(rounds_of(work, options.rounds)))
-    found.extend(run_round(stage, results, work, each, options) for each in order)
+    planned = rounds_of(work, options.rounds)
+    number = 0
+    while number < planned or (number < options.near and near(verdicts({work: found}))):
+        found.append(run_round(stage, results, work, turned(names, number), options))
+        names = [name for name in names if (work, name) not in results.given_up]
+        number += 1
     print(summary(work, found), file=sys.stderr, flush=True)
 
 
@@ -135,7 +146,10 @@ def run_round(stage: Stage, results: Results, work: Work, names: list[str], opti
         try:
             one[name] = measured(stage, name, work, options)
         except (LoadFailed, OSError, RuntimeError) as error:
-            failed(results, f"{work}, {name}: {error}")
+            if name in PEERS:
+                given_up(results, work, name, f"{work}, {name}: {error}")
+            else:
+                failed(results, f"{work}, {name}: {error}")
     return one
 
 

@@ -91,6 +91,7 @@ def added_latency(one: Round, target: str) -> float | None:
     return one[target].p50 - one["direct"].p50 if target in one and "direct" in one else None
 
 
+_NEAR = 0.1
 _CPU = Gate("CPU per transaction", figure_of("cpu"), at_most=1.5)
 _LATENCY = Gate("added latency", added_latency, at_most=1.5)
 _LOGINS = Gate("connections per second", figure_of("rate"), at_least=0.7)
@@ -164,6 +165,17 @@ def verdicts(
         gates: those of one work. headings: how people know the targets. ours: the target that is judged.
     """
     return [_verdict(work, gate, rounds, headings, ours) for work, rounds in measured.items() for gate in gates(work)]
+
+
+def near(found: list[Verdict]) -> bool:
+    """Whether a gate might be judged otherwise after more rounds: a ratio within a tenth of it, on either side."""
+    return any(
+        abs(value / limit - 1) <= _NEAR
+        for one in found
+        for limit in (one.gate.at_most, one.gate.at_least)
+        if limit is not None
+        for value in one.found.values()
+    )
 
 
 def _verdict(work: Any, gate: Gate, rounds: list[Round], headings: dict[str, str], ours: str) -> Verdict:

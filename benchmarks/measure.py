@@ -26,7 +26,8 @@ _MEMORY_EVERY = 20
 """Readings of the CPU clock: asking for memory takes the kernel a walk over all pages."""
 _SAMPLED = 0.2
 """Part of the transactions whose times pgbench writes down. Writing all of them costs pgbench several percent."""
-_MOST_SECONDS = 120
+PATIENCE = 20
+"""Seconds over its time that the load may take: then it hangs."""
 _MANY_CONNECT = 7
 Reading = tuple[float, float]
 """When (seconds since the epoch, as pgbench's log has them) and the CPU used up to then (seconds)."""
@@ -65,7 +66,8 @@ def measure(stage: Stage, target: Target, cell: Cell, seconds: int) -> Measureme
             *("-l", f"--sampling-rate={_SAMPLED}", f"--log-prefix={folder}/log"),
             tls=cell.tls,
         )
-        readings, memory = watch(process, family(target.pid) if target.pid else [])
+        pids = family(target.pid) if target.pid else []
+        readings, memory = watch(process, pids, seconds + _connecting(cell) + PATIENCE)
         said, complaints = process.communicate()
         if process.returncode:
             raise LoadFailed(f"{target.name} {cell}: {complaints[-500:]}")
@@ -83,14 +85,14 @@ def _connecting(cell: Cell) -> int:
     return _MANY_CONNECT if cell.clients >= MANY else 0
 
 
-def watch(process: subprocess.Popen[str], pids: list[int]) -> tuple[list[Reading], int]:
-    """Read the CPU clock until the load's process ends, which takes `_MOST_SECONDS` at most.
+def watch(process: subprocess.Popen[str], pids: list[int], most: float) -> tuple[list[Reading], int]:
+    """Read the CPU clock until the load's process ends; after `most` seconds it is killed.
 
     Returns the readings, and the most memory seen, in KiB.
     """
     readings: list[Reading] = []
     memory = 0
-    deadline = time.monotonic() + _MOST_SECONDS
+    deadline = time.monotonic() + most
     while process.poll() is None:
         if len(readings) % _MEMORY_EVERY == 0:
             memory = max(memory, memory_kib(pids))

@@ -25,6 +25,7 @@ class Results:
         follows: for targets and settings, whether sessions see their own.
         backends: the database connections a pooler had at the end.
         failures: measurements that went wrong, as sentences.
+        given_up: what a target that we are compared with could not do, as sentences, by work and target.
     """
 
     HEADINGS: ClassVar[dict[str, str]] = HEADINGS
@@ -39,6 +40,7 @@ class Results:
     follows: dict[tuple[str, str], bool] = attrs.field(factory=dict)
     backends: dict[str, int] = attrs.field(factory=dict)
     failures: list[str] = attrs.field(factory=list)
+    given_up: dict[tuple[Any, str], str] = attrs.field(factory=dict)
 
     def verdicts(self) -> list[Verdict]:
         """All gates of what was measured, for the compiled proxy."""
@@ -56,6 +58,7 @@ class Results:
         ]
         parts += [f"Not measured: {self.HEADINGS[name]}: {why}" for name, why in self.missing.items()]
         ends = [*map(str, self.verdicts()), *(f"FAILED {sentence}" for sentence in self.failures)]
+        ends += [f"GIVEN UP {sentence}" for sentence in self.given_up.values()]
         return "\n\n".join([*parts, self.tables(), "\n".join(f"- {end}" for end in ends)]) + "\n"
 
     def tables(self) -> str:
@@ -173,6 +176,7 @@ class Results:
                 for one in self.verdicts()
             ],
             "failures": self.failures,
+            "given_up": list(self.given_up.values()),
         }
 
     def _measured(self, work: Any) -> dict[str, object]:

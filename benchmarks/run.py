@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.report import Results
 from benchmarks.targets import NotInstalled
@@ -50,6 +51,12 @@ def failed(results: Results, sentence: str) -> None:
     print(f"FAILED {sentence}", file=sys.stderr, flush=True)
 
 
+def given_up(results: Results, work: Any, name: str, sentence: str) -> None:
+    """Note that one of those that we are compared with cannot do something, and go on without it."""
+    results.given_up[work, name] = sentence
+    print(f"GIVEN UP {sentence}", file=sys.stderr, flush=True)
+
+
 def status(run: Callable[[], Results], file: Path | None, enough: Callable[[set[str]], bool]) -> int:
     """Run everything, and hand over what was found.
 
@@ -57,8 +64,8 @@ def status(run: Callable[[], Results], file: Path | None, enough: Callable[[set[
         file: also for the figures, as JSON.
         enough: whether with these targets the gates can be judged at all.
 
-    Returns the exit status: 0 when all gates are held, 1 when one is missed or a measurement failed, 2 when something
-    to measure with is missing.
+    Returns the exit status: 0 when all gates are held that could be judged, 1 when one is missed or a measurement
+    failed, 2 when something to measure with is missing.
     """
     try:
         results = run()
@@ -68,7 +75,7 @@ def status(run: Callable[[], Results], file: Path | None, enough: Callable[[set[
     hand_over(results, file)
     if not enough(set(results.versions)):
         return 2
-    return 1 if results.failures or not all(verdict.passed for verdict in results.verdicts()) else 0
+    return 1 if results.failures or any(verdict.passed is False for verdict in results.verdicts()) else 0
 
 
 def hand_over(results: Results, file: Path | None) -> None:

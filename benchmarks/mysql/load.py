@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from benchmarks.machine import family
-from benchmarks.measure import LoadFailed, Measurement, evaluate, number, watch
+from benchmarks.measure import PATIENCE, LoadFailed, Measurement, evaluate, number, watch
 from benchmarks.mysql.cells import SCRIPTS, Load
 from benchmarks.mysql.targets import DATABASE, LIMITED, PASSWORD, USER
 from benchmarks.targets import Target
@@ -74,7 +74,7 @@ def measure_load(stage: Stage, target: Target, work: Load, seconds: int) -> Load
     stage.ask("FLUSH STATUS")
     with tempfile.TemporaryDirectory(prefix="log-", dir=stage.folder) as folder:
         process = _run(stage, target, work, seconds, folder)
-        readings, memory = watch(process, family(target.pid) if target.pid else [])
+        readings, memory = watch(process, family(target.pid) if target.pid else [], seconds + PATIENCE)
         said, _ = process.communicate()
         log = read_log(Path(folder))
     if process.returncode or not log:

@@ -6,16 +6,18 @@ import pytest
 
 from benchmarks.cells import MODES, Bulk, Cell, Idle, Latency, Logins, Work, everything, short
 from benchmarks.idle import IdleFigures
-from benchmarks.judge import Round, gate_of, verdicts
+from benchmarks.judge import Round, gate_of, near, verdicts
 from benchmarks.latency import LatencyFigures
 from benchmarks.logins import LoginFigures
 from benchmarks.measure import Measurement
+from benchmarks.report import Results
+from benchmarks.run import failed, given_up, status
 
 CPU = Cell("select1", "prepared", 64)
 
 
 def _cpu(**figures: float) -> Round:
-    return {name.replace("_", "-"): Measurement(1000.0, 0.1, 0.2, cpu) for name, cpu in figures.items()}
+    return {name.replace("_", "-"): Measurement(1000.0, 0.1, 0.2, cpu, 1.0) for name, cpu in figures.items()}
 
 
 def _latency(**figures: float) -> Round:
@@ -45,6 +47,22 @@ def test_ratios_are_taken_round_by_round_and_their_median_counts() -> None:
     rounds = [_cpu(rdsp=10, pgbouncer=10), _cpu(rdsp=140, pgbouncer=100), _cpu(rdsp=40, pgbouncer=10)]
     (verdict,) = verdicts({CPU: rounds})
     assert verdict.found == {"of PgBouncer (Debian)": 1.4}
+
+
+def test_a_figure_near_its_gate_is_measured_more_often_on_whichever_side_it_is() -> None:
+    for ours, more in ((13.4, False), (13.6, True), (15.0, True), (16.4, True), (16.6, False)):
+        assert near(verdicts({CPU: [_cpu(rdsp=ours, pgbouncer=10, pgbouncer_new=20)]})) is more
+    assert not near(verdicts({CPU: [_cpu(rdsp=15)]}))
+
+
+def test_what_a_peer_cannot_do_fails_nobody_and_is_said() -> None:
+    results = Results({"load_before": 0.1}, {"rdsp": "1", "pgbouncer-new": "2"}, rounds={CPU: [_cpu(rdsp=15)]})
+    given_up(results, CPU, "pgbouncer-new", "it hangs")
+    assert status(lambda: results, None, bool) == 0
+    assert "GIVEN UP it hangs" in results.text()
+    assert "NOT JUDGED" in results.text()
+    failed(results, "the proxy hangs")
+    assert status(lambda: results, None, bool) == 1
 
 
 def test_latency_is_what_is_added_to_a_direct_connection() -> None:
