@@ -96,6 +96,12 @@ class Hearing(Relay):
         """What the last statement left can be read on this backend."""
         self._ran = self._wants_traces = False
         self._held = Held()
+        self._saved = False
+        """A savepoint may be set."""
+        self._open_within = True
+        """The last OK of this command's answer had the flag of a transaction."""
+        self._tainted = False
+        """Something has failed on this backend: it may have changed settings before. MariaDB never reports that."""
         self._erred = self._unpinned = False
         self._error = 0
         self._reported: set[bytes] = set()
@@ -123,8 +129,10 @@ class Hearing(Relay):
             if self._mode == IDLE:
                 self._fatal = True
                 return None
-            self._erred = self._id_doubted = True
+            self._erred = True
             self._error = dialogue.error.code if dialogue.error is not None else 0
+            if self._error != _SYNTAX:
+                self._id_doubted = self._tainted = True
         elif dialogue.ok is not None:
             instead = self._heard_ok(dialogue.ok, number)
         elif part is Part.PREPARED and dialogue.prepared is not None:
@@ -138,6 +146,7 @@ class Hearing(Relay):
     def _heard_ok(self, ok: r.Ok, number: int) -> bytes | None:
         if ok.last_insert_id:
             self._id_doubted = True
+        self._open_within = bool(ok.status & r.SERVER_STATUS_IN_TRANS)
         if ok.trackers is None:
             return None
         changes = t.changes(ok.trackers)
@@ -184,11 +193,17 @@ class Hearing(Relay):
         elif command == r.COM_STMT_PREPARE and self._erred and not self._statements:
             self._closed(0)
         status = dialogue.status
+        if self._verdict.saves or (self._verdict.ends and not self._erred):
+            self._saved = self._verdict.saves
+        if self._verdict.releases and not self._erred:
+            self._fatal = True  # the server has closed the connection, and ours with the client is to end, too
         if status is not None:
             self._autocommit = bool(status & r.SERVER_STATUS_AUTOCOMMIT)
             self.transaction = self._standing(status)
         elif self._erred and self.transaction is _NONE and not (self._verdict.modest and self._autocommit):
             self.transaction = Transaction.UNKNOWN
+        elif self._erred and self.transaction is _OPEN and not self._open_within:
+            self.transaction = Transaction.UNKNOWN  # the statement before the one that failed has ended it
 
     def _heed_text(self) -> None:
         """What the text was, now that it has run."""
@@ -216,10 +231,7 @@ class Hearing(Relay):
     def _standing(self, status: int) -> Transaction:
         if status & r.SERVER_STATUS_IN_TRANS or self._trx != t.NO_TRANSACTION or self._pending:
             return _OPEN
-        if not self._autocommit and not (self._verdict.rests and not self._erred):
-            # A savepoint begins a transaction that no flag shows (MySQL bug 107875).
-            return _OPEN
-        return _NONE
+        return _OPEN if self._saved and not self._autocommit else _NONE
 
     def _boundary(self) -> int:
         """Nothing is owed, and the client has said no more: `OVER`, or a question first."""
@@ -236,7 +248,8 @@ class Hearing(Relay):
             return moves.NOTHING
         self._over = False
         if free and self.transaction is _NONE:
-            state.settings = self._settings if state.follows else None
+            tells = not (self._tainted and "mariadb" in state.server_parameters["server_version"].lower())
+            state.settings = self._settings if state.follows and tells else None
             state.used = True
             state.last_id = self._id
             state.traces = self._token if self._traces else None
@@ -269,6 +282,9 @@ class Hearing(Relay):
         elif part is Part.FILE:
             self._failed = self._failed or refuse(Problem(ProblemCode.SYNC_FAILED))
             return
+        if self._asking and dialogue.ok is not None and dialogue.ok.trackers is not None:
+            # What has changed by the time of an ERR is reported with the next answer.
+            self._changed(t.changes(dialogue.ok.trackers))
         if not dialogue.over:
             return
         self._ours.pop(0)
@@ -303,8 +319,7 @@ class Hearing(Relay):
             self._held.answered(values)
             self._show_held()
         self._autocommit = bool(status & r.SERVER_STATUS_AUTOCOMMIT)
-        in_doubt = self.transaction is Transaction.UNKNOWN and not self._autocommit
-        self.transaction = _OPEN if status & r.SERVER_STATUS_IN_TRANS or in_doubt else _NONE
+        self.transaction = self._standing(status)
 
     def _as_at_login(self) -> None:
         """COM_RESET_CONNECTION: all is as after the login, but for the database."""
@@ -315,6 +330,7 @@ class Hearing(Relay):
         self._id, self._id_doubted = 0, False
         self._ran = False
         self._trx, self._pending = t.NO_TRANSACTION, b""
+        self._saved = False
         self._autocommit = self._begins_with_autocommit
         self.transaction = _NONE
         if self._state is not None:

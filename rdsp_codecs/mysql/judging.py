@@ -15,7 +15,7 @@ from rdsp_codecs.mysql import effects
 from rdsp_codecs.mysql import notable as n
 from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.session_state import NUMBERS, WORDS
-from rdsp_codecs.mysql.words import CHAINS, ENDS, SAVEPOINT, XA
+from rdsp_codecs.mysql.words import CHAINS, ENDS, RELEASES, SAVEPOINT
 from rdsp_codecs.pins import PinReason
 
 NO_SETTINGS: Final[Mapping[bytes, bytes | None]] = {}
@@ -37,7 +37,9 @@ class Verdict:
         frees_locks: it surely releases all advisory locks.
         explains: that the session's state changes is no news, and nothing else can have changed it than what is found.
         alone: it is one statement, of which all is known: where it fails, nothing was made.
-        rests: it ends a transaction, or is no part of one: behind it nothing is open unless a flag says so.
+        saves: it may set a savepoint. Without autocommit that begins a transaction which no flag shows (MySQL bug 107875).
+        ends: it ends a transaction, with its savepoints.
+        releases: the server closes the connection behind it.
         modest: where it fails, no transaction can have begun.
     """
 
@@ -56,14 +58,16 @@ class Verdict:
     reads: bool = False
     ids: bool = False
     kills: bool = False
-    rests: bool = False
+    saves: bool = False
+    ends: bool = False
+    releases: bool = False
     modest: bool = False
 
 
 HARMLESS: Final = Verdict(modest=True)
-UNSEEN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), single=False, reads=True, ids=True)
+UNSEEN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), single=False, reads=True, ids=True, saves=True)
 """Of a text that cannot be looked at."""
-UNKNOWN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), ids=True)
+UNKNOWN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), ids=True, saves=True)
 """Of one statement that may do anything."""
 _FREES: Final = re.compile(
     rb"(?i)[ \t\n]*(?:select|do)[ \t\n]+release_all_locks[ \t\n]*\([ \t\n]*\)[ \t\n;]*"
@@ -111,12 +115,11 @@ def judge(text: bytes, facts: Facts) -> Verdict:
         pins.append(PinReason.USER_VARIABLE)
     if found.role is not None or any(name not in _FOLLOWING for name in found.settings):
         pins.append(PinReason.SESSION_SETTING)
-    if found.calls or found.doubtful or found.transaction & XA:
+    if found.calls or found.doubtful:
         pins.append(PinReason.UNRECOGNISED_STATE)
     memory = found.reads | found.leaves
     pins += [reason for name, reason in _PINNING.items() if name in memory]
     single = len(found.heads) == 1
-    ends = found.transaction & (ENDS | CHAINS | SAVEPOINT) == ENDS
     return Verdict(
         tuple(dict.fromkeys(pins)),
         found.settings,
@@ -132,6 +135,8 @@ def judge(text: bytes, facts: Facts) -> Verdict:
         reads=bool(found.reads & _TRACES),
         ids=n.LAST_INSERT_ID in memory or b"sql_auto_is_null" in found.settings,
         kills=bool(found.kills),
-        rests=single and (ends or found.heads[0] == b"set"),
+        saves=bool(found.transaction & SAVEPOINT),
+        ends=single and found.transaction & (ENDS | CHAINS | SAVEPOINT) == ENDS,
+        releases=bool(found.transaction & RELEASES),
         modest=single and found.heads[0] in _MODEST,
     )

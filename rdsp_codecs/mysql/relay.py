@@ -170,7 +170,7 @@ class MySqlRelay(Hearing):
             self._refuse_whole(Problem(ProblemCode.STATE_ELSEWHERE))
             return
         self._command, self._verdict = command, verdict
-        self._erred = False
+        self._erred, self._open_within = False, True
         self._reported.clear()
         reason = _PINNED_BY.get(plan(command))
         if reason is not None:
@@ -245,6 +245,7 @@ class MySqlRelay(Hearing):
         self._read_by = None
         self._over = False
         self._trx, self._pending = t.NO_TRANSACTION, b""
+        self._saved = self._tainted = False
         self.transaction = _NONE
         if not state.tracks:
             self._pin(PinReason.NO_TRACKING)
