@@ -37,7 +37,7 @@ class Verdict:
         frees_locks: it surely releases all advisory locks.
         explains: that the session's state changes is no news, and nothing else can have changed it than what is found.
         alone: it is one statement, of which all is known: where it fails, nothing was made.
-        saves: it may set a savepoint. Without autocommit that begins a transaction which no flag shows (MySQL bug 107875).
+        saves: it may set a savepoint: without autocommit a transaction begins which no flag shows (MySQL bug 107875).
         ends: it ends a transaction, with its savepoints.
         releases: the server closes the connection behind it.
         modest: where it fails, no transaction can have begun.
