@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from tests.compare.runner import Quiet, Script, Step, run
-from tests.compare.test_comparison import connector
+from tests.compare.postgres.talking import Quiet, connector, talkers
+from tests.compare.runner import Script, Step, run
 from tests.live.naming_scripts import naming_scripts
 from tests.servers.postgres import TestServer
 from tests.servers.proxy import ProxyProcess
@@ -130,7 +130,7 @@ def compare(script: Script, server: TestServer, port: int) -> None:
     for target, listen, seconds in runs:
         eventually(lambda: _make_table(server))
         try:
-            lines.append(run(script, connector(target), listen=listen, seconds=seconds))
+            lines.append(run(script, talkers(connector(target), listen=listen, seconds=seconds)))
         except OSError as error:
             lines.append([f"lost: {type(error).__bases__[0].__name__}"])
     internal = any("'C': 'XX000'" in line for line in lines[0])

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.compare.runner import Quiet, Script, run
-from tests.compare.test_comparison import connector
+from tests.compare.postgres.talking import Quiet, connector, talkers
+from tests.compare.runner import Script, run
 from tests.live.setting_scripts import BEFORE, setting_scripts
 from tests.live.test_faults import config
 from tests.servers.postgres import TestServer
@@ -33,8 +33,8 @@ def compare(script: Script, server: TestServer, proxy: ProxyProcess) -> None:
     pins = proxy.log().count("was pinned")
 
     quiet = Quiet()
-    direct = run(script, connector(server.port), listen=quiet.directly)
-    proxied = run(script, connector(proxy.port), listen=quiet.proxied)
+    direct = run(script, talkers(connector(server.port), listen=quiet.directly))
+    proxied = run(script, talkers(connector(proxy.port), listen=quiet.proxied))
 
     assert proxied == direct, "\n" + "\n".join(difflib.unified_diff(direct, proxied, "direct", "proxied", n=2))
     assert proxy.log().count("was pinned") == pins, proxy.log()[-2000:]

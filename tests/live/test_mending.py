@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import attrs
 import pytest
 
-from tests.compare.runner import shown
+from tests.compare.postgres.talking import shown
 from tests.live.test_faults import config
 from tests.servers.postgres import TestServer
 from tests.servers.proxy import ProxyProcess

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.compare.runner import Quiet, Script, run, says
+from tests.compare.postgres.talking import Quiet, talkers
+from tests.compare.runner import Script, run, says
 from tests.live.conftest import connect
 from tests.servers.postgres import PASSWORD, USER, TestServer
 from tests.servers.proxy import ProxyProcess
@@ -54,9 +55,9 @@ def test_tables_in_pg_temp_by_the_path_of_a_login_are_one_sessions(server: TestS
         return RawClient(port, {"user": USER, "database": "other", **parameters}, PASSWORD)
 
     quiet = Quiet()
-    direct = run(SCRIPT, lambda **more: to(server.port, **more), _never, quiet.directly)
+    direct = run(SCRIPT, talkers(lambda **more: to(server.port, **more), _never, quiet.directly))
     with ProxyProcess.for_target(server.target(), "--max-backends", "2") as proxy:
-        proxied = run(SCRIPT, lambda **more: to(proxy.port, **more), _never, quiet.proxied)
+        proxied = run(SCRIPT, talkers(lambda **more: to(proxy.port, **more), _never, quiet.proxied))
 
         assert proxied == direct
         proxy.wait_for_log("tables are created in pg_temp")

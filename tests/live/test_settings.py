@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from psycopg import sql
 
-from tests.compare.runner import shown
+from tests.compare.postgres.talking import shown
 from tests.servers.postgres import PASSWORD, TestServer
 from tests.servers.proxy import ProxyProcess
 from tests.servers.rawclient import SYNC, RawClient, fields, parse, query

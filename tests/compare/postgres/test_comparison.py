@@ -8,21 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.compare.runner import Quiet, Script, run
-from tests.compare.scripts import ALL
-from tests.compare.scripts.elsewhere import ELSEWHERE
-from tests.servers.postgres import DATABASE, PASSWORD, USER, TestServer
+from tests.compare.postgres.scripts import ALL
+from tests.compare.postgres.scripts.elsewhere import ELSEWHERE
+from tests.compare.postgres.talking import Quiet, connector, talkers
+from tests.compare.runner import Script, run
+from tests.servers.postgres import TestServer
 from tests.servers.proxy import ProxyProcess
-from tests.servers.rawclient import RawClient
 
 pytestmark = pytest.mark.live
-
-
-def connector(port: int) -> Callable[..., RawClient]:
-    def connect(**parameters: str) -> RawClient:
-        return RawClient(port, {"user": USER, "database": DATABASE, **parameters}, PASSWORD)
-
-    return connect
 
 
 def prepare(script: Script, server: TestServer) -> None:
@@ -50,9 +43,9 @@ def test_the_proxy_answers_as_the_server_does(
 
     prepare(script, postgres)
     quiet = Quiet()
-    direct = run(script, connector(postgres.port), asleep, quiet.directly)
+    direct = run(script, talkers(connector(postgres.port), asleep, quiet.directly))
     prepare(script, postgres)
-    proxied = run(script, connector(proxies(pool).port), asleep, quiet.proxied)
+    proxied = run(script, talkers(connector(proxies(pool).port), asleep, quiet.proxied))
     watcher.close()
 
     difference = "\n".join(difflib.unified_diff(direct, proxied, "direct", "proxied", lineterm="", n=2))
@@ -77,8 +70,8 @@ def test_the_runner_notices_a_leak(postgres15: TestServer) -> None:
     leaking = next(script for script in ALL if script.name == "a setting is its owner's alone")
     shared = connector(postgres15.port)()
 
-    one = run(leaking, lambda **_: shared)
-    apart = run(leaking, connector(postgres15.port))
+    one = run(leaking, talkers(lambda **_: shared))
+    apart = run(leaking, talkers(connector(postgres15.port)))
 
     assert one != apart
 

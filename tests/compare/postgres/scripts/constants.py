@@ -5,9 +5,9 @@ A prepares, changes what its constants are read by, and runs the statement on an
 
 from __future__ import annotations
 
+from tests.compare.postgres.scripts.naming import moved
+from tests.compare.postgres.scripts.prepared import runs
 from tests.compare.runner import Script, Step, says
-from tests.compare.scripts.naming import moved
-from tests.compare.scripts.prepared import runs
 from tests.servers.rawclient import SYNC, bind, describe, execute, parse
 
 DAY = "SELECT '01/02/2003'::date"

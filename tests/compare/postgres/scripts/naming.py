@@ -3,8 +3,8 @@
 With two database connections, whoever holds one in a transaction sends the other client to the other one.
 """
 
+from tests.compare.postgres.scripts.prepared import runs
 from tests.compare.runner import Script, Step, leaves, says, whispers
-from tests.compare.scripts.prepared import runs
 from tests.servers.rawclient import (
     COPY_DONE,
     FLUSH,

@@ -1,0 +1,1 @@
+"""PostgreSQL: the scenarios of the poolers' faults."""
