@@ -123,7 +123,8 @@ class Ledger:
             self._entries.clear()
             self._first = 0
 
-    def _owed(self) -> list[Owed]:
+    def owed(self) -> list[Owed]:
+        """All entries, oldest first."""
         return self._listed()[self._first :]
 
     def has(self, kind: int) -> bool:
@@ -133,7 +134,7 @@ class Ledger:
 
     def notes(self) -> list[Any]:
         """The notes of what is owed, oldest first."""
-        return [entry.note for entry in self._owed()]
+        return [entry.note for entry in self.owed()]
 
     def only(self, kind: int) -> bool:
         """Whether nothing but entries of `kind` are owed."""
@@ -144,6 +145,19 @@ class Ledger:
         """Take away entries of `kind` at the front: messages that never get a reply of their own."""
         while self._listed() and self._entries[self._first].kind == kind:
             self._forget()
+
+    def replace_head(self, entry: Owed) -> None:
+        """The oldest entry, of which there is one, is another now."""
+        self._listed()[self._first] = entry
+
+    def take(self, kind: int) -> None:
+        """Take away the first entry of `kind`, if there is one: that message had its effect, and gets no reply."""
+        entries = self._listed()
+        for at in range(self._first, len(entries)):
+            if entries[at].kind == kind:
+                self._entries = entries[self._first : at] + entries[at + 1 :]
+                self._first = 0
+                return
 
     def skip_until(self, kind: int) -> bool:
         """Error recovery: the server ignores every message up to the first of `kind`.
@@ -164,12 +178,12 @@ class Ledger:
 
         For messages that the server turns out to have ignored. The oldest entry stays. Returns how many.
         """
-        entries = self._owed()
+        entries = self.owed()
         stop = next((at for at, entry in enumerate(entries) if at and entry.kind == before), len(entries))
         kept = [entry for at, entry in enumerate(entries) if not 0 < at < stop or entry.kind != kind]
         self._entries, self._first = kept, 0
         return len(entries) - len(kept)
 
     def __repr__(self) -> str:
-        names = [f"({e.kind})" if e.swallow else str(e.kind) for e in self._owed()]
+        names = [f"({e.kind})" if e.swallow else str(e.kind) for e in self.owed()]
         return f"<Ledger {' '.join(names) or 'empty'}>"

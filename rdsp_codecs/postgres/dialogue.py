@@ -70,6 +70,9 @@ PARSE_IN_VAIN: Final = Owed(Kind.PARSE, swallow=True)
 """The client's own text, parsed only for its faults: an error of the proxy's follows."""
 SWALLOWED_CLOSE: Final = Owed(Kind.CLOSE, swallow=True)
 UNCERTAIN_SYNC: Final = Owed(Kind.SYNC, note="uncertain")
+LOST_SYNC: Final = Owed(Kind.SYNC, note="lost")
+LOST_QUERY: Final = Owed(Kind.QUERY, note="lost")
+"""The last that can be told apart: how many answers come behind it before those of the next request, nobody knows."""
 PROBE: Final = Owed(Kind.CLOSE, swallow=True)
 SWALLOWED_BIND: Final = Owed(Kind.BIND, swallow=True)
 SWALLOWED_EXECUTE: Final = Owed(Kind.EXECUTE, swallow=True)
@@ -167,6 +170,7 @@ class Dialogue:
         paused: client messages wait for the replies of a prologue.
         skipping: the server ignores everything up to a Sync that the client has not sent yet.
         copying: a CopyInResponse came, and the client has not ended its data.
+        copy_runs: a CopyInResponse came to a simple query, and that COPY has not ended at the server.
         copy_syncs: Syncs that the server ignored if it was in COPY when it read them.
         probe_due: a COPY failed with `copy_syncs` in doubt: the client's next Sync is followed by a probe.
         settling: the client's messages wait until nothing is owed, because what they mean depends on the answers.
@@ -216,7 +220,7 @@ class Dialogue:
         self.injected: list[bytes] = []
         self.paused = False
         self.skipping = False
-        self.copying = False
+        self.copying = self.copy_runs = False
         self.copy_syncs = 0
         self.probe_due = False
         self.settling = False

@@ -287,6 +287,9 @@ class PostgresRelay(Holding):
         if paused and not d.paused:
             signals |= self._resume()
         elif d.injected:
+            if not self._client.between_frames:
+                msg = "what must be asked now would stand inside of a message of the client's"
+                raise WireError(msg)
             signals |= self._after_client()
         if d.over:
             signals |= self._boundary()

@@ -119,7 +119,11 @@ class Replies:
         head = ledger.head
         if head is owed.PROBE or (head is None and d.probe_due):
             # The Sync in doubt was answered after all: the client is owed this one too.
-            d.probe_due = d.skipping = False
+            d.skipping = False
+            if head is None:
+                # So were all behind it, and nothing of the client's has to come before they are counted.
+                d.probe_due = False
+                d.injected.append(self._requests.probe())
             return KEEP
         entry = ledger.settle()
         if entry.kind not in _ENDS:
@@ -129,7 +133,10 @@ class Replies:
             d.uncertain -= 1
         elif isinstance(entry.note, Put):
             entry.note.done()
-        d.copying = False
+        elif entry is owed.LOST_QUERY or entry is owed.LOST_SYNC:
+            msg = "more requests behind a failed COPY than can be told apart"
+            raise WireError(msg)
+        d.copying = d.copy_runs = False
         d.copy_syncs = 0
         ledger.drop(Kind.COPY_END)
         if entry.swallow and entry.kind == Kind.QUERY:
@@ -181,6 +188,10 @@ class Replies:
         elif head is None or head.kind != Kind.QUERY:
             msg = "CommandComplete that nobody asked for"
             raise WireError(msg)
+        elif d.copy_runs:
+            # The text may have another COPY, with data and an end of its own.
+            d.copy_runs, d.copy_syncs = False, 0
+            self._ledger.take(Kind.COPY_END)
         return KEEP
 
     def _error(self, buffer: bytes, start: int, end: int) -> bytes | None:
@@ -199,7 +210,8 @@ class Replies:
         if not d.native_all and d.state is not None and _GONE(buffer, start, end) is not None:
             d.state.lost_statements()
         if head is None or head.kind in (Kind.QUERY, Kind.FUNCTION):
-            d.copying = False
+            d.copying = d.copy_runs = False
+            self._doubt_in_query()
             self._may_be_unread(buffer, start, end)
             replaced = head is not None and isinstance(head.note, Replace) and not _ABORTED(buffer, start, end)
             return head.note.error if head is not None and replaced else KEEP
@@ -251,8 +263,19 @@ class Replies:
         elif len(self._ledger) == 1:
             d.injected.append(self._requests.probe())
         else:
-            msg = "more requests behind a failed COPY than can be told apart"
-            raise WireError(msg)
+            self._ledger.replace_head(owed.LOST_SYNC)
+
+    def _doubt_in_query(self) -> None:
+        """The same where a simple query began it, if one did: after its end such a Sync is answered, or was ignored."""
+        d = self._d
+        if not d.copy_syncs:
+            return
+        d.copy_syncs = 0
+        if all(entry is owed.SYNC or entry is owed.COPY_END for entry in self._ledger.owed()[1:]):
+            d.extended = True
+            d.injected.append(self._requests.probe())
+        elif not self._ledger.empty:
+            self._ledger.replace_head(owed.LOST_QUERY)
 
     def _notified(self, buffer: bytes, start: int, end: int) -> bytes | None:
         listening, state = self._d.listening, self._d.state
@@ -384,7 +407,8 @@ class Replies:
     def _copy_in(self, buffer: bytes, start: int, end: int) -> bytes | None:
         d, ledger = self._d, self._ledger
         head = ledger.head
-        if head is not None and head.kind == Kind.EXECUTE:
+        if head is not None and (head.kind == Kind.EXECUTE or head.kind == Kind.QUERY):
+            d.copy_runs = head.kind == Kind.QUERY
             uncertain = ledger.notes().count(owed.UNCERTAIN_SYNC.note)
             d.copy_syncs += ledger.remove(Kind.SYNC, before=Kind.COPY_END)
             # What the batches of those Syncs have named was answered in front of the Execute.

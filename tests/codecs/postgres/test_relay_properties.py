@@ -66,6 +66,7 @@ FLAGS = (
     "paused",
     "skipping",
     "copying",
+    "copy_runs",
     "copy_syncs",
     "probe_due",
     "settling",
