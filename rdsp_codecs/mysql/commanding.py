@@ -132,7 +132,9 @@ class Inbound:
         return parts[0][:HEADER]
 
     def take(self) -> bytes:
-        """The whole command's packets, which are then not held any more."""
+        """The whole command's packets, which are then not held any more. Raises `FrameTooBig` when it is not whole."""
+        if not self.whole:
+            raise FrameTooBig(self._max_held)
         taken = bytes(self._data[: self._size])
         del self._data[: self._size]
         self.number = self.last_number

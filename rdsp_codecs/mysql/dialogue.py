@@ -79,6 +79,9 @@ _OK_LEAST: Final = 7
 """Bytes of the shortest OK; an EOF has five, and may come where an OK was agreed (MySQL bug 83346)."""
 _FULL: Final = 0xFFFFFF
 _LOOKED_INTO: Final = frozenset({r.OK, r.EOF, r.ERR})
+_LONG_BEGINNINGS: Final = frozenset({r.OK, r.ERR, r.LOCAL_INFILE})
+_LONGEST_COUNT: Final = 10
+"""Bytes of a column count, with the one that says what follows: anything else that begins a result can be long."""
 
 
 class Dialogue:
@@ -151,7 +154,7 @@ class Dialogue:
         self.phase = Phase.RESULT if self.phase == Phase.FILE else Phase.NOTHING
 
     def wants(self, first: int, size: int) -> bool:
-        """Whether a payload that begins so must be seen whole."""
+        """Whether a payload that begins so must be seen whole. Raises `WireError` for one that no server begins so."""
         phase = self.phase
         if phase == Phase.ROWS:
             return first in (r.EOF, r.ERR) and size < _FULL
@@ -161,6 +164,8 @@ class Dialogue:
             return first == r.ERR or (first == r.EOF and size < r.EOF_MOST)
         if phase == Phase.FIELDS:
             return first in (r.EOF, r.ERR)
+        if phase == Phase.RESULT and size > _LONGEST_COUNT and first not in _LONG_BEGINNINGS:
+            raise self._wrong(first)
         return phase not in (Phase.TEXT, Phase.PROOF) or first in _LOOKED_INTO
 
     def told(self, payload: bytes, size: int) -> Part:

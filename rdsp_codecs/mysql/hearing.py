@@ -79,6 +79,8 @@ class Hearing(Relay):
         self._mode = IDLE
         self._ours: list[int] = []
         self._failed = b""
+        self._breaks = 0
+        """New backends that broke off while they were made this session's, one after the other."""
         self._rows: list[bytes] = []
         self._asking = False
         self._verdict = HARMLESS
@@ -103,6 +105,8 @@ class Hearing(Relay):
         self._tainted = False
         """Something has failed on this backend: it may have changed settings before. MariaDB never reports that."""
         self._erred = self._unpinned = False
+        self._tracks_more = False
+        """The client has said what it wants to be told of its session, and keeps its backend for that."""
         self._error = 0
         self._reported: set[bytes] = set()
         """Variables that the answer to this command has reported."""
@@ -151,7 +155,8 @@ class Hearing(Relay):
             return None
         changes = t.changes(ok.trackers)
         self._changed(changes)
-        if self._tracked and self.pins:
+        self._tracks_more = self._tracks_more or any(map(_is_tracking, self._verdict.settings))
+        if self._tracked and self._tracks_more:
             return None
         kept = tuple(one for one in ok.trackers if _is_told(one)) if self._tracked else ()
         if kept == ok.trackers:
@@ -328,7 +333,7 @@ class Hearing(Relay):
         self._statements.clear()
         self._held.forget()
         self._id, self._id_doubted = 0, False
-        self._ran = False
+        self._ran = self._tracks_more = False
         self._trx, self._pending = t.NO_TRANSACTION, b""
         self._saved = False
         self._autocommit = self._begins_with_autocommit
@@ -341,6 +346,10 @@ class Hearing(Relay):
 
 
 _CHANGE_SCHEMA: Final = frozenset({r.COM_INIT_DB, r.COM_RESET_CONNECTION, r.COM_CREATE_DB, r.COM_DROP_DB})
+
+
+def _is_tracking(name: bytes) -> bool:
+    return name.startswith(b"session_track")
 
 
 def _is_told(entry: t.Tracker) -> bool:

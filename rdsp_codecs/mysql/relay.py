@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE: Final = 128
 _NONE: Final = Transaction.NONE
+_MOST_BREAKS: Final = 10
 
 
 class MySqlRelay(Hearing):
@@ -179,6 +180,7 @@ class MySqlRelay(Hearing):
             self._id_doubted = True
         self._traces = self._ran = True
         self._over = False
+        self._breaks = 0
         dialogue = self._server.dialogue
         if self._in.whole:
             self._mode = ANSWER
@@ -288,8 +290,9 @@ class MySqlRelay(Hearing):
         """See `Relay`."""
         if self._state is None or self._mode != OURS or self._asking:
             return moves.NOTHING
-        # A fresh one that breaks off will not be replaced by a better one.
-        self._failed = b"" if self._state.used else refuse(Problem(ProblemCode.SYNC_FAILED))
+        # Where one fresh one after the other breaks off, none will be better.
+        self._breaks += not self._state.used
+        self._failed = b"" if self._breaks < _MOST_BREAKS else refuse(Problem(ProblemCode.SYNC_FAILED))
         return self._unfit()
 
     def detached(self) -> None:

@@ -100,6 +100,8 @@ def reset(state: MySqlState, transaction: Transaction) -> Conversation[None]:
     if answer.error is not None or answer.status is None or answer.status & r.SERVER_STATUS_IN_TRANS:
         msg = "COM_RESET_CONNECTION did not reset the session"
         raise WireError(msg)
+    # Nothing of the login is left, not even that the server reports.
+    state.used, state.settings = True, None
 
 
 def begin(how: BackendLogin) -> Conversation[MySqlState]:

@@ -74,7 +74,7 @@ def _stays_small(feed: Callable[[], int], who: str) -> None:
 
 def _client_says(codec: Codec, wire: Wire, data: bytes, *, lent: bool) -> Callable[[], int]:
     """A client that waits for nothing, and a server that is silent, or not there."""
-    who, state = log_in(codec, wire)
+    who, state, _ = log_in(codec, wire)
     relay = codec.relay(who, _POLICY, codec.shared())
     chunk = data * (_CHUNK // len(data)) if len(data) < _CHUNK else data[:_CHUNK]
     has = [not lent]
@@ -106,7 +106,7 @@ def _client_says(codec: Codec, wire: Wire, data: bytes, *, lent: bool) -> Callab
 
 def _server_says(codec: Codec, wire: Wire, chunk: bytes) -> Callable[[], int]:
     """A server that answers a request without an end."""
-    who, state = log_in(codec, wire)
+    who, state, _ = log_in(codec, wire)
     relay = codec.relay(who, _POLICY, codec.shared())
     if relay.from_client(wire.begin) & moves.WANT_BACKEND:
         relay.attached(state)

@@ -52,7 +52,7 @@ def members(codec: Codec, wire: Wire) -> None:
     assert codec.schemes, "there is no URL scheme"
     assert all(re.fullmatch(r"[a-z][a-z0-9+.-]*", each) for each in codec.schemes), f"URL schemes: {codec.schemes}"
     assert 0 < codec.default_port < 65536, f"the default port {codec.default_port}"
-    who, _ = log_in(codec, wire)
+    who = log_in(codec, wire)[0]
     hash(codec.pool_key(who))
     relay = codec.relay(who, RelayPolicy(), codec.shared())
     assert isinstance(relay, Relay), "the relay does not derive from rdsp_codecs.relaying.Relay"

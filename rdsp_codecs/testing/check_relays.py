@@ -80,7 +80,7 @@ def transactions(codec: Codec, wire: Wire) -> None:
 def sessions(codec: Codec, wire: Wire) -> None:
     """Whatever server a session gets is made what the session's own would be, and nobody finds what others have set."""
     for change in wire.changes:
-        server = wire.server()
+        server = wire.own_server()
         before = server.session
         server.feed(change)
         assert server.session != before, f"{change!r} changes nothing: see Wire.changes"

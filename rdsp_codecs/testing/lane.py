@@ -33,9 +33,8 @@ class Lane:
     """`pieces` cuts what comes from either side."""
 
     def __init__(self, codec: Codec, wire: Wire, pieces: Pieces, policy: RelayPolicy | None = None) -> None:
-        who, self.state = log_in(codec, wire)
+        who, self.state, self.server = log_in(codec, wire)
         self.relay = codec.relay(who, policy or RelayPolicy(), codec.shared())
-        self.server = wire.server()
         self.pieces = pieces
         self.lent = False
         self.signals = moves.NOTHING

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 from collections.abc import Callable
 from typing import Any, Final
 
-from rdsp_codecs.api import BackendLogin, ClientLogin, Codec, Offer
+from rdsp_codecs.api import BackendLogin, ClientLogin, Codec, Greeting, Offer
+from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.questions import Admit, Derive, Introduce, Secrets, Welcome
+from rdsp_codecs.steps import RECEIVE, Conversation, Send
 from rdsp_codecs.testing.duo import duo
-from rdsp_codecs.testing.wire import Wire
+from rdsp_codecs.testing.wire import Server, Wire
 
 NUMBER: Final = 77
 KEY: Final = bytes(range(1, 33))
@@ -53,13 +56,40 @@ def answerer(wire: Wire, passwords: tuple[str, ...] | None = None, admitted: Any
     return answer
 
 
-def log_in(codec: Codec, wire: Wire) -> tuple[ClientLogin, Any]:
-    """A client that got in without a password, and the state of a new connection to a server."""
-    answer = answerer(wire)
-    greeting, state = duo(
-        codec.greet(offer(open_to_local=True, tls=False)), codec.login(how(wire, tls="disable")), answer, answer
-    )
-    if not isinstance(greeting, ClientLogin) or isinstance(state, Exception):
-        msg = f"the two sides of the login do not fit together: {greeting!r} and {state!r}"
+def behind(greeting: Conversation[Greeting], server: Server) -> Conversation[Greeting]:
+    """The greeting, and behind it the server, until the other side has done: what a login asks there is answered."""
+    found = yield from greeting
+    if isinstance(found, ClientLogin):
+        data, found.leftover = found.leftover, b""
+        try:
+            while True:
+                answer = server.feed(data) if data else b""
+                if answer:
+                    yield Send(answer)
+                data = yield RECEIVE
+        except PeerClosed:
+            pass
+    return found
+
+
+def log_in(codec: Codec, wire: Wire) -> tuple[ClientLogin, Any, Server]:
+    """A client that got in without a password; the state of a new connection for such a client, and what is there."""
+    who = _client(codec, wire)
+    _, state, server = _meet(codec, wire, dict(codec.startup(who)))
+    return who, state, server
+
+
+@functools.lru_cache(maxsize=16)
+def _client(codec: Codec, wire: Wire) -> ClientLogin:
+    """All that log in so are the same, and nothing changes of one that is in."""
+    return wire.client(_meet(codec, wire, {})[0])
+
+
+def _meet(codec: Codec, wire: Wire, parameters: dict[str, str]) -> tuple[ClientLogin, Any, Server]:
+    answer, server = answerer(wire), wire.server()
+    greeting = behind(codec.greet(offer(open_to_local=True, tls=False)), server)
+    found, state = duo(greeting, codec.login(how(wire, tls="disable", parameters=parameters)), answer, answer)
+    if not isinstance(found, ClientLogin) or isinstance(state, Exception):
+        msg = f"the two sides of the login do not fit together: {found!r} and {state!r}"
         raise AssertionError(msg)
-    return greeting, state
+    return found, state, server

@@ -63,7 +63,7 @@ class Client:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        who, _ = log_in(pool.codec, pool.wire)
+        who = log_in(pool.codec, pool.wire)[0]
         self.relay: Relay = pool.codec.relay(who, pool.policy, pool.shared)
         self.direct = self.own_server()
         pool.directs.append(self.direct)
@@ -75,7 +75,7 @@ class Client:
 
     def own_server(self) -> Server:
         """The one that the client has for itself."""
-        return self.pool.wire.server()
+        return self.pool.wire.own_server()
 
     def must(self, kind: str, condition: object, text: str) -> None:
         """Complain, where that kind of fault is looked for."""
@@ -247,15 +247,14 @@ class Client:
     def _look_at(self, backend: Backend) -> None:
         """At the end of a request: where its server stands, and where the relay says that it stands."""
         relay, server = self.relay, backend.server
-        self.pool.seen["in a transaction"] += server.in_transaction
+        standing = server.in_transaction
+        self.pool.seen["in a transaction"] += bool(standing)
         self.pool.seen["ends"] += 1
         if relay.transaction is Transaction.NONE:
-            self.must(
-                TRANSACTIONS, not server.in_transaction, "a transaction is open, and the relay says there is none"
-            )
+            self.must(TRANSACTIONS, not standing, "a transaction is open, and the relay says there is none")
         elif relay.transaction is not Transaction.UNKNOWN:
             text = f"no transaction is open, and the relay says {relay.transaction}: the server is kept for nothing"
-            self.must(TRANSACTIONS, server.in_transaction, text)
+            self.must(TRANSACTIONS, standing is not False, text)
         if self.caught_up:
             text = f"the session has {server.session!r} on its server, and should have {self.direct.session!r}"
             self.must(SESSIONS, server.session == self.direct.session, text)
@@ -324,9 +323,9 @@ class Pool:
 
     def new_backend(self) -> Backend:
         """One that has just logged in."""
-        server = self.wire.server()
+        _, state, server = log_in(self.codec, self.wire)
         self.servers.append(server)
-        return Backend(server, log_in(self.codec, self.wire)[1], self.spoil)
+        return Backend(server, state, self.spoil)
 
     def spoil(self, data: bytes) -> bytes:
         """What a server really sends."""

@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Protocol
 
 from hypothesis.strategies import SearchStrategy
 
+from rdsp_codecs.clients import ClientLogin
+
 
 class Server(Protocol):
     """A model of one connection to a server, behind its login: bytes in, bytes out, no I/O and no clock.
@@ -19,8 +21,8 @@ class Server(Protocol):
         """Take what came, any part of a message or several of them. Returns all that is answered by now."""
 
     @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open, also one that has failed."""
+    def in_transaction(self) -> bool | None:
+        """Whether a transaction is open, also one that has failed. None: both would be right."""
 
     @property
     def at_rest(self) -> bool:
@@ -64,8 +66,19 @@ class Wire:
     changes: ClassVar[Sequence[bytes]] = ()
 
     def server(self) -> Server:
-        """A new connection, logged in, with a database of its own."""
+        """A new connection, logged in as the proxy does, with a database of its own.
+
+        What the codec's `login` asks behind the login itself is said to it.
+        """
         raise NotImplementedError
+
+    def own_server(self) -> Server:
+        """The same as such a client has it that does without the proxy."""
+        return self.server()
+
+    def client(self, who: ClientLogin) -> ClientLogin:
+        """Another client than the codec's own `login` is, made of what came of that; or the same."""
+        return who
 
     def long_request(self, size: int) -> bytes:
         """One request of at least `size` bytes that a server answers."""
