@@ -242,7 +242,8 @@ class MySqlRelay(Hearing):
     def attached(self, state: MySqlState) -> int:
         """See `Relay`."""
         self._state = state
-        self._server.reset(state.capabilities, None, classic=not self._flags & c.CLIENT_DEPRECATE_EOF)
+        status = r.SERVER_STATUS_AUTOCOMMIT if state.autocommit else 0
+        self._server.reset(state.capabilities, status, classic=not self._flags & c.CLIENT_DEPRECATE_EOF)
         self._failed = b""
         self._read_by = None
         self._over = False

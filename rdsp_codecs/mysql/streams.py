@@ -61,8 +61,8 @@ class ServerStream:
     """
 
     __slots__ = (
-        "_after_definitions", "_continues", "_heard", "_held", "_out", "_owed", "_translates", "dialogue", "number",
-        "shift", "silent",
+        "_after_definitions", "_continues", "_heard", "_held", "_known", "_out", "_owed", "_translates", "dialogue",
+        "number", "shift", "silent",
     )  # fmt: skip
 
     def __init__(self, out: list[bytes], heard: Heard) -> None:
@@ -75,11 +75,19 @@ class ServerStream:
         self.number = 0
         self.silent = False
         self.shift = 0
+        self._known = SERVER_STATUS_AUTOCOMMIT
+        """Flags of the session, as they were told last."""
         self._translates = self._after_definitions = False
 
     def begin(self, number: int) -> None:
         """The client's command ended with a packet of this number."""
         self.number, self.shift = number, 0
+        self._heed_status()
+
+    def _heed_status(self) -> None:
+        status = self.dialogue.status
+        if status is not None:
+            self._known = status & _LASTING
 
     def reset(self, flags: int, status: int | None, *, classic: bool = False) -> None:
         """Another backend's stream begins. `classic`: the client has no CLIENT_DEPRECATE_EOF."""
@@ -90,6 +98,7 @@ class ServerStream:
         self._owed = 0
         self._continues = False
         self.dialogue = Dialogue(flags, status)
+        self._known = SERVER_STATUS_AUTOCOMMIT if status is None else status & _LASTING
 
     @property
     def between(self) -> bool:
@@ -282,9 +291,8 @@ class ServerStream:
 
     def _insert(self, number: int) -> None:
         """The EOF behind definitions, with this number."""
-        status = self.dialogue.status
-        known = SERVER_STATUS_AUTOCOMMIT if status is None else status & _LASTING
-        self._out.append(packets(eof(Eof(0, known)), number & 0xFF))
+        self._heed_status()
+        self._out.append(packets(eof(Eof(0, self._known)), number & 0xFF))
         self.number = number & 0xFF
         self.shift += 1
 

@@ -108,7 +108,7 @@ def endings(codec: Codec, wire: Wire) -> None:
 
 
 def _finds_all_as_it_was(codec: Codec, wire: Wire, backend: Backend, before: object) -> None:
-    """A reset may leave all of the session there as it was, or nothing: whoever comes next then finds what is theirs."""
+    """A reset may leave all of the session there as it was, or nothing: who comes next then finds what is theirs."""
     if backend.server.session == before:
         return
     lane = Lane(codec, wire, lambda data: [data])

@@ -23,9 +23,7 @@ from rdsp_codecs.testing.wire import Wire
 __all__ = ["CLASSIC", "WIRE", "ModelServer", "MySqlServer", "MySqlWire"]
 
 _NEWER: Final = c.CLIENT_DEPRECATE_EOF | c.CLIENT_SESSION_TRACK
-_SPOKEN: Final = (
-    c.ALWAYS | c.TRANSLATED | c.CLIENT_MULTI_RESULTS | c.CLIENT_PS_MULTI_RESULTS | c.CLIENT_DEPRECATE_EOF
-)
+_SPOKEN: Final = c.ALWAYS | c.TRANSLATED | c.CLIENT_MULTI_RESULTS | c.CLIENT_PS_MULTI_RESULTS | c.CLIENT_DEPRECATE_EOF
 
 
 class MySqlServer:
@@ -113,7 +111,9 @@ class MySqlWire(Wire):
         if not self._lacks:
             return who
         parameters = {**who.parameters, CAPABILITIES: str(int(who.parameters[CAPABILITIES]) & ~self._lacks)}
-        return ClientLogin(who.user, who.database, parameters, who.protocol & ~self._lacks, who.tls, welcome=who.welcome)
+        return ClientLogin(
+            who.user, who.database, parameters, who.protocol & ~self._lacks, who.tls, welcome=who.welcome
+        )
 
     def long_request(self, size: int) -> bytes:
         """See `Wire`."""

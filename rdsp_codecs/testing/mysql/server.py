@@ -27,7 +27,7 @@ _SELECTS: Final[dict[str, tuple[tuple[str, ...], Rows]]] = {
     "SELECT n FROM three": (("n",), [("1",), ("2",), ("3",)]),
     "SELECT ?": (("?",), [("?",)]),
 }
-_VARIABLES: Final = re.compile(r"SELECT @@[\w., @]+").fullmatch
+_VARIABLES: Final = re.compile(r"SELECT (?:@@|LAST_INSERT_ID\(\))[\w., @]*").fullmatch
 _OWN: Final = re.compile(r"SELECT @(\w+)").fullmatch
 _ANSWERS: Final = {"global.max_connections": "151", "session.max_user_connections": "0", "global.read_only": "0"}
 _SYNTAX: Final = "You have an error in your SQL syntax; check the manual"
@@ -49,6 +49,8 @@ class ModelServer(Session):
         self._input = b""
         self._parts = b""
         self._number = 0
+        self._before = 0
+        """The flags before the statement."""
         self._out: list[bytes] = []
 
     @property
@@ -169,6 +171,7 @@ class ModelServer(Session):
     def _run(self, text: str, *, more: bool, binary: bool = False, value: str = "") -> None:
         flags = r.SERVER_MORE_RESULTS_EXISTS if more else 0
         verb = text.split(" ", 1)[0].upper()
+        self._before = self.status()
         ends = verb in ("COMMIT", "ROLLBACK")
         if verb != "SET":
             self.ran(ends=ends)
@@ -223,19 +226,17 @@ class ModelServer(Session):
             if " FROM " in text:
                 self.uses_table()
             return columns, [(value,)] if "?" in text else rows
-        if text == "SELECT LAST_INSERT_ID()":
-            return ("LAST_INSERT_ID()",), [(self.variables["last_insert_id"],)]
         own = _OWN(text)
         if own is not None:
             return (text[7:],), [(self.own.get(own[1].lower()),)]
         if _VARIABLES(text) is None:
             raise Failure(1064, "42000", _SYNTAX)
-        names = [each.strip().removeprefix("@@") for each in text[7:].split(",")]
-        known = {**_ANSWERS, **self.variables}
+        names = [each.strip().removeprefix("@@") for each in text[7:].removesuffix(" LIMIT 1").split(",")]
+        known = {**_ANSWERS, **self.variables, "LAST_INSERT_ID()": self.variables["last_insert_id"]}
         unknown = [each for each in names if each not in known]
         if unknown:
             raise Failure(1193, "HY000", f"Unknown system variable '{unknown[0]}'")
-        return tuple("@@" + each for each in names), [tuple(known[each] for each in names)]
+        return tuple(names), [tuple(known[each] for each in names)]
 
     # -- answers ----------------------------------------------------------------------------------------------------
 
@@ -265,8 +266,8 @@ class ModelServer(Session):
         for name in columns:
             self._say(_definition(name))
         if self._classic:
-            # As servers have it: of the state behind the statement, without what is about its end.
-            self._say(r.eof(r.Eof(0, self.status())))
+            # What a statement begins, servers may tell here already; clients heed the end.
+            self._say(r.eof(r.Eof(0, self._before)))
         for row in rows:
             self._say(_binary(row) if binary else b"".join(map(_value, row)))
         self._end(flags)
@@ -286,4 +287,3 @@ def _binary(row: tuple[str | None, ...]) -> bytes:
     nulls = sum(4 << at for at, value in enumerate(row) if value is None)
     body = b"".join(_value(value) for value in row if value is not None)
     return b"\0" + nulls.to_bytes((len(row) + 9) // 8, "little") + body
-
