@@ -6,6 +6,7 @@ tried for them. The book asks; it alone opens, grants and refuses.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Container, Hashable, Iterable, Iterator
 from itertools import takewhile
 from typing import Any, Final
@@ -17,7 +18,7 @@ from rdsp.pool.member import BookLimits
 class Waiting:
     """A waiter's place in the queue. The waiter is no longer kept when it is `gone`."""
 
-    __slots__ = ("at_least", "gone", "key", "same", "since", "twin", "waiter")
+    __slots__ = ("at_least", "gone", "key", "number", "same", "since", "twin", "waiter")
 
     def __init__(self, key: Hashable, waiter: Any, since: float, at_least: float = 0.0) -> None:
         self.key = key
@@ -26,7 +27,9 @@ class Waiting:
         self.at_least = at_least
         self.gone = False
         self.same: Line | None = None
-        """Those who wait for the same key, this one among them."""
+        """Those who wait for the same key, this one among them; of a twin: those of its `Runs` among whom it stands."""
+        self.number = 0
+        """In the order of arrival, while a key fails."""
         self.twin: Waiting | None = None
         """Stands for it in the line while other keys fail: gone when this one is, or when its key fails too."""
 
@@ -75,17 +78,80 @@ class Line:
                 yield entry
 
 
+def _number(entry: Waiting) -> int:
+    return entry.number
+
+
+class Runs(Line):
+    """Waiters in the order of their numbers, as a few lines: some can come back to where they stood.
+
+    Invariant: every line is more than twice as long as the next was when that came, so there are few.
+    """
+
+    __slots__ = ("_runs",)
+
+    def __init__(self, entries: Iterable[Waiting] = ()) -> None:
+        super().__init__()
+        self._runs = [Line()]
+        for entry in entries:
+            self.append(entry)
+
+    def append(self, entry: Waiting) -> None:
+        """See `Line`: its number is the highest."""
+        entry.same = self._runs[0]
+        self._runs[0].append(entry)
+        self.count += 1
+
+    def come_back(self, entries: Iterable[Waiting]) -> None:
+        """To where their numbers are; these are in order themselves. Each is moved a few times, whoever else waits."""
+        new = Line(entries)
+        self.count += new.count
+        runs = self._runs
+        while runs and runs[-1].count <= 2 * new.count:
+            new = Line(heapq.merge(runs.pop(), new, key=_number))
+        for entry in new:
+            entry.same = new
+        runs.append(new)
+
+    def step_out(self, entry: Waiting) -> None:
+        """One of these leaves."""
+        run = entry.same
+        assert run is not None
+        entry.gone, entry.waiter, entry.same = True, None, None
+        run.dropped()
+        self.count -= 1
+        if not run.count and len(self._runs) > 1:
+            self._runs.remove(run)
+
+    @property
+    def first(self) -> Waiting | None:
+        """See `Line`."""
+        found: Waiting | None = None
+        for run in self._runs:
+            first = run.first
+            if first is not None and (found is None or first.number < found.number):
+                found = first
+        return found
+
+    def __iter__(self) -> Iterator[Waiting]:
+        """See `Line`."""
+        yield from heapq.merge(*self._runs, key=_number)
+
+
 class Queue:
     """All who wait.
 
     Invariant: `line` is `all` without the waiters of failing keys: the very same object while no key fails, and one of
-    twins else, so that a key's waiters step out of it without a look at all the others.
+    twins else, so that a key's waiters step out of it, and come back, without a look at all the others.
     """
 
     def __init__(self) -> None:
         self.all = Line()
         self.of_key: dict[Hashable, Line] = {}
         self.line = self.all
+        self._runs = Runs()
+        """The line while keys fail."""
+        self._numbers = 0
         self.failing = FailingKeys()
         self.troubled = False
         """Whether any key fails."""
@@ -98,8 +164,10 @@ class Queue:
             self.forgive(key)
         entry = self._of_waiter[waiter] = Waiting(key, waiter, now, at_least)
         self.all.append(entry)
-        if self.troubled and key not in self.failing:
-            self.line.append(self._twin_of(entry))
+        if self.troubled:
+            self._count(entry)
+            if key not in self.failing:
+                self._runs.append(self._twin_of(entry))
         same = self.of_key.get(key)
         if same is None:
             same = self.of_key[key] = Line()
@@ -127,6 +195,7 @@ class Queue:
     def clear(self) -> None:
         """Nobody waits any more."""
         self.line = self.all = Line()
+        self._runs = Runs()
         self.of_key.clear()
         self._of_waiter.clear()
         self.failing = FailingKeys()
@@ -173,25 +242,32 @@ class Queue:
         self.failing.forget(key)
         if not self.failing:
             self.troubled = False
-            self.line = self.all
+            self.line, self._runs = self.all, Runs()
         elif key in self.of_key:
-            self._line_up()
+            self._runs.come_back([self._twin_of(entry) for entry in self.of_key[key]])
 
     def _line_up(self) -> None:
         """Those whose keys do not fail stand in the line, and no others."""
+        self._numbers = 0
         for entry in self.all:
             entry.twin = None  # of an earlier line
-        self.line = Line([self._twin_of(entry) for entry in self.all if entry.key not in self.failing])
+            self._count(entry)
+        self.line = self._runs = Runs(self._twin_of(entry) for entry in self.all if entry.key not in self.failing)
+
+    def _count(self, entry: Waiting) -> None:
+        entry.number = self._numbers
+        self._numbers += 1
 
     def _twin_of(self, entry: Waiting) -> Waiting:
         twin = entry.twin = Waiting(entry.key, entry.waiter, entry.since, entry.at_least)
+        twin.number = entry.number
         return twin
 
     def _step_out(self, entry: Waiting) -> None:
         twin = entry.twin
         if twin is not None:
-            entry.twin, twin.waiter, twin.gone = None, None, True
-            self.line.dropped()
+            entry.twin = None
+            self._runs.step_out(twin)
 
     def forgive_past(self, now: float) -> None:
         """Forget the failures of keys whose pause is over and that nobody waits for."""
