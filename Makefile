@@ -82,7 +82,7 @@ test: check docs debian test-compiled
 # The tests of what is compiled, on the compiled modules; the others run on the written ones.
 test-compiled: compiled
 	@if [ -e $(COMPILED)/rdsp_compiled/sources.txt ]; then \
-	    set -x; RDSP_SCANNER=compiled PYTHONPATH=$(COMPILED) $(PYTEST) tests/codecs tests/pool tests/runtime; \
+	    set -x; RDSP_SCANNER=compiled PYTHONPATH=$(COMPILED) $(PYTEST) tests/codecs tests/pool tests/runtime tests/kit; \
 	else echo "Not tested: the compiled modules." >&2; fi
 
 # JDBC and node are needed by the matrix alone. A node that is there already may not be Debian's.

