@@ -57,6 +57,7 @@ class PinReason(Enum):
     UNRECOGNISED_STATE = "unrecognised_state"
     TEXT_PREPARED = "text_prepared"
     PREPARED_STATEMENT = "prepared_statement"
+    NO_DATABASE = "no_database"
     DIAGNOSTICS = "diagnostics"
     NO_TRACKING = "no_tracking"
 
@@ -193,6 +194,12 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         ("mysql", "mariadb"),
         PinUntil.GONE,
         "Close them when they are done with, or let the driver put parameters into the text.",
+    ),
+    PinReason.NO_DATABASE: PinFacts(
+        "The session dropped its current database.",
+        ("mysql", "mariadb"),
+        PinUntil.GONE,
+        "`USE` another one: a database connection that had one cannot be made to have none.",
     ),
     PinReason.DIAGNOSTICS: PinFacts(
         "SQL reads what the statement before it has left (ROW_COUNT, FOUND_ROWS, SHOW WARNINGS).",

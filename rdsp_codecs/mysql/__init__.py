@@ -23,6 +23,7 @@ from rdsp_codecs.mysql import upkeep
 from rdsp_codecs.mysql.capabilities import CLIENT_DEPRECATE_EOF
 from rdsp_codecs.mysql.framing import packets
 from rdsp_codecs.mysql.greet import introduced
+from rdsp_codecs.mysql.hearing import EXCLUDE_VARIABLE_SETS
 from rdsp_codecs.mysql.login import CAPABILITIES, COLLATION, OFFERED
 from rdsp_codecs.mysql.prove import METHODS
 from rdsp_codecs.mysql.refuse import refuse
@@ -42,7 +43,9 @@ class MySqlCodec:
     api = API_VERSION
     engine_family = "MYSQL"
     default_port = 3306
-    features = Features(cancel_on_new_connection=False, auth_methods=tuple(METHODS))
+    features = Features(
+        cancel_on_new_connection=False, auth_methods=tuple(METHODS), pinning_filters=(EXCLUDE_VARIABLE_SETS,)
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name

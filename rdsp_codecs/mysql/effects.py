@@ -56,6 +56,7 @@ class Verdict:
         prepares: for a text that is one PREPARE and runs nothing, the name in lower case and the text, None where that
             cannot be told. All else says what may happen when it is executed.
         executes: for a text that is one EXECUTE and runs no more than that, the name in lower case.
+        strange: a value in a SET may run a function that is not the server's own.
         fills: a temporary table may be made of a query's rows.
         kills: KILL statements.
         uses: the database of the last USE.
@@ -80,6 +81,7 @@ class Verdict:
     prepares: tuple[bytes, bytes | None] | None = None
     executes: bytes | None = None
     fills: bool = False
+    strange: bool = False
     kills: tuple[Kill, ...] = ()
     uses: bytes | None = None
     local_file: bool = False
@@ -135,6 +137,7 @@ def _inspect(text: bytes, facts: Facts) -> Verdict:
         prepares=look.prepares,
         executes=look.executes,
         fills=look.fills,
+        strange=look.strange,
         kills=tuple(look.kills),
         uses=look.uses,
         local_file=look.local_file,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs import moves
@@ -37,8 +38,15 @@ _TOLD: Final = frozenset(
     {b"autocommit", b"character_set_client", b"character_set_connection", b"character_set_results", b"time_zone"}
 )
 """Variables that servers report to who has not chosen others."""
-_AT_ONCE: Final = 128
+EXCLUDE_VARIABLE_SETS: Final = "EXCLUDE_VARIABLE_SETS"
+"""RDS Proxy's one name in `session_pinning_filters`."""
+_SETS: Final = frozenset({PinReason.SESSION_SETTING, PinReason.USER_VARIABLE, PinReason.RANDOM_SEED})
+"""What a session pins by SET."""
+_NAMELESS: Final = b"\0"
+"""Stands for a user variable that is never known to be gone."""
 _SYNTAX: Final = 1064
+_CHECKED: Final = frozenset({1115, 1193, 1227, 1228, 1229, 1231, 1232, 1238, 1253, 1273, 1298, 1568})
+"""Errors of values, names and privileges: ER_WRONG_VALUE_FOR_VAR, ER_UNKNOWN_SYSTEM_VARIABLE and their kin."""
 _NONE: Final = Transaction.NONE
 _OPEN: Final = Transaction.OPEN
 
@@ -102,8 +110,16 @@ class Hearing(Relay):
         """A savepoint may be set."""
         self._open_within = True
         """The last OK of this command's answer had the flag of a transaction."""
+        self._strayed = False
+        """Settings were made on this backend that cannot follow."""
         self._tainted = False
         """Something has failed on this backend: it may have changed settings before. MariaDB never reports that."""
+        self._computed: set[bytes] = set()
+        """User variables that pin."""
+        self._unknown: set[bytes] = set()
+        """System variables that are set to nobody knows what."""
+        self._asked_for: Settings | None = None
+        """The settings with which the collation was asked for: if that fails, it is not asked for again."""
         self._erred = self._unpinned = False
         self._tracks_more = False
         """The client has said what it wants to be told of its session, and keeps its backend for that."""
@@ -120,7 +136,10 @@ class Hearing(Relay):
             self._over = True
 
     def _pin(self, reason: PinReason) -> None:
-        self.pins.add(reason, "")
+        if reason in _SETS and EXCLUDE_VARIABLE_SETS in self._policy.pinning_filters:
+            self._strayed = True  # the session may lose it, and nobody else may get it
+        else:
+            self.pins.add(reason, "")
 
     def _heard(self, part: Part, said: bytes, number: int) -> bytes | None:
         """A packet was understood. Returns what the client is told in its place."""
@@ -173,13 +192,18 @@ class Hearing(Relay):
         self._settings, lost = self._shared.changed(self._settings, changes)
         if lost:
             self._pin(PinReason.SESSION_SETTING)
-        if changes.schema == b"" or changes.unknown:
+        if changes.unknown:
             self._pin(PinReason.UNRECOGNISED_STATE)
+        if changes.schema == b"":
+            self._pin(PinReason.NO_DATABASE)
+        elif changes.schema and self.pins.lift(PinReason.NO_DATABASE):
+            self._unpinned = True
         if changes.transaction is not None:
             self._trx = changes.transaction
         if changes.characteristics is not None:
             self._pending = changes.characteristics
         if changes.user_variables:
+            self._computed.add(_NAMELESS)
             self._pin(PinReason.USER_VARIABLE)
         if changes.state_changed and not self._verdict.explains and self._command not in _CHANGE_SCHEMA:
             self._pin(PinReason.UNRECOGNISED_STATE)
@@ -217,17 +241,32 @@ class Hearing(Relay):
             return  # nothing of it has run
         for found in verdict.pins:
             self._pin(found)
+            if found is PinReason.USER_VARIABLE:
+                self._computed.add(_NAMELESS)
         if verdict is not HARMLESS:
             self._held.ran(verdict, erred=self._erred)
             self._show_held()
+        if self._erred and verdict.alone and verdict.explains and self._error in _CHECKED:
+            return  # servers check all values of a SET before they set the first
+        if verdict.variables:
+            self._heed_variables(verdict.variables)
         if not verdict.settings:
             return
         if not self._erred:
-            self._settings, lost = self._shared.unreported(self._settings, verdict.settings, self._reported)
-            if lost:
-                self._pin(PinReason.SESSION_SETTING)
+            self._settings, unknown = self._shared.unreported(self._settings, verdict.settings, self._reported)
+            self._unknown.update(unknown)
         elif len(verdict.settings) > 1 and not (verdict.single and b"character_set_client" in verdict.settings):
             self._pin(PinReason.SESSION_SETTING)  # some of it may have been set
+
+    def _heed_variables(self, given: Mapping[bytes, bytes | None]) -> None:
+        if self._erred:
+            given = dict.fromkeys(given)
+        self._settings, lost = self._shared.with_user(self._settings, given)
+        self._computed = (self._computed - given.keys()) | lost
+        if self._computed:
+            self._pin(PinReason.USER_VARIABLE)
+        elif self.pins.lift(PinReason.USER_VARIABLE):
+            self._unpinned = True
 
     def _show_held(self) -> None:
         if self._held.show(self.pins):
@@ -245,6 +284,9 @@ class Hearing(Relay):
         state = self._state
         assert state is not None
         free = not self.pins
+        if self._unknown:
+            self._ask()
+            return moves.NOTHING
         if self._held.doubted and self.transaction is not _OPEN and only_locks(self.pins.active()):
             self._ask()
             return moves.NOTHING
@@ -253,7 +295,9 @@ class Hearing(Relay):
             return moves.NOTHING
         self._over = False
         if free and self.transaction is _NONE:
-            tells = not (self._tainted and "mariadb" in state.server_parameters["server_version"].lower())
+            tells = not self._strayed and not (
+                self._tainted and "mariadb" in state.server_parameters["server_version"].lower()
+            )
             state.settings = self._settings if state.follows and tells else None
             state.used = True
             state.last_id = self._id
@@ -267,8 +311,10 @@ class Hearing(Relay):
         prefix = b"\0\1" if self._server.dialogue.flags & c.CLIENT_QUERY_ATTRIBUTES else b""
         self._asking = True
         self._traces = False
-        locks = self._held.question if self._held.doubted else b""
-        self._send_ours([(r.COM_QUERY, prefix + _ASK % (b", " + locks if locks else b""))])
+        more = [b"@@SESSION." + name for name in sorted(self._unknown)]
+        if self._held.doubted:
+            more.append(self._held.question)
+        self._send_ours([(r.COM_QUERY, prefix + _ASK % b"".join([b", " + one for one in more]))])
 
     def _send_ours(self, commands: list[tuple[int, bytes]]) -> None:
         self._ours = [command for command, _ in commands]
@@ -308,6 +354,11 @@ class Hearing(Relay):
         self._asking = False
         status, failed = self._server.dialogue.status, self._failed
         self._failed = b""
+        if failed and self._unknown:
+            # One that cannot be asked for.
+            self._unknown.clear()
+            self._pin(PinReason.SESSION_SETTING)
+            return
         if failed or status is None or not self._rows:
             msg = "the server does not say where its session stands"
             raise WireError(msg)
@@ -317,6 +368,12 @@ class Hearing(Relay):
             msg = "LAST_INSERT_ID is no number"
             raise WireError(msg)
         self._id, self._id_doubted = int(value), False
+        told = {name: row.value() for name in sorted(self._unknown)}
+        self._unknown.clear()
+        if told:
+            self._settings, lost = self._shared.told(self._settings, told)
+            if lost:
+                self._pin(PinReason.SESSION_SETTING)
         if self._held.doubted:
             values: list[bytes | None] = []
             while row.left:
@@ -332,6 +389,8 @@ class Hearing(Relay):
         self._settings = self._shared.made(schema, {}, multi=multi)
         self._statements.clear()
         self._held.forget()
+        self._computed.clear()
+        self._unknown.clear()
         self._id, self._id_doubted = 0, False
         self._ran = self._tracks_more = False
         self._trx, self._pending = t.NO_TRANSACTION, b""

@@ -14,7 +14,7 @@ import attrs
 from rdsp_codecs.mysql import effects
 from rdsp_codecs.mysql import notable as n
 from rdsp_codecs.mysql.lexer import Facts
-from rdsp_codecs.mysql.session_state import NUMBERS, WORDS
+from rdsp_codecs.mysql.session_state import NOISE, STAYING
 from rdsp_codecs.mysql.words import CHAINS, ENDS, RELEASES, SAVEPOINT
 from rdsp_codecs.pins import PinReason
 
@@ -32,11 +32,13 @@ class Verdict:
         reads: it may read what the statement before it has left: counts, warnings.
         ids: it may read or change LAST_INSERT_ID.
         kills: it ends or interrupts connections by their numbers.
+        variables: user variables that it sets, and the constants; None: the value is computed.
         makes, undoes, unlocks, renames, prepares, executes: as `effects.Verdict` has them; `prepares` with what was
             found in the text, None where it cannot be told.
         frees_locks: it surely releases all advisory locks.
         explains: that the session's state changes is no news, and nothing else can have changed it than what is found.
         alone: it is one statement, of which all is known: where it fails, nothing was made.
+        misses_collation: of a literal that it gives to a variable the collation is not known.
         saves: it may set a savepoint: without autocommit a transaction begins which no flag shows (MySQL bug 107875).
         ends: it ends a transaction, with its savepoints.
         releases: the server closes the connection behind it.
@@ -45,6 +47,7 @@ class Verdict:
 
     pins: tuple[PinReason, ...] = ()
     settings: Mapping[bytes, bytes | None] = NO_SETTINGS
+    variables: Mapping[bytes, bytes | None] = NO_SETTINGS
     single: bool = True
     makes: frozenset[tuple[PinReason, bytes]] = frozenset()
     undoes: frozenset[tuple[PinReason, bytes]] = frozenset()
@@ -58,6 +61,7 @@ class Verdict:
     reads: bool = False
     ids: bool = False
     kills: bool = False
+    misses_collation: bool = False
     saves: bool = False
     ends: bool = False
     releases: bool = False
@@ -81,17 +85,15 @@ _MODEST: Final = frozenset(
 )
 _TRACES: Final = frozenset({n.FOUND_ROWS, n.ROW_COUNT, n.DIAGNOSTICS, n.LAST_GTID, n.PROFILES})
 _PINNING: Final = {n.SEQUENCE: PinReason.SEQUENCE_STATE, n.INSERT_ID: PinReason.SESSION_SETTING}
-_FOLLOWING: Final = WORDS | NUMBERS
 
 
 def _explains(found: effects.Verdict, *, single: bool) -> bool:
-    """Whether all that it can change is what the text shows: nothing is computed, which functions could do more in."""
+    """Whether all that it can change is what the text shows: no function of somebody's runs, which could do more."""
     if not single or found.calls or found.doubtful:
         return False
     head = found.heads[0]
     if head in (b"set", b"use"):
-        values = [value for name, value in found.settings.items() if name != b"collation_connection"]
-        return None not in values and None not in found.variables.values()
+        return not found.strange
     if head == b"create":
         return bool(found.makes)
     return head in _QUIET or (head == b"alter" and found.renames)
@@ -111,9 +113,7 @@ def judge(text: bytes, facts: Facts) -> Verdict:
     if found.executes is not None and _BEGINS_WITH(text) is not None:
         return attrs.evolve(UNKNOWN, executes=found.executes)
     pins = [reason for reason, _ in found.pins]
-    if found.variables:
-        pins.append(PinReason.USER_VARIABLE)
-    if found.role is not None or any(name not in _FOLLOWING for name in found.settings):
+    if found.role is not None or any(name in STAYING for name in found.settings):
         pins.append(PinReason.SESSION_SETTING)
     if found.calls or found.doubtful:
         pins.append(PinReason.UNRECOGNISED_STATE)
@@ -122,7 +122,8 @@ def judge(text: bytes, facts: Facts) -> Verdict:
     single = len(found.heads) == 1
     return Verdict(
         tuple(dict.fromkeys(pins)),
-        found.settings,
+        {name: value for name, value in found.settings.items() if name not in NOISE},
+        found.variables,
         single,
         # What else a query has made that fills a table is not known; it is there as long as the table.
         makes=frozenset({(_TEMPORARY, b"")}) if found.fills else found.makes,
@@ -135,6 +136,7 @@ def judge(text: bytes, facts: Facts) -> Verdict:
         reads=bool(found.reads & _TRACES),
         ids=n.LAST_INSERT_ID in memory or b"sql_auto_is_null" in found.settings,
         kills=bool(found.kills),
+        misses_collation=not facts.collation and None in found.variables.values(),
         saves=bool(found.transaction & SAVEPOINT),
         ends=single and found.transaction & (ENDS | CHAINS | SAVEPOINT) == ENDS,
         releases=bool(found.transaction & RELEASES),

@@ -23,7 +23,7 @@ from rdsp_codecs.mysql.hearing import ANSWER, FILE, IDLE, OURS, Hearing
 from rdsp_codecs.mysql.judging import HARMLESS, UNSEEN, Verdict, judge
 from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.refuse import refuse
-from rdsp_codecs.mysql.session_state import facts, resets
+from rdsp_codecs.mysql.session_state import COLLATION, facts, resets
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
@@ -72,6 +72,9 @@ class MySqlRelay(Hearing):
             if state is None:
                 if not self._alone(head):
                     return self._news() | moves.WANT_BACKEND
+            elif self._unknown and state.tracks:
+                self._ask()  # the next text is read by it, maybe
+                return signals | self._news()
             elif state.follows or not state.tracks:
                 self._begin(head)
             else:
@@ -160,6 +163,12 @@ class MySqlRelay(Hearing):
             return
         schema = self._database if self._settings.schema is None else self._settings.schema
         verdict = self._held.begins(self._verdict_of(head), schema)
+        asked = self._asked_for is self._settings or self._state is None or not self._state.tracks
+        if verdict.misses_collation and not asked and not verdict.reads:
+            self._asked_for = self._settings
+            self._unknown.add(COLLATION)
+            self._ask()
+            return
         if verdict.kills:
             self._over = True
             self._refuse_whole(Problem(ProblemCode.UNSUPPORTED, "KILL"))
@@ -248,7 +257,7 @@ class MySqlRelay(Hearing):
         self._read_by = None
         self._over = False
         self._trx, self._pending = t.NO_TRANSACTION, b""
-        self._saved = self._tainted = False
+        self._saved = self._tainted = self._strayed = False
         self.transaction = _NONE
         if not state.tracks:
             self._pin(PinReason.NO_TRACKING)

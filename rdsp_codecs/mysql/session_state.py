@@ -15,6 +15,8 @@ import attrs
 
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.lexer import Facts
+from rdsp_codecs.mysql.setting_text import PINNED
+from rdsp_codecs.mysql.settings import NOT_KEPT, in_order, value_text
 from rdsp_codecs.mysql.trackers import Changes
 
 if TYPE_CHECKING:
@@ -26,67 +28,66 @@ TRACKING: Final = (
 )
 """What every backend is asked to report, with no space or word more: the session's own variables follow."""
 
-_WORD: Final = re.compile(rb"[A-Za-z0-9_:,.+\-/ =]*")
 _NUMBER: Final = re.compile(rb"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
-
+_PLAIN: Final = re.compile(rb"[A-Za-z0-9_:,.+\-/ =]*")
+_NAME: Final = re.compile(rb"[a-z][a-z0-9_]{1,63}(?:\.[a-z][a-z0-9_]{1,63})?")
+_LONGEST: Final = 4096
+"""Bytes of a value that follows its session."""
+MOST_VARIABLES: Final = 200
+"""User variables that follow a session."""
 _CONNECTION: Final = b"character_set_connection"
-_COLLATION: Final = b"collation_connection"
-READ_BY: Final = (b"sql_mode", b"character_set_client", b"character_set_connection", b"collation_connection")
-"""What a server reads texts by."""
-_FIRST: Final = tuple(
-    b"character_set_client character_set_results character_set_connection collation_connection".split()
-)
-"""These are set in this order: a character set brings its own collation with it."""
-WORDS: Final = frozenset(_FIRST) | frozenset(
-    b"autocommit sql_mode time_zone tx_isolation transaction_isolation tx_read_only transaction_read_only lc_time_names"
-    b" optimizer_switch sql_safe_updates foreign_key_checks unique_checks sql_big_selects sql_notes sql_warnings"
+COLLATION: Final = b"collation_connection"
+_NO_USER: Final[Mapping[bytes, bytes]] = {}
+WORDS: Final = frozenset(
+    b"character_set_client character_set_results character_set_connection collation_connection autocommit sql_mode"
+    b" time_zone tx_isolation transaction_isolation tx_read_only transaction_read_only lc_time_names optimizer_switch"
+    b" sql_safe_updates foreign_key_checks unique_checks sql_big_selects sql_notes sql_warnings"
     b" sql_auto_is_null sql_quote_show_create low_priority_updates".split()
 )
-"""Variables whose values are written as they are reported, in quotes."""
+"""Variables whose values are words: what a text gives them is what a server reports."""
 NUMBERS: Final = frozenset(
     b"wait_timeout interactive_timeout net_read_timeout net_write_timeout lock_wait_timeout innodb_lock_wait_timeout"
     b" group_concat_max_len sql_select_limit max_statement_time max_execution_time div_precision_increment"
     b" default_week_format auto_increment_increment auto_increment_offset max_sort_length sort_buffer_size"
     b" join_buffer_size tmp_table_size max_heap_table_size cte_max_recursion_depth max_recursive_iterations".split()
 )
-"""The same, without quotes."""
+"""The same of numbers."""
 SWITCHES: Final = frozenset(
     b"autocommit tx_read_only transaction_read_only sql_safe_updates foreign_key_checks unique_checks sql_big_selects"
     b" sql_notes sql_warnings sql_auto_is_null sql_quote_show_create low_priority_updates".split()
 )
 """Those of WORDS that are reported as ON and OFF."""
-_RESULTS: Final = b"character_set_results"
-_EMPTY: Final = (b"sql_mode", _RESULTS)
-NOISE: Final = frozenset({b"statement_id", b"last_gtid"})
-"""MariaDB reports them with every statement; they are no settings."""
+NOISE: Final = frozenset({b"statement_id", b"last_gtid", b"last_insert_id", b"identity"})
+"""They are no settings: MariaDB reports the first two with every statement, and the server is asked for the others."""
+STAYING: Final = (NOT_KEPT | PINNED.keys()) - NOISE | frozenset(
+    b"timestamp wsrep_on sql_log_bin query_cache_type pseudo_slave_mode session_track_schema session_track_gtids"
+    b" session_track_system_variables session_track_state_change session_track_transaction_info".split()
+)
+"""Variables that cannot be set on another backend to what they are here, or must not."""
 OF_SCHEMA: Final = frozenset({b"character_set_database", b"collation_database"})
 """They follow the current database."""
 
 
 def can_follow(name: bytes, value: bytes | None) -> bool:
     """Whether a variable can be set to that on any backend."""
-    if value is None:
-        return False
-    if name in NUMBERS:
-        return _NUMBER.fullmatch(value) is not None
-    return name in WORDS and bool(value or name in _EMPTY) and _WORD.fullmatch(value) is not None
-
-
-def _written(name: bytes, value: bytes) -> bytes:
-    if name in NUMBERS:
-        return value
-    return b"'" + value + b"'" if value or name != _RESULTS else b"NULL"
+    return name not in STAYING and _NAME.fullmatch(name) is not None and (value is None or len(value) <= _LONGEST)
 
 
 def told_by_text(name: bytes, value: bytes | None) -> bytes | None:
     """The value to which a text sets a variable, as a server would report it; None where that is not plain."""
     if value is None or value.upper() == b"DEFAULT":
         return None
+    if name in NUMBERS:
+        return value if _NUMBER.fullmatch(value) is not None else None
+    if name not in WORDS:
+        return None
     if len(value) > 1 and value[:1] in b"'\"" and value[:1] == value[-1:]:
         value = value[1:-1]
-    if name in WORDS and value.isdigit():
+    if value.isdigit():
         value = {b"0": b"OFF", b"1": b"ON"}.get(value, b"") if name in SWITCHES else b""
-    return value if can_follow(name, value) and value else None
+    if name.startswith((b"character_set_", b"collation_")):
+        value = value.lower()
+    return value if value and _PLAIN.fullmatch(value) is not None else None
 
 
 @attrs.frozen(eq=False, weakref_slot=True)
@@ -96,19 +97,22 @@ class Settings:
     Attributes:
         schema: the current database, None while it is the login's.
         variables: names and values, in the order in which they are to be set.
+        user: user variables, and constants.
         multi: several statements in one text are allowed.
     """
 
     schema: bytes | None
-    variables: tuple[tuple[bytes, bytes], ...]
+    variables: tuple[tuple[bytes, bytes | None], ...]
     multi: bool
+    user: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def setting(self) -> bytes:
         """The SQL that has a server report what it does and makes these settings."""
         parts = [TRACKING]
         for name, value in self.variables:
-            parts.append(name + b"=" + _written(name, value))
+            parts.append(name + b"=" + value_text(name, value))
+        parts += [b"@`%b`=%b" % one for one in self.user]
         return b",".join(parts)
 
 
@@ -119,11 +123,16 @@ class Interned:
         self._known: weakref.WeakValueDictionary[object, Settings] = weakref.WeakValueDictionary()
         self.login = self.made(None, {}, multi=True)
 
-    def made(self, schema: bytes | None, variables: Mapping[bytes, bytes], *, multi: bool) -> Settings:
+    def made(
+        self,
+        schema: bytes | None,
+        variables: Mapping[bytes, bytes | None],
+        *,
+        multi: bool,
+        user: Mapping[bytes, bytes] = _NO_USER,
+    ) -> Settings:
         """The one object for these."""
-        first = [(name, variables[name]) for name in _FIRST if name in variables]
-        rest = sorted((name, value) for name, value in variables.items() if name not in _FIRST)
-        key = schema, tuple(first + rest), multi
+        key = schema, tuple((name, variables[name]) for name in in_order(variables)), multi, tuple(sorted(user.items()))
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = Settings(*key)
@@ -131,26 +140,48 @@ class Interned:
 
     def multi(self, settings: Settings, *, multi: bool) -> Settings:
         """The same with that."""
-        return self.made(settings.schema, dict(settings.variables), multi=multi)
+        return self.made(settings.schema, dict(settings.variables), multi=multi, user=dict(settings.user))
+
+    def with_user(self, settings: Settings, given: Mapping[bytes, bytes | None]) -> tuple[Settings, set[bytes]]:
+        """The same with user variables; and those among them that cannot follow."""
+        user, lost = dict(settings.user), set[bytes]()
+        for name, value in given.items():
+            user.pop(name, None)
+            if value is None or len(value) > _LONGEST or len(user) >= MOST_VARIABLES:
+                lost.add(name)
+            elif value != b"NULL":
+                user[name] = value
+        return self.made(settings.schema, dict(settings.variables), multi=settings.multi, user=user), lost
+
+    def told(self, settings: Settings, given: Mapping[bytes, bytes | None]) -> tuple[Settings, bytes]:
+        """The same with these values, as the server has said them; and the name of one that can't follow, b""."""
+        variables, lost = dict(settings.variables), b""
+        for name, value in given.items():
+            if can_follow(name, value):
+                variables[name] = value
+            else:
+                lost = name
+        return self.made(settings.schema, variables, multi=settings.multi, user=dict(settings.user)), lost
 
     def unreported(
         self, settings: Settings, meant: Mapping[bytes, bytes | None], reported: Container[bytes]
-    ) -> tuple[Settings, bytes]:
-        """The same behind a text that set what it `meant`, and of which the server has `reported` less.
+    ) -> tuple[Settings, list[bytes]]:
+        """The same behind a text that set what it `meant`, and of which the server has `reported` less; and the names
+        of those that the server must be asked for.
 
         MariaDB is silent about `SET @@name = ...`, and about the collation of SET NAMES.
         """
-        silent = [name for name in meant if name not in reported]
+        silent = [name for name in meant if name not in reported and name not in NOISE]
         if not silent:
-            return settings, b""
-        variables, lost = dict(settings.variables), b""
+            return settings, []
+        variables, unknown = dict(settings.variables), []
         for name in silent:
             value = told_by_text(name, meant[name])
             if value is not None:
-                variables[name] = value.lower() if name == _COLLATION else value
-            elif name != _COLLATION or _CONNECTION not in reported or meant.get(_CONNECTION) is None:
-                lost = name
-        return self.made(settings.schema, variables, multi=settings.multi), lost
+                variables[name] = value
+            elif name != COLLATION or _CONNECTION not in reported or meant.get(_CONNECTION) is None:
+                unknown.append(name)
+        return self.made(settings.schema, variables, multi=settings.multi, user=dict(settings.user)), unknown
 
     def changed(self, settings: Settings, changes: Changes) -> tuple[Settings, bytes]:
         """What the settings are behind an answer that reports `changes`; and the name of one that can't follow, b""."""
@@ -158,22 +189,25 @@ class Interned:
             return settings, b""
         variables, lost = dict(settings.variables), b""
         if any(name == _CONNECTION for name, _ in changes.variables):
-            variables.pop(_COLLATION, None)  # a character set brings its own
+            variables.pop(COLLATION, None)  # a character set brings its own
         for name, value in changes.variables:
             if name in NOISE or (name in OF_SCHEMA and changes.schema is not None):
                 continue
-            if value is None or not can_follow(name, value):
-                lost = name
-            else:
+            if can_follow(name, value):
                 variables[name] = value
+            else:
+                lost = name
         schema = settings.schema if changes.schema is None else changes.schema
-        return self.made(schema, variables, multi=settings.multi), lost
+        return self.made(schema, variables, multi=settings.multi, user=dict(settings.user)), lost
 
 
 def facts(state: MySqlState, settings: Settings) -> Facts:
     """What a text is read by on a backend that has these settings."""
-    values = {**state.baseline, **dict(settings.variables)}
-    modes = values.get(b"sql_mode", b"").upper().split(b",")
+    own = dict(settings.variables)
+    values = {**state.baseline, **own}
+    if _CONNECTION in own and COLLATION not in own:
+        values.pop(COLLATION, None)  # the character set has brought one that nobody has told
+    modes = (values.get(b"sql_mode") or b"").upper().split(b",")
     version = state.server_parameters["server_version"]
     return Facts(
         version_number(version),
@@ -182,9 +216,9 @@ def facts(state: MySqlState, settings: Settings) -> Facts:
         no_escapes=b"NO_BACKSLASH_ESCAPES" in modes,
         oracle=b"ORACLE" in modes,
         multi=settings.multi,
-        client=values.get(b"character_set_client", b""),
-        connection=values.get(b"character_set_connection", b""),
-        collation=values.get(b"collation_connection", b""),
+        client=values.get(b"character_set_client") or b"",
+        connection=values.get(b"character_set_connection") or b"",
+        collation=values.get(b"collation_connection") or b"",
     )
 
 

@@ -25,7 +25,7 @@ _CHARACTER_SETS: Final = (b"character_set_client", b"character_set_results", b"c
 _COLLATION: Final = b"collation_connection"
 _LONGEST: Final = 16
 """How many tokens of a value are kept: more are no constant."""
-_PINNED: Final = {
+PINNED: Final = {
     b"rand_seed1": PinReason.RANDOM_SEED,
     b"rand_seed2": PinReason.RANDOM_SEED,
     b"gtid_next": PinReason.REPLICATION,
@@ -39,6 +39,15 @@ _PINNED: Final = {
     b"debug_sync": PinReason.SESSION_SETTING,
 }
 """System variables with a memory that no SET on another connection brings back."""
+_OWN: Final = frozenset(
+    b"( , + - * / = < > select in and or not case when then else concat concat_ws replace if ifnull nullif coalesce"
+    b" lower upper lcase ucase trim ltrim rtrim left right substring substr length char_length cast convert now sysdate"
+    b" unix_timestamp from_unixtime utc_timestamp current_timestamp date time round floor ceil ceiling abs mod greatest"
+    b" least rand uuid md5 sha1 sha2 hex unhex user database schema version last_insert_id row_count found_rows"
+    b" connection_id json_object json_array json_extract json_unquote instr locate find_in_set date_format date_add"
+    b" date_sub interval char values".split()
+)
+"""What may stand before a parenthesis in a value: servers' own functions, which no other hides, and operators."""
 _ROLE_KINDS: Final = frozenset({Kind.WORD, Kind.QUOTED, Kind.VARIABLE, Kind.LITERAL, Kind.MARK})
 
 
@@ -62,7 +71,7 @@ class SettingText(Bodies):
         self.uses: bytes | None = None
         self.transaction = 0
         self.statements = 0
-        self.calls = self.unlocks = self.renames = self.local_file = self.doubtful = self.fills = False
+        self.calls = self.unlocks = self.renames = self.local_file = self.doubtful = self.fills = self.strange = False
         self._statement = 0
         self._targets = self._assigns = self._rereads = False
 
@@ -149,7 +158,7 @@ class SettingText(Bodies):
         along = also_changes(name)
         if along is not None:
             self.settings[along] = None
-        reason = _PINNED.get(name)
+        reason = PINNED.get(name)
         if reason is not None:
             self._pin(reason)
         if name == n.LAST_INSERT_ID:
@@ -159,12 +168,17 @@ class SettingText(Bodies):
         """Take a value, and see all in it. Returns its first tokens, at most one more than `_LONGEST`."""
         found: list[Token] = []
         depth = 0
+        last = before = b""
         while not self._ends():
             said = self._said(self._peek())
             if depth == 0 and (said == b"," or (for_statement and said == b"for")):
                 break
             depth += 1 if said == b"(" else -1 if said == b")" else 0
             token = self._take()
+            # A view's functions run, too.
+            if said == b"from" or (said == b"(" and last and (last not in _OWN or before == b".")):
+                self.strange = True
+            before, last = last, said if token[0] != Kind.QUOTED else b"`"
             self._see(token)
             if len(found) <= _LONGEST:
                 found.append(token)

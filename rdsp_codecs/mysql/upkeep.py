@@ -15,7 +15,8 @@ from rdsp_codecs.mysql.compression import ZLIB, ZSTD, Packer, Unpacker
 from rdsp_codecs.mysql.dialogue import Dialogue, Part
 from rdsp_codecs.mysql.framing import PacketReader, packets
 from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION, greeted, login, refusal
-from rdsp_codecs.mysql.session_state import READ_BY, TRACKING
+from rdsp_codecs.mysql.session_state import TRACKING
+from rdsp_codecs.mysql.setting_text import READ_BY
 from rdsp_codecs.mysql.state import MySqlState
 from rdsp_codecs.mysql.values import Reader
 from rdsp_codecs.steps import RECEIVE, Conversation, Send

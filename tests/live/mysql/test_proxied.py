@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from tests.live.mysql.sidebyside import SEVERAL, Two, target
-from tests.servers.mysql import MySqlServer
+from rdsp_codecs.pins import PinReason
+from tests.live.mysql.sidebyside import SEVERAL, Two, connect, target
+from tests.live.mysql.test_lifted import is_kept
+from tests.servers.mysql import ADMIN, ADMIN_PASSWORD, MySqlServer
 from tests.servers.proxy import ProxyProcess
 
 
@@ -46,6 +49,31 @@ SETTINGS = [
         "SET auto_increment_offset = 2",
         "SET sql_warnings = 1, low_priority_updates = 1",
     ],
+    ["SET CHARACTER SET latin1", "SET CHARSET DEFAULT", "SET CHARACTER SET utf8mb4"],
+    ["SET collation_connection = latin1_bin", "SET NAMES DEFAULT", "SET @@collation_connection = utf8mb4_bin"],
+    ["SET NAMES utf8mb4 COLLATE utf8mb4_bin", "SET character_set_connection = latin1", "SET NAMES utf8mb4"],
+    ["SET SESSION max_join_size = 5000", "SET @@sql_mode = CONCAT(@@sql_mode, ',ANSI')", "SELECT 1"],
+    ["SET @@session.max_join_size = DEFAULT, @@sort_buffer_size = 2 * 32768", "SET SESSION big_tables = ON"],
+    [
+        "SET @@long_query_time = 0.25, session max_error_count = 7",
+        "SET range_alloc_block_size = 8192",
+        "SET max_error_count = 'x'",
+    ],
+    ["SET @@time_zone = '+01:00', sql_mode = 'no such'", "SET sql_mode = DEFAULT, time_zone = @@global.time_zone"],
+    [
+        "SET @a = 5",
+        "SELECT @a, @b",
+        "SET @b = 'ä', @a = -1.50",
+        "SELECT @a, @b, COLLATION(@b), HEX(@b)",
+        "SET @a = NULL",
+        "SELECT @a, @b, @a IS NULL",
+        "SET @b = x'4142', @c := 1e3, @d = TRUE, @e = DATE'2020-01-01'",
+        "SELECT @b, @c, @d, @e",
+        "SET NAMES latin1",
+        "SET @b = 'it''s \\\\ \\n'",
+        "SELECT HEX(@b), COLLATION(@b)",
+    ],
+    ["SET @x = 1, time_zone = '+02:00'", "SELECT @x, @@time_zone", "SET time_zone = '+03:00', @x = 'y'", "SELECT @x"],
     ["SET optimizer_switch = 'mrr=on'", "SET sql_quote_show_create = 0", "SET sql_auto_is_null = 1"],
 ]
 
@@ -54,8 +82,6 @@ SETTINGS = [
 def test_settings_follow_their_sessions_over_one_backend(
     tracking: MySqlServer, one: ProxyProcess, texts: list[str]
 ) -> None:
-    if "auto_increment" in texts[0] and not tracking.version.startswith("mariadb"):
-        pytest.skip("one of these pins at MySQL")
     with ExitStack() as stack:
         first, second, third = [stack.enter_context(Two(tracking, one)) for _ in range(3)]
         for text in texts:
@@ -66,6 +92,59 @@ def test_settings_follow_their_sessions_over_one_backend(
         first.compare()
         second.compare()
     assert "was pinned" not in one.log()
+
+
+def test_computed_variables_pin_until_they_are_set_to_what_can_follow(tracking: MySqlServer, one: ProxyProcess) -> None:
+    with Two(tracking, one) as mine, Two(tracking, one) as another:
+        for first, last in (
+            ("SET @a = 1 + 1", "SET @a = 5"),
+            ("SELECT 1, 2 INTO @a, @b", "SET @a = NULL, @b = 'x'"),
+            ("SELECT @a := @a + 1", "SET @A = 0"),
+            ("SET @old = @@sql_mode, sql_mode = 'ANSI'", "SET @old = NULL"),
+        ):
+            mine.run(first)
+            assert is_kept(one.port), first
+            mine.run("SELECT @a, @b, @old")
+            mine.run(last)
+            another.run("SELECT @a, @b, @old")
+            mine.run("SELECT @a, @b, @old")
+
+
+def test_a_database_that_is_dropped_is_missed_until_another_one_is_used(
+    tracking: MySqlServer, one: ProxyProcess
+) -> None:
+    user = {"user": ADMIN, "password": ADMIN_PASSWORD, "database": None}
+    scheme, _, rest = target(tracking).partition("://")
+    with ProxyProcess.for_target(f"{scheme}://{ADMIN}:{ADMIN_PASSWORD}@{rest.rpartition('@')[2]}") as proxy:
+        with connect(proxy.port, **user) as mine, mine.cursor() as cursor:
+            for text in ("CREATE DATABASE dropped", "USE dropped", "DROP DATABASE dropped"):
+                cursor.execute(text)
+            cursor.execute("SELECT DATABASE()")
+            assert cursor.fetchall() == ((None,),)
+            proxy.wait_for_log(PinReason.NO_DATABASE.facts.title)
+            cursor.execute("USE app")
+            cursor.execute("SELECT DATABASE()")
+            assert cursor.fetchall() == (("app",),)
+
+
+def test_sets_do_not_pin_where_that_is_excluded(tracking: MySqlServer, tmp_path: Path) -> None:
+    """What cannot follow may be lost then, but nobody else gets it."""
+    given = (
+        f'[[proxies]]\nlisten = "127.0.0.1:0"\ntarget = {{url = "{target(tracking)}"}}\n'
+        'target_group = {session_pinning_filters = ["EXCLUDE_VARIABLE_SETS"], max_backends = 1}\n'
+    )
+    file = tmp_path / "rdsp.toml"
+    file.write_text(given)
+    with ProxyProcess(str(file)) as proxy, connect(proxy.port) as mine, Two(tracking, proxy) as another:
+        for text, question in (
+            ("SET @a = 1 + 1", "SELECT @a"),
+            ("SET timestamp = 1000", "SELECT NOW() > '2000-01-01'"),
+            ("SET rand_seed1 = 5, rand_seed2 = 6", "SELECT RAND() = RAND()"),
+        ):
+            mine.cursor().execute(text)
+            another.run(question)
+            mine.cursor().execute("SELECT 1")
+        assert "was pinned" not in proxy.log()
 
 
 def test_transactions_belong_to_their_sessions(tracking: MySqlServer) -> None:
@@ -123,16 +202,12 @@ def test_last_insert_id_is_the_sessions_own(tracking: MySqlServer, one: ProxyPro
 
 def test_what_cannot_follow_pins_and_ends_with_its_session(tracking: MySqlServer) -> None:
     pinning = {
-        "SET @a = 5": "SELECT @a",
         "SELECT 6 INTO @a": "SELECT @a",
         "CREATE TEMPORARY TABLE numbered (x INT)": "SHOW COLUMNS FROM numbered",
         "SELECT GET_LOCK('mine', 0)": "SELECT IS_USED_LOCK('mine') IS NULL",
         "PREPARE a FROM 'SELECT 7'": "EXECUTE a",
         "SET timestamp = 1000": "SELECT NOW()",
-        "SET SESSION max_join_size = 5000": "SELECT @@max_join_size",
-        "SET CHARACTER SET latin1": "SELECT @@collation_connection",
         "SET ROLE NONE": "SELECT CURRENT_ROLE()",
-        "SET collation_connection = latin1_bin": "SELECT @@collation_connection, @@character_set_connection",
         "HANDLER app.numbered OPEN": "HANDLER app.numbered READ FIRST",
         "LOCK TABLES app.numbered READ": "SELECT COUNT(*) FROM app.numbered LIMIT 0",
     }
