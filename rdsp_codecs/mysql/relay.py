@@ -72,9 +72,6 @@ class MySqlRelay(Hearing):
             if state is None:
                 if not self._alone(head):
                     return self._news() | moves.WANT_BACKEND
-            elif self._unknown and state.tracks:
-                self._ask()  # the next text is read by it, maybe
-                return signals | self._news()
             elif state.follows or not state.tracks:
                 self._begin(head)
             else:
@@ -151,6 +148,22 @@ class MySqlRelay(Hearing):
             self._read_by, self._facts = settings, facts(state, settings)
         return self._facts
 
+    def _found(self, head: bytes) -> Verdict | None:
+        """What the command may do; None: something is asked first, by which its text is read."""
+        state = self._state
+        assert state is not None
+        if self._unknown and state.tracks:
+            self._ask()
+            return None
+        schema = self._database if self._settings.schema is None else self._settings.schema
+        verdict = self._held.begins(self._verdict_of(head), schema)
+        if not verdict.misses_collation or verdict.reads or not state.tracks or self._asked_for is self._settings:
+            return verdict
+        self._asked_for = self._settings
+        self._unknown.add(COLLATION)
+        self._ask()
+        return None
+
     def _begin(self, head: bytes) -> None:
         """A command for the backend."""
         command = head[0]
@@ -161,13 +174,8 @@ class MySqlRelay(Hearing):
         if self._declined(head):
             self._over = True
             return
-        schema = self._database if self._settings.schema is None else self._settings.schema
-        verdict = self._held.begins(self._verdict_of(head), schema)
-        asked = self._asked_for is self._settings or self._state is None or not self._state.tracks
-        if verdict.misses_collation and not asked and not verdict.reads:
-            self._asked_for = self._settings
-            self._unknown.add(COLLATION)
-            self._ask()
+        verdict = self._found(head)
+        if verdict is None:
             return
         if verdict.kills:
             self._over = True
