@@ -50,7 +50,7 @@ class FakeDatabase:
         self.queue_is_full = False
         self.scripts: Callable[[], tuple[Script, Script]] = lambda: (Script(), Script())
         self.all: list[Connection] = []
-        self.live: set[Connection] = set()
+        self.live: dict[Connection, None] = {}  # a set would have them in the order of addresses
         self.problems: list[str] = []
         self.stray_cancels = self.cancelling = self.most_cancelling = 0
         self.most = 0
@@ -67,7 +67,7 @@ class FakeDatabase:
         return here
 
     async def _serve(self, connection: Connection) -> None:
-        self.live.add(connection)
+        self.live[connection] = None
         try:
             if self.hangs:
                 with connection.life:
@@ -76,7 +76,7 @@ class FakeDatabase:
             else:
                 await connection.serve()
         finally:
-            self.live.discard(connection)
+            self.live.pop(connection, None)
 
     def signal(self, by: Connection) -> None:
         """Something may stand in the queue that others have not read."""
