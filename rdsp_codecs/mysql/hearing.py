@@ -113,7 +113,9 @@ class Hearing(Relay):
         self._strayed = False
         """Settings were made on this backend that cannot follow."""
         self._tainted = False
-        """Something has failed on this backend: it may have changed settings before. MariaDB never reports that."""
+        """Something has failed on this backend, and may have changed settings before: MySQL tells with its next OK."""
+        self._only_reads = False
+        """The text is one SELECT or SHOW, in which nothing was found: LAST_INSERT_ID stays what it was if it fails."""
         self._computed: set[bytes] = set()
         """User variables that pin."""
         self._unknown: set[bytes] = set()
@@ -155,7 +157,8 @@ class Hearing(Relay):
             self._erred = True
             self._error = dialogue.error.code if dialogue.error is not None else 0
             if self._error != _SYNTAX:
-                self._id_doubted = self._tainted = True
+                self._tainted = True
+                self._id_doubted = self._id_doubted or not self._only_reads
         elif dialogue.ok is not None:
             instead = self._heard_ok(dialogue.ok, number)
         elif part is Part.PREPARED and dialogue.prepared is not None:
@@ -166,7 +169,14 @@ class Hearing(Relay):
             self._answered()
         return instead
 
+    def _heard_late(self) -> None:
+        """An OK: what has changed before an error is told now, or never."""
+        state = self._state
+        if self._tainted and state is not None and "mariadb" not in state.server_parameters["server_version"].lower():
+            self._tainted = False
+
     def _heard_ok(self, ok: r.Ok, number: int) -> bytes | None:
+        self._heard_late()
         if ok.last_insert_id:
             self._id_doubted = True
         self._open_within = bool(ok.status & r.SERVER_STATUS_IN_TRANS)
@@ -229,6 +239,8 @@ class Hearing(Relay):
         if status is not None:
             self._autocommit = bool(status & r.SERVER_STATUS_AUTOCOMMIT)
             self.transaction = self._standing(status)
+        elif self._erred and self._error == _SYNTAX and self._verdict.single:
+            pass  # nothing has run
         elif self._erred and self.transaction is _NONE and not (self._verdict.modest and self._autocommit):
             self.transaction = Transaction.UNKNOWN
         elif self._erred and self.transaction is _OPEN and not self._open_within:
@@ -295,13 +307,11 @@ class Hearing(Relay):
             return moves.NOTHING
         self._over = False
         if free and self.transaction is _NONE:
-            tells = not self._strayed and not (
-                self._tainted and "mariadb" in state.server_parameters["server_version"].lower()
-            )
-            state.settings = self._settings if state.follows and tells else None
+            tells = state.follows and not self._strayed and not self._tainted
+            state.settings = self._settings if tells else None
             state.used = True
             state.last_id = self._id
-            state.traces = self._token if self._traces else None
+            state.traces = self._token if self._traces and state.follows else None
         return moves.OVER
 
     # -- commands of ours -----------------------------------------------------------------------------------------
@@ -333,6 +343,8 @@ class Hearing(Relay):
         elif part is Part.FILE:
             self._failed = self._failed or refuse(Problem(ProblemCode.SYNC_FAILED))
             return
+        if self._asking and dialogue.ok is not None:
+            self._heard_late()
         if self._asking and dialogue.ok is not None and dialogue.ok.trackers is not None:
             # What has changed by the time of an ERR is reported with the next answer.
             self._changed(t.changes(dialogue.ok.trackers))
@@ -389,6 +401,7 @@ class Hearing(Relay):
         self._settings = self._shared.made(schema, {}, multi=multi)
         self._statements.clear()
         self._held.forget()
+        self._token = object()
         self._computed.clear()
         self._unknown.clear()
         self._id, self._id_doubted = 0, False

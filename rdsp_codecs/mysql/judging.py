@@ -39,6 +39,7 @@ class Verdict:
         explains: that the session's state changes is no news, and nothing else can have changed it than what is found.
         alone: it is one statement, of which all is known: where it fails, nothing was made.
         misses_collation: of a literal that it gives to a variable the collation is not known.
+        shows: it is one SHOW.
         saves: it may set a savepoint: without autocommit a transaction begins which no flag shows (MySQL bug 107875).
         ends: it ends a transaction, with its savepoints.
         releases: the server closes the connection behind it.
@@ -62,6 +63,7 @@ class Verdict:
     ids: bool = False
     kills: bool = False
     misses_collation: bool = False
+    shows: bool = False
     saves: bool = False
     ends: bool = False
     releases: bool = False
@@ -137,6 +139,7 @@ def judge(text: bytes, facts: Facts) -> Verdict:
         ids=n.LAST_INSERT_ID in memory or b"sql_auto_is_null" in found.settings,
         kills=bool(found.kills),
         misses_collation=not facts.collation and None in found.variables.values(),
+        shows=single and found.heads[0] == b"show",
         saves=bool(found.transaction & SAVEPOINT),
         ends=single and found.transaction & (ENDS | CHAINS | SAVEPOINT) == ENDS,
         releases=bool(found.transaction & RELEASES),

@@ -131,6 +131,7 @@ class MySqlRelay(Hearing):
         """What the command's text may do; `head`: all of it, or its beginning."""
         if head[0] not in (r.COM_QUERY, r.COM_STMT_PREPARE):
             return HARMLESS
+        self._only_reads = False
         if not self._in.whole:
             return UNSEEN
         text = head[1:]
@@ -138,7 +139,9 @@ class MySqlRelay(Hearing):
             if text[:2] != b"\0\1":
                 return attrs.evolve(UNSEEN, kills=b"KILL" in text.upper())
             text = text[2:]
-        return judge(text, self._facts_now())
+        found = judge(text, self._facts_now())
+        self._only_reads = found.shows or (found is HARMLESS and text[:40].lstrip()[:6].lower() == b"select")
+        return found
 
     def _facts_now(self) -> Facts:
         """What the backend reads a text by."""
@@ -265,7 +268,7 @@ class MySqlRelay(Hearing):
         self._read_by = None
         self._over = False
         self._trx, self._pending = t.NO_TRANSACTION, b""
-        self._saved = self._tainted = self._strayed = False
+        self._saved = False
         self.transaction = _NONE
         if not state.tracks:
             self._pin(PinReason.NO_TRACKING)
@@ -274,9 +277,11 @@ class MySqlRelay(Hearing):
         if self._wants_traces:
             self._pin(PinReason.DIAGNOSTICS)
         settings = state.settings if state.used else self._shared.login
-        same = settings is self._settings and state.last_id == self._id
-        fresh = not state.used
-        self._traces = same and (state.traces is self._token or (fresh and not self._ran))
+        mine = state.traces is self._token  # as it was left, and nobody else has used it
+        same = mine or (settings is self._settings and state.last_id == self._id)
+        if not mine:
+            self._tainted = self._strayed = False
+        self._traces = mine or (same and not state.used and not self._ran)
         state.settings, state.follows = None, True
         if not same:
             attributes = bool(state.capabilities & c.CLIENT_QUERY_ATTRIBUTES)

@@ -48,6 +48,7 @@ class Answer:
 
 def ask(state: MySqlState, command: int, body: bytes = b"") -> Generator[Any, Any, Answer]:
     """One command on an idle connection, answered by text rows or none. Raises `WireError`, also for a long answer."""
+    state.traces = None
     flags = state.capabilities
     compressed = flags & (c.CLIENT_COMPRESS | c.CLIENT_ZSTD_COMPRESSION_ALGORITHM)
     kind = ZLIB if flags & c.CLIENT_COMPRESS else ZSTD

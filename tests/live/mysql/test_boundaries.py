@@ -151,3 +151,15 @@ def test_questions_of_the_proxys_are_answered_where_a_session_has_a_limit_of_no_
         another.run("SELECT 1")
         mine.run("SET sql_select_limit = DEFAULT")
         another.run("SELECT 1")
+
+
+def test_what_a_failed_question_has_left_can_be_read(tracking: MySqlServer) -> None:
+    """Nobody else has used the backend meanwhile, and the proxy has asked nothing."""
+    with ProxyProcess.for_target(target(tracking), "--max-backends", "2") as proxy, Two(tracking, proxy) as mine:
+        for text in ("SELECT nothing", "SHOW COLUMNS FROM nothing", "SELEC 1", "SELECT 1 FROM nothing"):
+            mine.run(text, free=False)
+            mine.run("SHOW ERRORS", free=False)
+            mine.run("SELECT ROW_COUNT()", free=False)
+        mine.run("SELECT CAST('x' AS SIGNED), 1/0", free=False)
+        mine.run("SHOW WARNINGS", free=False)
+        assert "was pinned" not in proxy.log()
