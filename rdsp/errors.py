@@ -321,6 +321,32 @@ class CancelledWhileWaiting(PoolError):
     told_as = ProblemCode.CANCELLED_WHILE_WAITING
 
 
+class NoSuchSession(ClientError):
+    """The client wants to end a session that there is not, or to cancel what it runs."""
+
+    code = "client.no_such_session"
+    public_text = "No session has that connection id."
+    told_as = ProblemCode.NO_SUCH_SESSION
+    fatal = False
+
+
+class SessionOfAnother(ClientError):
+    """The client wants to end a session of another user, or to cancel what it runs."""
+
+    code = "client.session_of_another"
+    public_text = "The session is another user's."
+    told_as = ProblemCode.SESSION_OF_ANOTHER
+    fatal = False
+
+
+class Killed(ClientError):
+    """Another session of the same user has ended this one."""
+
+    code = "client.killed"
+    public_text = "The session was ended by another one of its user."
+    told_as = ProblemCode.KILLED
+
+
 # --- The server -----------------------------------------------------------------------------------------------------
 
 

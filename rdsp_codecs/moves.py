@@ -26,6 +26,8 @@ AGAIN: Final = 128
 """With `OVER`: the client has said more meanwhile. When the backend is given back, call `from_client(b"")`."""
 VACATE: Final = 256
 """What was handed on fails where a database has connections of others: those that no client could use must close."""
+KILL: Final = 1024
+"""The client asks that another session's request be cancelled, or the session ended: see `Relay.victim`."""
 UNFIT: Final = 64
 """The backend cannot be brought into the session's state; nothing of the request has reached it. Borrow another one."""
 MORE: Final = 512

@@ -39,6 +39,9 @@ class ProblemCode(Enum):
     SERVER_PROTOCOL_VIOLATION = "server.protocol_violation"
     SYNC_FAILED = "server.sync_failed"
     CANCELLED_WHILE_WAITING = "pool.cancelled_while_waiting"
+    NO_SUCH_SESSION = "client.no_such_session"
+    SESSION_OF_ANOTHER = "client.session_of_another"
+    KILLED = "client.killed"
 
 
 @attrs.frozen

@@ -107,6 +107,18 @@ class Relay:
         """
         return False
 
+    @property
+    def victim(self) -> tuple[int, bool]:
+        """With `KILL`: the connection id of the session that is meant, and whether all of it is to end, or what it runs.
+
+        The relay takes nothing more of the client's up to the call of `killed`.
+        """
+        raise NotImplementedError
+
+    def killed(self, problem: Problem | None) -> int:
+        """What became of it: None, it is being done; else what the client is told instead. Returns flags."""
+        raise NotImplementedError
+
     def in_request(self) -> bool:
         """Whether a request is under way: replies are owed, half a frame was forwarded in either direction, or the
         client has not ended what it began (PostgreSQL: no Sync yet). Such a backend cannot be another's.

@@ -21,5 +21,9 @@ DEAF: Final = 8192
 """The shared listener that heard for the session is lost."""
 OVERHEARD: Final = 16384
 """The client does not read what the shared listener hears for it."""
+KILL: Final = 32768
+"""The client wants another session to be ended, or what that one runs."""
+KILLED: Final = 65536
+"""Another session wants this one to end."""
 ENDING: Final = 2048
 """The session is ending: steps that still come find nothing to do."""

@@ -7,12 +7,19 @@ import os
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from rdsp_codecs.problems import Problem, ProblemCode
+
 _WORKER_SHIFT: Final = 24
 _SERIAL_MASK: Final = (1 << _WORKER_SHIFT) - 1
 
 
 class Cancellable(Protocol):
-    """A logged-in session, as far as others may reach it."""
+    """A logged-in session, as far as others may reach it. `user`: the database user that it logged in as."""
+
+    user: str
+
+    def kill(self) -> None:
+        """Another session of the same user wants it to end now, and with it what it runs. Never blocks, never fails."""
 
     def cancel(self) -> None:
         """The client wants its running request cancelled. Never blocks, never fails."""
@@ -74,6 +81,15 @@ class Registry:
     def remove(self, number: int) -> None:
         """A session ended; unknown numbers are ignored."""
         self._entries.pop(number, None)
+
+    def of_user(self, number: int, user: str) -> Cancellable | Problem:
+        """The session of that number, where it is that user's; else what there is to be told of it."""
+        entry = self._entries.get(number)
+        if entry is None:
+            return Problem(ProblemCode.NO_SUCH_SESSION, str(number), fatal=False)
+        if entry.session.user != user:
+            return Problem(ProblemCode.SESSION_OF_ANOTHER, str(number), fatal=False)
+        return entry.session
 
     def find(self, number: int, secret: bytes) -> Cancellable | None:
         """The session that a cancel key means, None for a wrong one. Compared in constant time."""

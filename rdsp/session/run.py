@@ -64,7 +64,7 @@ class Session(Visit):
 
     __slots__ = (
         "_cancels", "_cancels_done", "_cancels_waiting", "_lifetime_end", "_own_backend", "_pinned",
-        "_splice", "_stop_problem",
+        "_splice", "_stop_problem", "user",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +84,7 @@ class Session(Visit):
         limits = context.settings.limits
         self._lifetime_end = context.board.now + limits.client_lifetime
         self._own_backend = login.own_backend
+        self.user = login.user
         self._cancels = 0
         """Cancels asked for and not answered; of these, those that came while the session waited for a backend."""
         self._cancels_waiting = 0
@@ -132,6 +133,10 @@ class Session(Visit):
         """Return when all cancels were delivered or had become pointless."""
         if self._cancels_done is not None:
             await self._cancels_done.wait()
+
+    def kill(self) -> None:
+        """See `Cancellable`."""
+        self._splice.summon(calls.KILLED)
 
     def settings_changed(self) -> None:
         """See `Cancellable`."""
@@ -247,6 +252,8 @@ class Session(Visit):
             self._report_pins()
         if call & calls.FAULT:
             return self._fault()
+        if call & calls.KILLED or (call & calls.KILL and self._kill()):
+            return self._part(Problem(ProblemCode.KILLED), "client")
         if call & calls.DEAF:
             return self._part(Problem(ProblemCode.LISTENER_LOST), "server")
         if call & calls.OVERHEARD:
@@ -268,6 +275,27 @@ class Session(Visit):
             # A backend came between the cancel and us.
             self._answer_cancels(self._cancel_running)
         return self._look_at_clock()
+
+    def _kill(self) -> bool:
+        """The client wants a session to be ended, or what that runs. Returns whether it is this one that is to end."""
+        splice = self._splice
+        number, whole = splice.relay.victim
+        found = self._context.registry.of_user(number, self.user)
+        if found is self and whole:
+            return True
+        if found is self:
+            problem: Problem | None = Problem(ProblemCode.CANCELLED_WHILE_WAITING, fatal=False)
+        elif isinstance(found, Problem):
+            problem = found
+        else:
+            problem = None
+            self._context.observers.cancel_asked(number, "killed" if whole else "found")
+            if whole:
+                found.kill()
+            else:
+                found.cancel()
+        splice.resume_after_abort(splice.relay.killed(problem))
+        return False
 
     def _answer_cancels(self, answer: Callable[[], None]) -> None:
         """What becomes of the cancels that came while the session waited."""

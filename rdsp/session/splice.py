@@ -186,6 +186,8 @@ class Splice(Ends):
             self.summon(calls.BYE)
         if signals & moves.VACATE:
             self._pool.vacate()
+        if signals & moves.KILL:
+            self.summon(calls.KILL)
         if signals & moves.MORE and not self._more:
             self._more = True
             self._board.again(self._go_on, 0)

@@ -57,6 +57,8 @@ FILE: Final = 2
 """The client sends a file."""
 OURS: Final = 3
 """Answers to commands of ours are awaited."""
+KILLING: Final = 4
+"""The runtime looks for the session that the client wants to be ended."""
 
 
 class Hearing(Relay):
@@ -90,6 +92,7 @@ class Hearing(Relay):
         self._breaks = 0
         """New backends that broke off while they were made this session's, one after the other."""
         self._rows: list[bytes] = []
+        self._victim = 0, False
         self._asking = False
         self._verdict = HARMLESS
         self._command = 0

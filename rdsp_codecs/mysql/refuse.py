@@ -46,6 +46,9 @@ TEXTS: Final[dict[ProblemCode, tuple[int, str, str]]] = {
     _P.NOTIFICATIONS_UNREAD: (1105, "08S01", "The client does not read what it is told."),
     _P.SERVER_PROTOCOL_VIOLATION: (1105, "08S01", "The database broke its protocol."),
     _P.SYNC_FAILED: (1105, "HY000", "The session's state could not be set on a database connection."),
+    _P.NO_SUCH_SESSION: (1094, "HY000", "Unknown thread id: {}"),
+    _P.SESSION_OF_ANOTHER: (1095, "HY000", "You are not owner of thread {}"),
+    _P.KILLED: (1927, "70100", "Connection was killed"),
     _P.CANCELLED_WHILE_WAITING: (1317, "70100", "Query execution was interrupted"),
 }
 """Problem to number, SQLSTATE and text; `{}` is the problem's subject."""

@@ -19,8 +19,9 @@ from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql import trackers as t
 from rdsp_codecs.mysql.commanding import Use, packet, plan
 from rdsp_codecs.mysql.dialogue import Phase
-from rdsp_codecs.mysql.hearing import ANSWER, FILE, IDLE, OURS, Hearing
+from rdsp_codecs.mysql.hearing import ANSWER, FILE, IDLE, KILLING, OURS, Hearing
 from rdsp_codecs.mysql.judging import HARMLESS, UNSEEN, Verdict, judge
+from rdsp_codecs.mysql.killing import victim_of
 from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.refuse import refuse
 from rdsp_codecs.mysql.session_state import COLLATION, facts, resets
@@ -68,6 +69,12 @@ class MySqlRelay(Hearing):
             head = self._in.next()
             if head is None:
                 return signals | self._news() | self._boundary()
+            if head[0] in _KILLS and self._in.whole:
+                victim = victim_of(head, attributes=bool(self._flags & c.CLIENT_QUERY_ATTRIBUTES))
+                if victim is not None:
+                    self._in.take()
+                    self._victim, self._mode = victim, KILLING
+                    return signals | self._news() | moves.KILL
             state = self._state
             if state is None:
                 if not self._alone(head):
@@ -114,7 +121,20 @@ class MySqlRelay(Hearing):
         return self._declined(head)
 
     def _status(self) -> int:
-        return r.SERVER_STATUS_AUTOCOMMIT if self._autocommit else 0
+        status = r.SERVER_STATUS_AUTOCOMMIT if self._autocommit else 0
+        return status | (r.SERVER_STATUS_IN_TRANS if self.transaction is Transaction.OPEN else 0)
+
+    @property
+    def victim(self) -> tuple[int, bool]:
+        """See `Relay`."""
+        return self._victim
+
+    def killed(self, problem: Problem | None) -> int:
+        """See `Relay`."""
+        self._mode = IDLE
+        self._say(r.ok(r.Ok(status=self._status())) if problem is None else refuse(problem))
+        self._over = self._state is not None
+        return self._pump()
 
     def _declined(self, head: bytes) -> bool:
         """Commands that no backend may see."""
@@ -440,6 +460,7 @@ class MySqlRelay(Hearing):
         return False
 
 
+_KILLS: Final = frozenset({r.COM_QUERY, r.COM_PROCESS_KILL})
 _DECLINED: Final = {r.COM_CHANGE_USER: "COM_CHANGE_USER", r.COM_PROCESS_KILL: "COM_PROCESS_KILL"}
 _PINNED_BY: Final = {
     Use.STRANGE: PinReason.UNRECOGNISED_STATE,

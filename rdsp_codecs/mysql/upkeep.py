@@ -159,7 +159,7 @@ def prepare(state: MySqlState, init_query: str) -> Conversation[None]:
 
 
 def max_connections(state: MySqlState) -> Conversation[int]:
-    """How many connections the server allows: to all, or to this user where that is less.
+    """How many connections the server allows: to all, or to this user where that is less. All but one, for a `cancel`.
 
     Raises `LoginRefused`, `WireError`.
     """
@@ -171,7 +171,7 @@ def max_connections(state: MySqlState) -> Conversation[int]:
     if len(numbers) != 2 or not numbers[0]:
         msg = "no number came back for max_connections"
         raise WireError(msg)
-    return min(number for number in numbers if number)
+    return max(1, min(number for number in numbers if number) - 1)
 
 
 def is_writable(state: MySqlState) -> Conversation[bool]:

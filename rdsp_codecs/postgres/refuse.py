@@ -40,6 +40,9 @@ TEXTS: Final[dict[ProblemCode, tuple[str, str]]] = {
     _P.NOTIFICATIONS_UNREAD: ("57P05", "terminating connection because it does not read its notifications"),
     _P.SERVER_PROTOCOL_VIOLATION: ("08P01", "The database broke its protocol."),
     _P.SYNC_FAILED: ("08000", "The session's state could not be set on a database connection."),
+    _P.NO_SUCH_SESSION: ("22023", "PID {} is not a PostgreSQL server process"),
+    _P.SESSION_OF_ANOTHER: ("42501", "must be a member of the role whose query is being canceled"),
+    _P.KILLED: ("57P01", "terminating connection due to administrator command"),
     _P.CANCELLED_WHILE_WAITING: ("57014", "canceling statement due to user request"),
 }
 """Problem to SQLSTATE and text; `{}` is the problem's subject."""

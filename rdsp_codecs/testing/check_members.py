@@ -17,12 +17,14 @@ _MAY_LACK = frozenset(
         "endless",
         "go_on",
         "kept",
+        "killed",
         "lost_ear",
         "mark",
         "needs_ear",
         "nudged",
         "unheard",
         "variant",
+        "victim",
     )
 )
 

@@ -13,6 +13,7 @@ from rdsp.session.machine import HOLDS_BACKEND, TABLE, Input, State, advance
 from rdsp.session.policy import may_release
 from rdsp.session.registry import Registry
 from rdsp_codecs.pins import PinBoard, PinReason
+from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
 
 LIVE = [state for state in State if state is not State.CLOSED]
@@ -127,9 +128,25 @@ async def test_a_ring_in_the_moment_of_a_cancellation_is_not_lost(clock: MockClo
 
 
 class _Session:
+    def __init__(self, user: str = "app") -> None:
+        self.user = user
+
     def cancel(self) -> None: ...
+
+    def kill(self) -> None: ...
     def stop(self) -> None: ...
     def settings_changed(self) -> None: ...
+
+
+def test_the_registry_has_sessions_for_others_of_the_same_user_alone() -> None:
+    registry, session = Registry(), _Session("app")
+    number = registry.new_id()
+    registry.add(number, registry.new_secret(), session)
+    assert registry.of_user(number, "app") is session
+    assert registry.of_user(number, "other") == Problem(ProblemCode.SESSION_OF_ANOTHER, str(number), fatal=False)
+    assert registry.of_user(number + 1, "app") == Problem(ProblemCode.NO_SUCH_SESSION, str(number + 1), fatal=False)
+    registry.remove(number)
+    assert registry.of_user(number, "app") == Problem(ProblemCode.NO_SUCH_SESSION, str(number), fatal=False)
 
 
 def test_the_registry_finds_a_session_only_with_its_whole_key() -> None:
