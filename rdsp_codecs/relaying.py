@@ -109,7 +109,7 @@ class Relay:
 
     @property
     def victim(self) -> tuple[int, bool]:
-        """With `KILL`: the connection id of the session that is meant, and whether all of it is to end, or what it runs.
+        """With `KILL`: the connection id of the session that is meant, and whether all of it is to end.
 
         The relay takes nothing more of the client's up to the call of `killed`.
         """

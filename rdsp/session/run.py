@@ -250,14 +250,9 @@ class Session(Visit):
         call, splice.call = splice.call, 0
         if call & calls.PINNED:
             self._report_pins()
-        if call & calls.FAULT:
-            return self._fault()
-        if call & calls.KILLED or (call & calls.KILL and self._kill()):
-            return self._part(Problem(ProblemCode.KILLED), "client")
-        if call & calls.DEAF:
-            return self._part(Problem(ProblemCode.LISTENER_LOST), "server")
-        if call & calls.OVERHEARD:
-            return self._part(Problem(ProblemCode.NOTIFICATIONS_UNREAD), "client")
+        parting = self._forced(call)
+        if parting is not None:
+            return parting
         if call & calls.LISTENS:
             self._context.ears.subscribe(splice)
         if call & calls.CLIENT_GONE:
@@ -275,6 +270,18 @@ class Session(Visit):
             # A backend came between the cancel and us.
             self._answer_cancels(self._cancel_running)
         return self._look_at_clock()
+
+    def _forced(self, call: int) -> Parting | None:
+        """What ends the session whatever else there is."""
+        if call & calls.FAULT:
+            return self._fault()
+        if call & calls.KILLED or (call & calls.KILL and self._kill()):
+            return self._part(Problem(ProblemCode.KILLED), "client")
+        if call & calls.DEAF:
+            return self._part(Problem(ProblemCode.LISTENER_LOST), "server")
+        if call & calls.OVERHEARD:
+            return self._part(Problem(ProblemCode.NOTIFICATIONS_UNREAD), "client")
+        return None
 
     def _kill(self) -> bool:
         """The client wants a session to be ended, or what that runs. Returns whether it is this one that is to end."""

@@ -49,7 +49,7 @@ class MySqlRelay(Hearing):
         self._in.feed(data)
         return self._pump()
 
-    def _pump(self) -> int:
+    def _pump(self) -> int:  # noqa: C901 - one step after the other
         """Send what may go out now."""
         signals = moves.NOTHING
         for _ in range(_AT_ONCE):
@@ -69,12 +69,8 @@ class MySqlRelay(Hearing):
             head = self._in.next()
             if head is None:
                 return signals | self._news() | self._boundary()
-            if head[0] in _KILLS and self._in.whole:
-                victim = victim_of(head, attributes=bool(self._flags & c.CLIENT_QUERY_ATTRIBUTES))
-                if victim is not None:
-                    self._in.take()
-                    self._victim, self._mode = victim, KILLING
-                    return signals | self._news() | moves.KILL
+            if self._names_victim(head):
+                return signals | self._news() | moves.KILL
             state = self._state
             if state is None:
                 if not self._alone(head):
@@ -123,6 +119,17 @@ class MySqlRelay(Hearing):
     def _status(self) -> int:
         status = r.SERVER_STATUS_AUTOCOMMIT if self._autocommit else 0
         return status | (r.SERVER_STATUS_IN_TRANS if self.transaction is Transaction.OPEN else 0)
+
+    def _names_victim(self, head: bytes) -> bool:
+        """Whether the client wants a session to be ended; then no backend sees the command."""
+        if head[0] not in _KILLS or not self._in.whole:
+            return False
+        victim = victim_of(head, attributes=bool(self._flags & c.CLIENT_QUERY_ATTRIBUTES))
+        if victim is None:
+            return False
+        self._in.take()
+        self._victim, self._mode = victim, KILLING
+        return True
 
     @property
     def victim(self) -> tuple[int, bool]:

@@ -33,7 +33,9 @@ _LOGIN: Final = {
 _SWITCHES: Final = frozenset(name for name, value in _LOGIN.items() if value in ("ON", "OFF"))
 _MODES: Final = frozenset(("", "STRICT_TRANS_TABLES", "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES"))
 _ITEM: Final = re.compile(
-    r"""\s*(?:SESSION\s+)?(@@SESSION\.|@@|@)?`?(\w+)`?\s*:?=\s*('[^']*'|"[^"]*"|[\w+:.-]+)\s*""", re.IGNORECASE
+    r"""\s*(?:SESSION\s+)?(@@SESSION\.|@@|@)?`?(\w+)`?\s*:?=\s*(?:_\w+\s*)?('[^']*'|"[^"]*"|[\w+:.-]+)"""
+    r"(?:\s+COLLATE\s+\w+)?\s*",
+    re.IGNORECASE,
 ).fullmatch
 _PARTS: Final = re.compile(r""",(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""").split
 
