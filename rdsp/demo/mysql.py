@@ -154,6 +154,7 @@ class MySql:
     def _command(self, more: Sequence[str]) -> list[str]:
         one = self.installation
         command = [*map(str, one.program), "--no-defaults", f"--basedir={one.base}", f"--datadir={self.data}"]
+        command.append(f"--tmpdir={self.folder}")  # servers that start remove others' tables from a common one
         if os.geteuid() == 0:
             command.append("--user=root")
         if one.plugins is not None:

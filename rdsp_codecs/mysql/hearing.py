@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from rdsp_codecs import moves
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.mysql import capabilities as c
@@ -20,7 +22,7 @@ from rdsp_codecs.mysql.holding import Held, only_locks
 from rdsp_codecs.mysql.judging import HARMLESS
 from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.refuse import refuse
-from rdsp_codecs.mysql.session_state import Interned, Settings
+from rdsp_codecs.mysql.session_state import NOISE, Interned, Settings
 from rdsp_codecs.mysql.streams import ServerStream
 from rdsp_codecs.mysql.values import Reader
 from rdsp_codecs.pins import PinBoard, PinReason
@@ -113,6 +115,8 @@ class Hearing(Relay):
         """A savepoint may be set."""
         self._open_within = True
         """The last OK of this command's answer had the flag of a transaction."""
+        self._misnames = False
+        """The server does not say by their names what variables have changed."""
         self._strayed = False
         """Settings were made on this backend that cannot follow."""
         self._tainted = False
@@ -201,6 +205,10 @@ class Hearing(Relay):
 
     def _changed(self, changes: t.Changes) -> None:
         """What an answer has reported."""
+        if self._misnames and changes.variables:
+            if any(name not in NOISE for name, _ in changes.variables) and not self._explained():
+                self._pin(PinReason.SESSION_SETTING)
+            changes = attrs.evolve(changes, variables=())
         self._reported.update([name for name, _ in changes.variables])
         self._settings, lost = self._shared.changed(self._settings, changes)
         if lost:
@@ -218,8 +226,11 @@ class Hearing(Relay):
         if changes.user_variables:
             self._computed.add(_NAMELESS)
             self._pin(PinReason.USER_VARIABLE)
-        if changes.state_changed and not self._verdict.explains and self._command not in _CHANGE_SCHEMA:
+        if changes.state_changed and not self._explained():
             self._pin(PinReason.UNRECOGNISED_STATE)
+
+    def _explained(self) -> bool:
+        return self._verdict.explains or self._command in _CHANGE_SCHEMA
 
     def _answered(self) -> None:
         """The answer to the client's command is over: where does the session stand?"""

@@ -24,7 +24,7 @@ from rdsp_codecs.mysql.judging import HARMLESS, UNSEEN, Verdict, judge
 from rdsp_codecs.mysql.killing import victim_of
 from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.refuse import refuse
-from rdsp_codecs.mysql.session_state import COLLATION, facts, resets
+from rdsp_codecs.mysql.session_state import COLLATION, facts, misnames, resets
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
@@ -296,6 +296,7 @@ class MySqlRelay(Hearing):
         self._over = False
         self._trx, self._pending = t.NO_TRANSACTION, b""
         self._saved = False
+        self._misnames = misnames(state)
         self.transaction = _NONE
         if not state.tracks:
             self._pin(PinReason.NO_TRACKING)

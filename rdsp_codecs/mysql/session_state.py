@@ -16,7 +16,7 @@ import attrs
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.setting_text import PINNED
-from rdsp_codecs.mysql.settings import NOT_KEPT, in_order, value_text
+from rdsp_codecs.mysql.settings import NOT_KEPT, in_order, names_are_reported, value_text
 from rdsp_codecs.mysql.trackers import Changes
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ SWITCHES: Final = frozenset(
 NOISE: Final = frozenset({b"statement_id", b"last_gtid", b"last_insert_id", b"identity"})
 """They are no settings: MariaDB reports the first two with every statement, and the server is asked for the others."""
 STAYING: Final = (NOT_KEPT | PINNED.keys()) - NOISE | frozenset(
-    b"timestamp wsrep_on sql_log_bin query_cache_type pseudo_slave_mode session_track_schema session_track_gtids"
+    b"timestamp default_collation_for_utf8mb4 character_set_collations wsrep_on sql_log_bin query_cache_type pseudo_slave_mode session_track_schema session_track_gtids"
     b" session_track_system_variables session_track_state_change session_track_transaction_info".split()
 )
 """Variables that cannot be set on another backend to what they are here, or must not."""
@@ -75,7 +75,7 @@ def can_follow(name: bytes, value: bytes | None) -> bool:
 
 def told_by_text(name: bytes, value: bytes | None) -> bytes | None:
     """The value to which a text sets a variable, as a server would report it; None where that is not plain."""
-    if value is None or value.upper() == b"DEFAULT":
+    if value is None or value.upper() in (b"DEFAULT", b"NULL"):
         return None
     if name in NUMBERS:
         return value if _NUMBER.fullmatch(value) is not None else None
@@ -220,6 +220,12 @@ def facts(state: MySqlState, settings: Settings) -> Facts:
         connection=values.get(b"character_set_connection") or b"",
         collation=values.get(b"collation_connection") or b"",
     )
+
+
+def misnames(state: MySqlState) -> bool:
+    """Whether its reports name other variables than those that were set."""
+    version = state.server_parameters["server_version"]
+    return not names_are_reported(Facts(version_number(version), mariadb="mariadb" in version.lower()))
 
 
 def version_number(version: str) -> int:

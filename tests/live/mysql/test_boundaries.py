@@ -16,13 +16,6 @@ from tests.servers.proxy import ProxyProcess
 OPEN, FREE = True, False
 
 
-@pytest.fixture(autouse=True)
-def known_to_fail(tracking: MySqlServer) -> None:
-    """See test_proxied."""
-    if tracking.version == "mariadb-11.8":
-        pytest.xfail("11.8 gives a login another collation_connection than ours asks for")
-
-
 @pytest.fixture
 def one(tracking: MySqlServer) -> Iterator[ProxyProcess]:
     """A proxy with one backend."""

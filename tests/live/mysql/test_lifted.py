@@ -35,13 +35,6 @@ UNDONE = [
 """Reason, what causes it, and more, of which the last undoes it."""
 
 
-@pytest.fixture(autouse=True)
-def known_to_fail(tracking: MySqlServer) -> None:
-    """See test_proxied."""
-    if tracking.version == "mariadb-11.8":
-        pytest.xfail("11.8 gives a login another collation_connection than ours asks for")
-
-
 @pytest.fixture
 def one(tracking: MySqlServer) -> Iterator[ProxyProcess]:
     """A proxy with one backend."""

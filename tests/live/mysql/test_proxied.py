@@ -15,13 +15,6 @@ from tests.servers.mysql import ADMIN, ADMIN_PASSWORD, MySqlServer
 from tests.servers.proxy import ProxyProcess
 
 
-@pytest.fixture(autouse=True)
-def known_to_fail(tracking: MySqlServer) -> None:
-    """The engine is not offered to users yet."""
-    if tracking.version == "mariadb-11.8":
-        pytest.xfail("11.8 gives a login another collation_connection than ours asks for")
-
-
 @pytest.fixture
 def one(tracking: MySqlServer) -> Iterator[ProxyProcess]:
     """A proxy with one backend, which all sessions share: nobody may keep it."""
