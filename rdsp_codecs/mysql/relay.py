@@ -156,9 +156,9 @@ class MySqlRelay(Hearing):
 
     def _verdict_of(self, head: bytes) -> Verdict:
         """What the command's text may do; `head`: all of it, or its beginning."""
+        self._only_reads = False
         if head[0] not in (r.COM_QUERY, r.COM_STMT_PREPARE):
             return HARMLESS
-        self._only_reads = False
         if not self._in.whole:
             return UNSEEN
         text = head[1:]
