@@ -150,8 +150,8 @@ class Interned:
             user.pop(name, None)
             if value is None or len(value) > _LONGEST or len(user) >= MOST_VARIABLES:
                 lost.add(name)
-            elif value != b"NULL":
-                user[name] = value
+            else:
+                user[name] = value  # also NULL: MySQL tells a variable that has it from one that is not there, by types
         return self.made(settings.schema, dict(settings.variables), multi=settings.multi, user=user), lost
 
     def told(self, settings: Settings, given: Mapping[bytes, bytes | None]) -> tuple[Settings, bytes]:

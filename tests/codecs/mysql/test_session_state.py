@@ -24,10 +24,10 @@ def test_user_variables_are_made_anew_from_constants() -> None:
     shared = Interned()
     settings, lost = shared.with_user(shared.login, of("SET @a = 1, @b = 'it''s', @c = 1 + 1, @d = NULL").variables)
     assert lost == {b"c"}
-    assert settings.setting.endswith(b",@`a`=1,@`b`=_utf8mb4 x'69742773' COLLATE utf8mb4_0900_ai_ci")
+    assert settings.setting.endswith(b",@`a`=1,@`b`=_utf8mb4 x'69742773' COLLATE utf8mb4_0900_ai_ci,@`d`=NULL")
     again, lost = shared.with_user(settings, of("SET @A = NULL, @b = 2").variables)
-    assert (again.user, lost) == (((b"b", b"2"),), set())
-    gone, _ = shared.with_user(again, of("SELECT 1 INTO @b").variables)
+    assert (again.user, lost) == (((b"a", b"NULL"), (b"b", b"2"), (b"d", b"NULL")), set())
+    gone, _ = shared.with_user(again, of("SELECT 1, 2, 3 INTO @a, @b, @d").variables)
     assert gone is shared.login
     _, lost = shared.with_user(shared.login, {b"a": b"'" + b"x" * 5000 + b"'"})
     assert lost == {b"a"}
