@@ -17,6 +17,7 @@ from rdsp_codecs.errors import FrameTooBig
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql import trackers as t
+from rdsp_codecs.mysql.attributes import text_of
 from rdsp_codecs.mysql.commanding import Use, packet, plan
 from rdsp_codecs.mysql.dialogue import Phase
 from rdsp_codecs.mysql.hearing import ANSWER, FILE, IDLE, KILLING, OURS, Hearing
@@ -163,9 +164,10 @@ class MySqlRelay(Hearing):
             return UNSEEN
         text = head[1:]
         if head[0] == r.COM_QUERY and self._flags & c.CLIENT_QUERY_ATTRIBUTES:
-            if text[:2] != b"\0\1":
+            behind = text_of(text)
+            if behind is None:
                 return attrs.evolve(UNSEEN, kills=b"KILL" in text.upper())
-            text = text[2:]
+            text = behind
         found = judge(text, self._facts_now())
         self._only_reads = found.shows or (found is HARMLESS and text[:40].lstrip()[:6].lower() == b"select")
         return found

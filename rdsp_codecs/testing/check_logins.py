@@ -157,11 +157,12 @@ def proofs(codec: Codec, wire: Wire) -> None:
             assert told[0] == told[1], f"who guesses can tell a name that exists: {told}"
 
     holds()
-    for old in ((wire.password, "older"), ("newer", wire.password)):
-        server, client = duo(
-            behind(codec.greet(offer()), wire.server()), codec.login(how(wire)), answerer(wire, old), answer
-        )
-        assert isinstance(server, ClientLogin), f"one of two valid passwords: {_mistold(server, client)}"
+    for method in _methods(codec):
+        for both in ((wire.password, "older"), ("newer", wire.password)):
+            server, client = _meet(
+                codec, wire, offer(auth_methods=method, **_BOUND), how(wire, tls="require"), answerer(wire, both), 0
+            )
+            assert isinstance(server, ClientLogin), f"one of two valid passwords, {method}: {_mistold(server, client)}"
 
 
 def _spoken(codec: Codec, wire: Wire, **more: Any) -> tuple[bytes, bytes]:
