@@ -310,6 +310,7 @@ class MySqlRelay(Hearing):
         mine = state.traces is self._token  # as it was left, and nobody else has used it
         same = mine or (settings is self._settings and state.last_id == self._id)
         if not mine:
+            self._token = object()  # what it has left elsewhere is not where it stands any more
             self._tainted = self._strayed = False
         self._traces = mine or (same and not state.used and not self._ran)
         state.settings, state.follows = None, True
