@@ -190,16 +190,11 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         "`DEALLOCATE PREPARE` it when it is done with, or use the protocol's own prepared statements.",
     ),
     PinReason.PREPARED_STATEMENT: PinFacts(
-        "The client has prepared statements.",
+        "A prepared statement has an open cursor, a parameter that was sent in parts, or a text of more than 1 MB.",
         ("mysql", "mariadb"),
         PinUntil.GONE,
-        "Close them when they are done with, or let the driver put parameters into the text.",
-    ),
-    PinReason.NO_DATABASE: PinFacts(
-        "The session dropped its current database.",
-        ("mysql", "mariadb"),
-        PinUntil.GONE,
-        "`USE` another one: a database connection that had one cannot be made to have none.",
+        "Prepared statements follow the session, and do not pin. Read cursors to their end or close them, and execute "
+        "what was sent parameters in parts.",
     ),
     PinReason.DIAGNOSTICS: PinFacts(
         "SQL reads what the statement before it has left (ROW_COUNT, FOUND_ROWS, SHOW WARNINGS).",

@@ -10,6 +10,8 @@ from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.framing import FULL, HEADER, packets
 
 _GOODBYE: Final = b"\1\0\0\0\1"
+_SHOWN: Final = 1 << 18
+"""Bytes of a command that is too long to be held: all that stands before its values."""
 
 
 class Use(IntEnum):
@@ -17,21 +19,18 @@ class Use(IntEnum):
 
     PLAIN = 0
     """It leaves nothing behind that trackers and flags do not tell."""
-    STATEMENT = 1
-    """It prepares a statement, which only this backend knows then."""
-    REPLICATION = 2
-    STRANGE = 3
+    REPLICATION = 1
+    STRANGE = 2
 
 
 _PLAIN: Final = frozenset(
     {
         r.COM_INIT_DB, r.COM_QUERY, r.COM_FIELD_LIST, r.COM_CREATE_DB, r.COM_DROP_DB, r.COM_REFRESH, r.COM_SHUTDOWN,
         r.COM_STATISTICS, r.COM_PROCESS_INFO, r.COM_DEBUG, r.COM_PING, r.COM_SET_OPTION, r.COM_RESET_CONNECTION,
-        r.COM_STMT_EXECUTE, r.COM_STMT_SEND_LONG_DATA, r.COM_STMT_CLOSE, r.COM_STMT_RESET, r.COM_STMT_FETCH,
-        r.COM_STMT_BULK_EXECUTE,
+        r.COM_STMT_PREPARE, r.COM_STMT_EXECUTE, r.COM_STMT_SEND_LONG_DATA, r.COM_STMT_CLOSE, r.COM_STMT_RESET,
+        r.COM_STMT_FETCH, r.COM_STMT_BULK_EXECUTE,
     }
 )  # fmt: skip
-"""No backend that is given back has a prepared statement, so that one which is not there is there nowhere."""
 _REPLICATION: Final = frozenset(
     {
         r.COM_BINLOG_DUMP, r.COM_TABLE_DUMP, r.COM_REGISTER_SLAVE, r.COM_BINLOG_DUMP_GTID, r.COM_CLONE,
@@ -44,8 +43,6 @@ def plan(command: int) -> Use:
     """What to think of a command."""
     if command in _PLAIN:
         return Use.PLAIN
-    if command == r.COM_STMT_PREPARE:
-        return Use.STATEMENT
     return Use.REPLICATION if command in _REPLICATION else Use.STRANGE
 
 
@@ -129,7 +126,7 @@ class Inbound:
         if len(data) <= self._max_held:
             return None
         self.whole, self._size = False, 0
-        return parts[0][:HEADER]
+        return parts[0][:_SHOWN]
 
     def take(self) -> bytes:
         """The whole command's packets, which are then not held any more. Raises `FrameTooBig` when it is not whole."""
@@ -141,6 +138,10 @@ class Inbound:
         if taken[HEADER] == r.COM_SET_OPTION:
             self.option = int.from_bytes(taken[HEADER + 1 : HEADER + 3], "little")
         return taken
+
+    def patch(self, beginning: bytes) -> None:
+        """The message at the beginning begins so."""
+        self._data[HEADER : HEADER + len(beginning)] = beginning
 
     def begin_streaming(self, *, dropping: bool = False) -> None:
         """Let the message at the beginning pass in pieces."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -20,9 +20,9 @@ from rdsp_codecs.mysql.dialogue import Part
 from rdsp_codecs.mysql.greet import has_autocommit
 from rdsp_codecs.mysql.holding import Held, only_locks
 from rdsp_codecs.mysql.judging import HARMLESS
-from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.refuse import refuse
 from rdsp_codecs.mysql.session_state import NOISE, Interned, Settings
+from rdsp_codecs.mysql.statements import READ_BY, Book
 from rdsp_codecs.mysql.streams import ServerStream
 from rdsp_codecs.mysql.values import Reader
 from rdsp_codecs.pins import PinBoard, PinReason
@@ -103,7 +103,10 @@ class Hearing(Relay):
         self._pending = b""
         """SQL that makes the next transaction's characteristics: b"", there are none."""
         self._begins_with_autocommit = self._autocommit = has_autocommit(who.welcome)
-        self._statements: set[int] = set()
+        self._mariadb = who.welcome is not None and "mariadb" in who.welcome.parameters["server_version"].lower()
+        self._book = Book()
+        self._unread = False
+        """What texts are read by is not known any more."""
         self._id = 0
         """LAST_INSERT_ID as it was last told."""
         self._id_doubted = False
@@ -135,14 +138,6 @@ class Hearing(Relay):
         self._error = 0
         self._reported: set[bytes] = set()
         """Variables that the answer to this command has reported."""
-        self._read_by: Settings | None = None
-        self._facts = Facts(0, mariadb=False)
-
-    def _closed(self, number: int) -> None:
-        self._statements.discard(number)
-        if not self._statements and self.pins.lift(PinReason.PREPARED_STATEMENT):
-            self._unpinned = True
-            self._over = True
 
     def _pin(self, reason: PinReason) -> None:
         if reason in _SETS and EXCLUDE_VARIABLE_SETS in self._policy.pinning_filters:
@@ -163,13 +158,11 @@ class Hearing(Relay):
                 return None
             self._erred = True
             self._error = dialogue.error.code if dialogue.error is not None else 0
-            if self._error != _SYNTAX:
+            if self._error != _SYNTAX and self._command not in _INERT:
                 self._tainted = True
                 self._id_doubted = self._id_doubted or not self._only_reads
         elif dialogue.ok is not None:
             instead = self._heard_ok(dialogue.ok, number)
-        elif part is Part.PREPARED and dialogue.prepared is not None:
-            self._statements.add(dialogue.prepared.statement_id)
         if dialogue.clients_turn:
             self._mode = FILE
         elif dialogue.over:
@@ -184,18 +177,21 @@ class Hearing(Relay):
 
     def _heard_ok(self, ok: r.Ok, number: int) -> bytes | None:
         self._heard_late()
+        adds = self._server.adds
         if ok.last_insert_id:
             self._id_doubted = True
         self._open_within = bool(ok.status & r.SERVER_STATUS_IN_TRANS)
         if ok.trackers is None:
-            return None
+            return packet(r.ok(attrs.evolve(ok, status=ok.status | adds)), number) if adds else None
         changes = t.changes(ok.trackers)
         self._changed(changes)
         self._tracks_more = self._tracks_more or any(map(_is_tracking, self._verdict.settings))
-        if self._tracked and self._tracks_more:
+        if adds:
+            ok = attrs.evolve(ok, status=ok.status | adds)
+        if self._tracked and self._tracks_more and not adds:
             return None
-        kept = tuple(one for one in ok.trackers if _is_told(one)) if self._tracked else ()
-        if kept == ok.trackers:
+        kept = tuple(one for one in ok.trackers or () if self._tracks_more or _is_told(one)) if self._tracked else ()
+        if kept == ok.trackers and not adds:
             return None
         if kept:
             changed = r.Ok(ok.header, ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings, ok.info or b"", kept)
@@ -212,7 +208,7 @@ class Hearing(Relay):
         self._reported.update([name for name, _ in changes.variables])
         self._settings, lost = self._shared.changed(self._settings, changes)
         if lost:
-            self._pin(PinReason.SESSION_SETTING)
+            self._lose((lost,))
         if changes.unknown:
             self._pin(PinReason.UNRECOGNISED_STATE)
         if changes.schema == b"":
@@ -243,8 +239,8 @@ class Hearing(Relay):
             self._as_at_login()
         elif command == r.COM_SET_OPTION and not self._erred:
             self._settings = self._shared.multi(self._settings, multi=self._in.option == 0)
-        elif command == r.COM_STMT_PREPARE and self._erred and not self._statements:
-            self._closed(0)
+        if command == r.COM_STMT_PREPARE or (command in _INERT and self._erred):
+            return  # nothing has run
         status = dialogue.status
         if self._verdict.saves or (self._verdict.ends and not self._erred):
             self._saved = self._verdict.saves
@@ -282,7 +278,12 @@ class Hearing(Relay):
             self._settings, unknown = self._shared.unreported(self._settings, verdict.settings, self._reported)
             self._unknown.update(unknown)
         elif len(verdict.settings) > 1 and not (verdict.single and b"character_set_client" in verdict.settings):
-            self._pin(PinReason.SESSION_SETTING)  # some of it may have been set
+            self._lose(verdict.settings)  # some of it may have been set
+
+    def _lose(self, names: Iterable[bytes]) -> None:
+        """These settings are not known any more."""
+        self._pin(PinReason.SESSION_SETTING)
+        self._unread = self._unread or any(name in READ_BY for name in names)
 
     def _heed_variables(self, given: Mapping[bytes, bytes | None]) -> None:
         if self._erred:
@@ -370,10 +371,15 @@ class Hearing(Relay):
             return
         self._server.silent = False
         self._mode = IDLE
+        self._settled()
+
+    def _settled(self) -> None:
+        """Our commands were answered."""
+        status = self._server.dialogue.status
         if self._asking:
             self._asked()
-        elif dialogue.status is not None:
-            self._autocommit = bool(dialogue.status & r.SERVER_STATUS_AUTOCOMMIT)
+        elif status is not None:
+            self._autocommit = bool(status & r.SERVER_STATUS_AUTOCOMMIT)
 
     def _asked(self) -> None:
         """The answer to our question is here."""
@@ -382,8 +388,8 @@ class Hearing(Relay):
         self._failed = b""
         if failed and self._unknown:
             # One that cannot be asked for.
+            self._lose(self._unknown)
             self._unknown.clear()
-            self._pin(PinReason.SESSION_SETTING)
             return
         if failed or status is None or not self._rows:
             msg = "the server does not say where its session stands"
@@ -399,7 +405,7 @@ class Hearing(Relay):
         if told:
             self._settings, lost = self._shared.told(self._settings, told)
             if lost:
-                self._pin(PinReason.SESSION_SETTING)
+                self._lose(told)
         if self._held.doubted:
             values: list[bytes | None] = []
             while row.left:
@@ -413,7 +419,8 @@ class Hearing(Relay):
         """COM_RESET_CONNECTION: all is as after the login, but for the database."""
         multi, schema = self._settings.multi, self._settings.schema
         self._settings = self._shared.made(schema, {}, multi=multi)
-        self._statements.clear()
+        self._book.clear()
+        self._unread = False
         self._held.forget()
         self._token = object()
         self._computed.clear()
@@ -426,11 +433,14 @@ class Hearing(Relay):
         self.transaction = _NONE
         if self._state is not None:
             self._state.follows = False
+            self._state.shelf.clear()
         for reason in self.pins.active():
             if reason is not PinReason.NO_TRACKING and self.pins.lift(reason):
                 self._unpinned = True
 
 
+_INERT: Final = frozenset({r.COM_STMT_PREPARE, r.COM_STMT_RESET})
+"""Commands that run nothing."""
 _CHANGE_SCHEMA: Final = frozenset({r.COM_INIT_DB, r.COM_RESET_CONNECTION, r.COM_CREATE_DB, r.COM_DROP_DB})
 
 

@@ -20,12 +20,14 @@ from rdsp_codecs.mysql import trackers as t
 from rdsp_codecs.mysql.attributes import text_of
 from rdsp_codecs.mysql.commanding import Use, packet, plan
 from rdsp_codecs.mysql.dialogue import Phase
-from rdsp_codecs.mysql.hearing import ANSWER, FILE, IDLE, KILLING, OURS, Hearing
+from rdsp_codecs.mysql.executing import EXECUTING, NAMING, NUMBER_END, number_of
+from rdsp_codecs.mysql.framing import HEADER
+from rdsp_codecs.mysql.hearing import ANSWER, FILE, IDLE, KILLING, OURS
 from rdsp_codecs.mysql.judging import HARMLESS, UNSEEN, Verdict, judge
 from rdsp_codecs.mysql.killing import victim_of
-from rdsp_codecs.mysql.lexer import Facts
+from rdsp_codecs.mysql.preparing import Preparing
 from rdsp_codecs.mysql.refuse import refuse
-from rdsp_codecs.mysql.session_state import COLLATION, facts, misnames, resets
+from rdsp_codecs.mysql.session_state import COLLATION, misnames, resets
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
@@ -38,7 +40,7 @@ _NONE: Final = Transaction.NONE
 _MOST_BREAKS: Final = 10
 
 
-class MySqlRelay(Hearing):
+class MySqlRelay(Preparing):
     """See `rdsp_codecs.relaying.Relay`."""
 
     # -- the client's bytes ---------------------------------------------------------------------------------------
@@ -91,6 +93,8 @@ class MySqlRelay(Hearing):
             self._server.dialogue.given(ended)
             if not self._server.dialogue.clients_turn:
                 self._file_over()
+        elif self._mode == ANSWER and ended is not None and self._server.dialogue.over:
+            self._mode, self._over = IDLE, True
 
     def _file_over(self) -> None:
         self._server.number = self._in.number
@@ -102,6 +106,8 @@ class MySqlRelay(Hearing):
     def _alone(self, head: bytes) -> bool:
         """No backend: whether the command needs none, or is refused; then it is done."""
         command = head[0]
+        if command in NAMING:
+            return self._names_statement(head)
         if command == r.COM_QUIT:
             self._in.take()
             self._bye = True
@@ -116,10 +122,6 @@ class MySqlRelay(Hearing):
             self._say(r.ok(r.Ok(status=self._status())))
             return True
         return self._declined(head)
-
-    def _status(self) -> int:
-        status = r.SERVER_STATUS_AUTOCOMMIT if self._autocommit else 0
-        return status | (r.SERVER_STATUS_IN_TRANS if self.transaction is Transaction.OPEN else 0)
 
     def _names_victim(self, head: bytes) -> bool:
         """Whether the client wants a session to be ended; then no backend sees the command."""
@@ -151,13 +153,12 @@ class MySqlRelay(Hearing):
         self._refuse_whole(Problem(ProblemCode.UNSUPPORTED, _DECLINED[head[0]]))
         return True
 
-    def _say(self, payload: bytes) -> None:
-        """Answer the command that was just taken."""
-        self.to_client.append(packet(payload, self._in.number + 1))
-
     def _verdict_of(self, head: bytes) -> Verdict:
         """What the command's text may do; `head`: all of it, or its beginning."""
         self._only_reads = False
+        if head[0] in EXECUTING:
+            statement = self._find(number_of(head) or 0)
+            return HARMLESS if statement is None else statement.verdict
         if head[0] not in (r.COM_QUERY, r.COM_STMT_PREPARE):
             return HARMLESS
         if not self._in.whole:
@@ -172,14 +173,6 @@ class MySqlRelay(Hearing):
         self._only_reads = found.shows or (found is HARMLESS and text[:40].lstrip()[:6].lower() == b"select")
         return found
 
-    def _facts_now(self) -> Facts:
-        """What the backend reads a text by."""
-        state, settings = self._state, self._settings
-        assert state is not None
-        if self._read_by is not settings:
-            self._read_by, self._facts = settings, facts(state, settings)
-        return self._facts
-
     def _found(self, head: bytes) -> Verdict | None:
         """What the command may do; None: something is asked first, by which its text is read."""
         state = self._state
@@ -188,7 +181,13 @@ class MySqlRelay(Hearing):
             self._ask()
             return None
         schema = self._database if self._settings.schema is None else self._settings.schema
-        verdict = self._held.begins(self._verdict_of(head), schema)
+        verdict = self._verdict_of(head)
+        if head[0] == r.COM_STMT_PREPARE:
+            return verdict  # it does not run now
+        if head[0] in EXECUTING:
+            statement = self._find(number_of(head) or 0)
+            return self._held.begins(verdict, schema if statement is None else statement.context.schema)
+        verdict = self._held.begins(verdict, schema)
         if not verdict.misses_collation or verdict.reads or not state.tracks or self._asked_for is self._settings:
             return verdict
         self._asked_for = self._settings
@@ -203,49 +202,59 @@ class MySqlRelay(Hearing):
             self._in.take()
             self._bye = True
             return
-        if self._declined(head):
-            self._over = True
-            return
         verdict = self._found(head)
         if verdict is None:
             return
-        if verdict.kills:
+        if self._ends_here(head, verdict):
             self._over = True
-            self._refuse_whole(Problem(ProblemCode.UNSUPPORTED, "KILL"))
             return
-        if verdict.reads and not self._traces:
-            # What it would read belongs to others. A session that asks so keeps its backend from now on.
-            self._wants_traces = self._over = True
-            self.pins.add(PinReason.DIAGNOSTICS, "")
-            self._refuse_whole(Problem(ProblemCode.STATE_ELSEWHERE))
-            return
-        self._command, self._verdict = command, verdict
+        out: bytes | None = None
+        if command in NAMING:
+            out = self._begin_naming(head)
+            if out is None:
+                return
+        self._command = command
+        self._verdict = HARMLESS if command == r.COM_STMT_PREPARE else verdict
         self._erred, self._open_within = False, True
         self._reported.clear()
         reason = _PINNED_BY.get(plan(command))
         if reason is not None:
             self._pin(reason)
-        if verdict.ids:
+        if self._verdict.ids:
             self._id_doubted = True
         self._traces = self._ran = True
         self._over = False
         self._breaks = 0
         dialogue = self._server.dialogue
+        self._mode = ANSWER
+        dialogue.asked(command)
         if self._in.whole:
-            self._mode = ANSWER
             taken = self._in.take()
-            self.to_server.append(taken)
-            dialogue.asked(command)
+            self.to_server.append(taken if out is None else packet(out, taken[HEADER - 1]))
             self._server.begin(self._in.number)
             if dialogue.over:
-                self._mode = IDLE
-                if command == r.COM_STMT_CLOSE and len(head) >= 5:
-                    self._closed(int.from_bytes(head[1:5], "little"))
+                self._mode, self._over = IDLE, True
         else:
-            self._mode = ANSWER
-            dialogue.asked(command)
+            if out is not None:
+                self._in.patch(out[:NUMBER_END])
             self._server.begin(self._in.last_number)
             self._in.begin_streaming()
+
+    def _ends_here(self, head: bytes, verdict: Verdict) -> bool:
+        """Answer a command that this backend is not to see: then it is done."""
+        command = head[0]
+        if self._declined(head) or (command in NAMING and self._names_statement(head)):
+            return True
+        if verdict.kills:
+            self._refuse_whole(Problem(ProblemCode.UNSUPPORTED, "KILL"))
+            return True
+        if verdict.reads and not self._traces:
+            # What it would read belongs to others. A session that asks so keeps its backend from now on.
+            self._wants_traces = True
+            self.pins.add(PinReason.DIAGNOSTICS, "")
+            self._refuse_whole(Problem(ProblemCode.STATE_ELSEWHERE))
+            return True
+        return command == r.COM_STMT_PREPARE and not self._begin_prepare(head, verdict)
 
     def _refuse_whole(self, problem: Problem) -> None:
         if self._in.whole:
@@ -273,7 +282,7 @@ class MySqlRelay(Hearing):
             self._aside += data
             return moves.MORE
         self._aside = self._server.feed(data)
-        if self._failed:
+        if self._failed and not self._preparing:
             return self._unfit()
         if self._aside:
             return self._news() | moves.MORE
@@ -307,8 +316,9 @@ class MySqlRelay(Hearing):
         if self._wants_traces:
             self._pin(PinReason.DIAGNOSTICS)
         settings = state.settings if state.used else self._shared.login
+        alike = settings is self._settings
         mine = state.traces is self._token  # as it was left, and nobody else has used it
-        same = mine or (settings is self._settings and state.last_id == self._id)
+        same = mine or (alike and state.last_id == self._id)
         if not mine:
             self._token = object()  # what it has left elsewhere is not where it stands any more
             self._tainted = self._strayed = False
@@ -316,13 +326,15 @@ class MySqlRelay(Hearing):
         state.settings, state.follows = None, True
         if not same:
             attributes = bool(state.capabilities & c.CLIENT_QUERY_ATTRIBUTES)
-            commands = resets(
-                self._settings, self._policy.init_query.encode("utf-8", "surrogateescape"), self._database, attributes
-            )
-            if self._id:
+            commands: list[tuple[int, bytes]] = []
+            if not alike:
+                init_query = self._policy.init_query.encode("utf-8", "surrogateescape")
+                commands = resets(self._settings, init_query, self._database, attributes)
+                state.shelf.clear()
+            if self._id or alike:
                 prefix = b"\0\1" if attributes else b""
                 commands.append((r.COM_QUERY, prefix + b"SET SESSION last_insert_id=%d" % self._id))
-            self._traces = not self._ran
+            self._traces = not self._ran and not alike
             self._send_ours(commands)
             return moves.PINNED if self.pins.has_fresh else moves.NOTHING
         self._autocommit = state.autocommit
@@ -342,7 +354,7 @@ class MySqlRelay(Hearing):
 
     def broke_off(self) -> int:
         """See `Relay`."""
-        if self._state is None or self._mode != OURS or self._asking:
+        if self._state is None or self._mode != OURS or self._asking or self._preparing:
             return moves.NOTHING
         # Where one fresh one after the other breaks off, none will be better.
         self._breaks += not self._state.used
@@ -358,7 +370,8 @@ class MySqlRelay(Hearing):
         self._aside = b""
         self._mode = IDLE
         self._over = False
-        self._traces = False
+        self._traces = self._preparing = False
+        self._statement = self._made = None
         self.refused = b""
         self.unharmed = False
 
@@ -371,10 +384,6 @@ class MySqlRelay(Hearing):
     def variant(self) -> Hashable:
         """See `Relay`: a connection that had a database always has one."""
         return "database" if not self._database and self._settings.schema is not None else None
-
-    def answer_alone(self) -> bool:
-        """See `Relay`: never."""
-        return False
 
     def refusal(self, problem: Problem | bytes) -> bytes:
         """See `Relay`."""
@@ -435,33 +444,6 @@ class MySqlRelay(Hearing):
         return self._mode in (ANSWER, FILE)
 
     @property
-    def ear_key(self) -> Hashable:
-        """See `Relay`: nothing is said unasked."""
-        return None
-
-    @property
-    def needs_ear(self) -> bool:
-        """See `Relay`."""
-        return False
-
-    @property
-    def mark(self) -> object:
-        """See `Relay`."""
-        return None
-
-    @property
-    def kept(self) -> int:
-        """See `Relay`."""
-        return 0
-
-    def lost_ear(self) -> None:
-        """See `Relay`."""
-
-    def nudged(self) -> int:
-        """See `Relay`."""
-        return moves.NOTHING
-
-    @property
     def holds_too_much(self) -> bool:
         """See `Relay`."""
         return self._in.size > self._policy.max_held
@@ -476,5 +458,4 @@ _DECLINED: Final = {r.COM_CHANGE_USER: "COM_CHANGE_USER", r.COM_PROCESS_KILL: "C
 _PINNED_BY: Final = {
     Use.STRANGE: PinReason.UNRECOGNISED_STATE,
     Use.REPLICATION: PinReason.REPLICATION,
-    Use.STATEMENT: PinReason.PREPARED_STATEMENT,
 }

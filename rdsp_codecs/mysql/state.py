@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rdsp_codecs.mysql.responses import Ok
+from rdsp_codecs.mysql.statements import Shelf
 
 if TYPE_CHECKING:
     from rdsp_codecs.mysql.session_state import Settings
@@ -30,6 +31,7 @@ class MySqlState:
         autocommit: whether that is on.
         last_id: LAST_INSERT_ID.
         baseline: what it had, of what texts are read by, before any session used it.
+        shelf: the prepared statements that it has.
         traces: a token of the session that ran the last statement, if what that has left can still be read.
     """
 
@@ -51,4 +53,5 @@ class MySqlState:
         self.autocommit = True
         self.last_id = 0
         self.baseline: dict[bytes, bytes] = {}
+        self.shelf = Shelf()
         self.traces: object | None = None

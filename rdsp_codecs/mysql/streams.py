@@ -29,7 +29,7 @@ _MOST: Final = 1 << 24
 _AT_ONCE: Final = 128
 _ROWS: Final = Phase.ROWS
 _LISTS: Final = (Phase.DEFINITIONS, Phase.PARAMETERS)
-_LASTING: Final = (
+LASTING: Final = (
     SERVER_STATUS_IN_TRANS
     | SERVER_STATUS_AUTOCOMMIT
     | SERVER_STATUS_NO_BACKSLASH_ESCAPES
@@ -58,11 +58,12 @@ class ServerStream:
         number: of the last packet that was seen.
         silent: what is said is ours, and goes nowhere.
         shift: how many packets of this answer were put in for a client that expects an EOF behind definitions.
+        adds: flags of ours that are put to the server's in what is said at the end of a result.
     """
 
     __slots__ = (
-        "_after_definitions", "_continues", "_heard", "_held", "_known", "_out", "_owed", "_translates", "dialogue",
-        "number", "shift", "silent",
+        "_after_definitions", "_continues", "_heard", "_held", "_known", "_out", "_owed", "_translates", "adds",
+        "dialogue", "number", "shift", "silent",
     )  # fmt: skip
 
     def __init__(self, out: list[bytes], heard: Heard) -> None:
@@ -74,7 +75,7 @@ class ServerStream:
         self.dialogue = Dialogue(0)
         self.number = 0
         self.silent = False
-        self.shift = 0
+        self.shift = self.adds = 0
         self._known = SERVER_STATUS_AUTOCOMMIT
         """Flags of the session, as they were told last."""
         self._translates = self._after_definitions = False
@@ -87,7 +88,7 @@ class ServerStream:
     def _heed_status(self) -> None:
         status = self.dialogue.status
         if status is not None:
-            self._known = status & _LASTING
+            self._known = status & LASTING
 
     def reset(self, flags: int, status: int | None, *, classic: bool = False) -> None:
         """Another backend's stream begins. `classic`: the client has no CLIENT_DEPRECATE_EOF."""
@@ -98,7 +99,7 @@ class ServerStream:
         self._owed = 0
         self._continues = False
         self.dialogue = Dialogue(flags, status)
-        self._known = SERVER_STATUS_AUTOCOMMIT if status is None else status & _LASTING
+        self._known = SERVER_STATUS_AUTOCOMMIT if status is None else status & LASTING
 
     @property
     def between(self) -> bool:
@@ -282,17 +283,18 @@ class ServerStream:
 
     def _translated(self, part: Part, packet: bytes) -> bytes | None:
         """What goes out in a packet's place."""
+        adds = self.adds
         instead = self._heard(part, packet, self.number)
         ok = self.dialogue.ok
         if ok is not None and ok.header == 0xFE:
-            status = ok.status & ~SERVER_SESSION_STATE_CHANGED
+            status = ok.status & ~SERVER_SESSION_STATE_CHANGED | adds
             return packets(eof(Eof(ok.warnings, status)), self.number)
         return instead
 
     def _insert(self, number: int) -> None:
         """The EOF behind definitions, with this number."""
         self._heed_status()
-        self._out.append(packets(eof(Eof(0, self._known)), number & 0xFF))
+        self._out.append(packets(eof(Eof(0, self._known | self.adds)), number & 0xFF))
         self.number = number & 0xFF
         self.shift += 1
 

@@ -98,6 +98,7 @@ def reset(state: MySqlState, transaction: Transaction) -> Conversation[None]:
     """COM_RESET_CONNECTION: an open transaction is rolled back, and the session is as after its login, but for its
     database. Raises `WireError` where the server does not have that, or refuses.
     """
+    state.shelf.clear()
     answer = yield from ask(state, r.COM_RESET_CONNECTION)
     if answer.error is not None or answer.status is None or answer.status & r.SERVER_STATUS_IN_TRANS:
         msg = "COM_RESET_CONNECTION did not reset the session"

@@ -113,27 +113,6 @@ def test_statistics_and_processes_are_passed_on_and_kills_refused(tracking: MySq
         assert client.rows("SELECT 1") == [(b"1",)]
 
 
-def test_prepared_statements_keep_their_backend_until_they_are_closed(
-    tracking: MySqlServer, proxy: ProxyProcess
-) -> None:
-    direct, proxied = open_both(tracking, proxy, c.CLIENT_DEPRECATE_EOF)
-    with direct, proxied:
-        for client in (direct, proxied):
-            prepared = client.ask(r.COM_STMT_PREPARE, b"SELECT ? + 1")[0].payload
-            number = prepared[1:5]
-            execute = number + b"\0\1\0\0\0\0\1\x08\0" + (41).to_bytes(8, "little")
-            for _ in range(2):
-                heard = client.ask(r.COM_STMT_EXECUTE, execute)
-                assert next(one for one in heard if one.part is Part.ROW).payload.endswith((42).to_bytes(8, "little"))
-            client.ask(r.COM_STMT_RESET, number)
-            client.ask(r.COM_STMT_CLOSE, number)
-            assert client.ask(r.COM_STMT_EXECUTE, execute)[0].part is Part.ERR
-        assert proxied.rows("SELECT 1") == [(b"1",)]
-        proxy.wait_for_log("prepared_statement")
-        with MySqlClient(proxy.port) as another:
-            assert another.rows("SELECT 2") == [(b"2",)]
-
-
 @pytest.mark.parametrize("flags", BOTH, ids=["classic", "deprecated"])
 def test_files_are_passed_on(tracking: MySqlServer, proxy: ProxyProcess, flags: int) -> None:
     direct, proxied = open_both(tracking, proxy, flags)
