@@ -134,7 +134,10 @@ class ModelServer(Session):
             return
         text = self.prepared.get(number)
         if text is None:
-            raise Failure(1243, "HY000", f"Unknown prepared statement handler ({number}) given to mysqld_stmt_execute")
+            where = "mysql_stmt_precheck"
+            if self.mariadb:
+                where = "mysqld_stmt_reset" if kind == r.COM_STMT_RESET else "mysqld_stmt_execute"
+            raise Failure(1243, "HY000", f"Unknown prepared statement handler ({number}) given to {where}")
         self.ran(ends=False)
         if kind == r.COM_STMT_RESET:
             self._ok()

@@ -378,7 +378,7 @@ def test_a_cursor_keeps_its_backend_until_its_end(
 
 def test_long_data_keeps_its_backend_until_it_is_used(sessions: tuple[Pair, Pair, Pair], proxy: ProxyProcess) -> None:
     one, two, three = sessions
-    number = one.prepare(b"SELECT MD5(?), LENGTH(?), ?")
+    number = one.prepare(b"SELECT CRC32(?), LENGTH(?), ?")
     one.execute(number, bytearray(b"a"), bytearray(b"b"), 5)
     for turn in range(2):
         two.query(b"SELECT 2")
