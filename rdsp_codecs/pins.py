@@ -196,6 +196,12 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         "Prepared statements follow the session, and do not pin. Read cursors to their end or close them, and execute "
         "what was sent parameters in parts.",
     ),
+    PinReason.NO_DATABASE: PinFacts(
+        "The session dropped its current database.",
+        ("mysql", "mariadb"),
+        PinUntil.GONE,
+        "`USE` another one: a database connection that had one cannot be made to have none.",
+    ),
     PinReason.DIAGNOSTICS: PinFacts(
         "SQL reads what the statement before it has left (ROW_COUNT, FOUND_ROWS, SHOW WARNINGS).",
         ("mysql", "mariadb"),
