@@ -293,8 +293,8 @@ def test_what_a_statement_does_is_heeded_when_it_runs(
     commit, zone = one.prepare(b"COMMIT"), two.prepare(b"SET time_zone = '+04:00'")
     schema = 0
     if tracking.version.startswith("mariadb"):  # MySQL does not prepare these
-        one.execute(one.prepare(b"BEGIN"))
         schema = two.prepare(b"USE other")
+        one.execute(one.prepare(b"BEGIN"))
     else:
         one.query(b"BEGIN")
     one.execute(count)
