@@ -110,6 +110,10 @@ class Inbound:
         while len(data) - at >= HEADER:
             size = data[at] | data[at + 1] << 8 | data[at + 2] << 16
             self.last_number = data[at + 3]
+            if self.last_number != len(parts) & 0xFF:
+                # A server would end the connection, and take the backend from everybody.
+                msg = "packets out of order"
+                raise WireError(msg)
             total += size
             if total > self._max_frame:
                 raise FrameTooBig(self._max_frame)

@@ -204,11 +204,18 @@ class MySqlClient:
         Raises `WireError`, also where the server's packets are not numbered from 1 on: where something of an earlier
         answer was left.
         """
-        waiting = list(files)
-        start = len(self.received)
+        self.begin(code, body)
+        return self.hear(files)
+
+    def begin(self, code: int, body: bytes = b"") -> None:
+        """Send a command, whose answer `hear` hears."""
         self.command(code, body)
         self.said.append((bytes((code,)) + body[:8], len(self.received)))
         self.dialogue.asked(code)
+
+    def hear(self, files: Sequence[bytes] = ()) -> list[Heard]:
+        """The answer to the last command. See `ask`."""
+        waiting = list(files)
         heard: list[Heard] = []
         while not self.dialogue.over:
             if self.dialogue.clients_turn:
@@ -224,7 +231,6 @@ class MySqlClient:
                 self.send(b"", number)
                 self.reader.begin(number + 1)
         assert self.reader.between, "the server says more than its answer"
-        assert start < len(self.received) or not heard
         return heard
 
     def _send_file(self, data: bytes) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rdsp_codecs.errors import WireError
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.commanding import Inbound
@@ -136,3 +138,11 @@ def test_what_passes_in_pieces_is_the_same_but_for_numbers(payloads: list[bytes]
             ends.append(ended)
     assert b"".join(out) == b"".join(packets(payload, 9 + n - shift) for n, payload in enumerate(payloads))
     assert ends == [len(payload) for payload in payloads]
+
+
+def test_a_command_whose_packets_are_out_of_order_reaches_no_server() -> None:
+    for data in (b"\x01\0\0\x01\x0e", b"\xff\xff\xff\0" + bytes(0xFFFFFF) + b"\x01\0\0\2\x0e"):
+        commands = Inbound(1 << 30, 1 << 25)
+        commands.feed(data)
+        with pytest.raises(WireError, match="out of order"):
+            commands.next()

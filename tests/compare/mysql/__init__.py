@@ -1,0 +1,1 @@
+"""MySQL and MariaDB: the scenarios of other proxies' faults."""
