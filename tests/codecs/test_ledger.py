@@ -83,6 +83,19 @@ class LedgerMachine(RuleBasedStateMachine):
         while self.model and self.model[0].kind == MARK:
             self.model.pop(0)
 
+    @precondition(lambda self: self.model)
+    @rule(kind=st.sampled_from([WORK, SYNC, MARK]))
+    def the_oldest_turns_into_another(self, kind: int) -> None:
+        self.model[0] = self.entry(kind, False)
+        self.ledger.replace_head(self.model[0])
+
+    @rule(kind=st.sampled_from([WORK, SYNC, MARK]))
+    def take_the_first_of_a_kind(self, kind: int) -> None:
+        self.ledger.take(kind)
+        at = next((i for i, entry in enumerate(self.model) if entry.kind == kind), None)
+        if at is not None:
+            del self.model[at]
+
     @rule()
     def remove_syncs_before_the_first_mark(self) -> None:
         stop = next((i for i, entry in enumerate(self.model) if i and entry.kind == MARK), len(self.model))
@@ -99,6 +112,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def agrees_with_the_model(self) -> None:
         assert len(self.ledger) == len(self.model)
         assert self.ledger.head is (self.model[0] if self.model else None)
+        assert self.ledger.owed() == self.model
         assert self.ledger.has(SYNC) == any(entry.kind == SYNC for entry in self.model)
 
 
