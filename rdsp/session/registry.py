@@ -9,6 +9,10 @@ from typing import Final, Protocol
 
 from rdsp_codecs.problems import Problem, ProblemCode
 
+_OURS: Final = 1 << 30
+"""Set in all ids. Servers count connections from 1: what MySQL's CONNECTION_ID() or SHOW PROCESSLIST has told of a
+database connection means no session to the proxy's KILL, and not another one.
+"""
 _WORKER_SHIFT: Final = 24
 _SERIAL_MASK: Final = (1 << _WORKER_SHIFT) - 1
 
@@ -45,12 +49,12 @@ class _Entry:
 class Registry:
     """Sessions by connection id.
 
-    Invariant: ids are 1..2**31-1 (clients treat them as signed), unique among connected sessions; the top 7 bits tell
-    the worker, so that several processes can route a cancel.
+    Invariant: ids are 2**30..2**31-1 (clients treat them as signed), unique among connected sessions; the six bits
+    below the first tell the worker, so that several processes can route a cancel.
     """
 
     def __init__(self, worker: int = 0) -> None:
-        """`worker` is 0..127."""
+        """`worker` is 0..63."""
         self._entries: dict[int, _Entry] = {}
         self._worker = worker
         self._serial = 0
@@ -65,7 +69,7 @@ class Registry:
         """A connection id that no connected session has."""
         while True:
             self._serial = self._serial % _SERIAL_MASK + 1
-            number = self._worker << _WORKER_SHIFT | self._serial
+            number = _OURS | self._worker << _WORKER_SHIFT | self._serial
             if number not in self._entries:
                 return number
 

@@ -175,7 +175,7 @@ def test_no_statement_makes_everybody_wait(postgres15: TestServer, tmp_path: Pat
             began = scene.processor_time()
             assert scene.innocent.value("SELECT 1") == b"1"
             worst = max(worst, scene.processor_time() - began)
-        assert worst < 0.3
+        assert worst < 0.5  # a look may cost 0.1 s, and processors that are shared are slower
 
 
 def test_statements_without_a_sync_are_not_kept(postgres15: TestServer, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ Nor are those of the EOF behind definitions: where the backend has none, it is m
 OURS = (t.SESSION_TRACK_STATE_CHANGE, t.SESSION_TRACK_TRANSACTION_STATE)
 """Trackers that the proxy asks for itself: it cannot tell yet which of them the client's own session would have had."""
 
+DATABASE = "compared"
+"""The scripts' own: other tests have tables of the same names."""
 USUAL = c.CLIENT_MULTI_RESULTS | c.CLIENT_PS_MULTI_RESULTS | c.CLIENT_LOCAL_FILES | c.CLIENT_MULTI_STATEMENTS
 _SHOWN = 200
 _SECONDS = 20.0
@@ -188,7 +190,7 @@ def talkers(port: int, usual: int = USUAL) -> Callable[..., MySqlTalker]:
 
     def connect(more: int = 0, less: int = 0, **login: Any) -> MySqlTalker:
         flags = (usual | more) & ~less
-        client = MySqlClient(port, parameters={CAPABILITIES: str(flags)}, **login)
+        client = MySqlClient(port, parameters={CAPABILITIES: str(flags)}, **{"database": DATABASE, **login})
         client.socket.settimeout(_SECONDS)
         return MySqlTalker(client)
 

@@ -11,10 +11,10 @@ import pytest
 from rdsp_codecs.mysql import capabilities as c
 from tests.compare.mysql.scripts import ALL
 from tests.compare.mysql.scripts.elsewhere import ELSEWHERE, KNOWN, KNOWN_OF_MYSQL, NOT_YET
-from tests.compare.mysql.talking import USUAL, talkers
+from tests.compare.mysql.talking import DATABASE, USUAL, talkers
 from tests.compare.runner import Script, run
 from tests.live.mysql.sidebyside import target
-from tests.servers.mysql import DATABASE, USER, MySqlServer
+from tests.servers.mysql import USER, MySqlServer
 from tests.servers.proxy import ProxyProcess
 
 pytestmark = pytest.mark.live
@@ -39,7 +39,7 @@ def proxies(tracking: MySqlServer) -> Iterator[Callable[[int], ProxyProcess]]:
     def proxy(size: int) -> ProxyProcess:
         if size not in running:
             running[size] = ProxyProcess.for_target(
-                target(tracking).removesuffix(f"/{DATABASE}"), "--max-backends", str(size)
+                target(tracking).removesuffix("/app"), "--max-backends", str(size)
             ).__enter__()
         return running[size]
 
@@ -52,6 +52,8 @@ def proxies(tracking: MySqlServer) -> Iterator[Callable[[int], ProxyProcess]]:
 
 def prepare(script: Script, server: MySqlServer) -> None:
     with server.admin() as admin, admin.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+        cursor.execute(f"GRANT ALL ON {DATABASE}.* TO {USER}")
         cursor.execute(f"USE {DATABASE}")
         for text in script.before:
             cursor.execute(text)

@@ -17,7 +17,7 @@ ELSEWHERE: dict[int, tuple[str, str, str]] = {
     85: ("one process, for now", "tests/live/test_hostile_load.py", "test_cancels_hit_only_what_their_key_belongs_to"),
     86: (OURS, "tests/runtime/test_queue_and_cancel.py", "test_a_storm_of_cancels_does_not_storm_the_server"),
     87: (LOGIN, "tests/codecs/postgres/test_beginnings.py", "test_a_cancel_key_of_an_encrypted_connection_is_not_sent_in_clear"),
-    88: (LOGIN, "tests/runtime/test_session_parts.py", "test_ids_are_positive_for_signed_readers_and_carry_the_worker"),
+    88: (LOGIN, "tests/runtime/test_session_parts.py", "test_ids_are_no_servers_positive_for_signed_readers_and_carry_the_worker"),
     89: (OURS, "tests/live/test_faults.py", "test_a_full_pool_tells_who_waits_and_the_session_lives_on"),
     90: ("there is no PAUSE yet", "tests/live/test_host_lists.py", "test_the_second_host_takes_over_when_the_first_dies"),
     91: (OURS, "tests/codecs/postgres/test_relay_faults.py", "test_a_client_is_told_when_its_next_backend_reports_something_else"),
