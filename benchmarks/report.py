@@ -46,6 +46,12 @@ class Results:
         """All gates of what was measured, for the compiled proxy."""
         return verdicts(self.rounds, self.gates_of, self.HEADINGS)
 
+    def unexcused(self) -> list[Verdict]:
+        """Gates that were not judged, and no target that works elsewhere was given up over them."""
+        measured = {name for rounds in self.rounds.values() for one in rounds for name in one}
+        gave_up = {work for work, name in self.given_up if name in measured}
+        return [one for one in self.verdicts() if one.passed is None and one.work not in gave_up]
+
     def gates_of(self, work: Any) -> list[Gate]:
         """The gates of something that was measured."""
         return gates_of(work)

@@ -64,8 +64,8 @@ def status(run: Callable[[], Results], file: Path | None, enough: Callable[[set[
         file: also for the figures, as JSON.
         enough: whether with these targets the gates can be judged at all.
 
-    Returns the exit status: 0 when all gates are held that could be judged, 1 when one is missed or a measurement
-    failed, 2 when something to measure with is missing.
+    Returns the exit status: 0 when all gates are held, but for what a target that we are compared with cannot do, 1
+    when one is missed or a measurement failed, 2 when something to measure with is missing.
     """
     try:
         results = run()
@@ -75,7 +75,8 @@ def status(run: Callable[[], Results], file: Path | None, enough: Callable[[set[
     hand_over(results, file)
     if not enough(set(results.versions)):
         return 2
-    return 1 if results.failures or any(verdict.passed is False for verdict in results.verdicts()) else 0
+    missed = any(verdict.passed is False for verdict in results.verdicts())
+    return 1 if missed or results.failures or results.unexcused() else 0
 
 
 def hand_over(results: Results, file: Path | None) -> None:

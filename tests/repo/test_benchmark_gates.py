@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from benchmarks.cells import MODES, Bulk, Cell, Idle, Latency, Logins, Work, everything, short
@@ -56,12 +57,20 @@ def test_a_figure_near_its_gate_is_measured_more_often_on_whichever_side_it_is()
 
 
 def test_what_a_peer_cannot_do_fails_nobody_and_is_said() -> None:
-    results = Results({"load_before": 0.1}, {"rdsp": "1", "pgbouncer-new": "2"}, rounds={CPU: [_cpu(rdsp=15)]})
+    fine = {attrs.evolve(CPU, clients=16): [_cpu(rdsp=10, pgbouncer_new=10)]}
+    results = Results({"load_before": 0.1}, {"rdsp": "1", "pgbouncer-new": "2"}, rounds={**fine, CPU: [_cpu(rdsp=15)]})
+    assert status(lambda: results, None, bool) == 1  # nobody says why
     given_up(results, CPU, "pgbouncer-new", "it hangs")
     assert status(lambda: results, None, bool) == 0
     assert "GIVEN UP it hangs" in results.text()
     assert "NOT JUDGED" in results.text()
     failed(results, "the proxy hangs")
+    assert status(lambda: results, None, bool) == 1
+
+
+def test_a_peer_that_can_do_nothing_is_no_excuse() -> None:
+    results = Results({"load_before": 0.1}, {"rdsp": "1", "pgbouncer-new": "2"}, rounds={CPU: [_cpu(rdsp=15)]})
+    given_up(results, CPU, "pgbouncer-new", "it is broken")
     assert status(lambda: results, None, bool) == 1
 
 
