@@ -33,6 +33,8 @@ class Features:
         auth_methods: the names that `auth_methods` may hold; empty: the engine does not say, and nothing is checked.
         alpn: the protocol's name in TLS handshakes (RFC 7301), "" where it has none.
         socket_file: the name of a Unix socket in its directory, with `{}` for the port; "": the engine has none.
+        lacks: settings that mean nothing here, by table and name ("target.channel_binding"): none may be given but its
+            default.
     """
 
     cancel_on_new_connection: bool
@@ -40,6 +42,7 @@ class Features:
     auth_methods: tuple[str, ...] = ()
     alpn: str = ""
     socket_file: str = ""
+    lacks: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -50,7 +50,9 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("config", required=False, type=click.Path(dir_okay=False))
-@click.option("--target", metavar="URL", help="The database, as postgresql://USER:PASSWORD@HOST:PORT/DATABASE.")
+@click.option(
+    "--target", metavar="URL", help="The database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE, mysql://, mariadb://."
+)
 @click.option("--listen", metavar="HOST:PORT", multiple=True, help="Where to listen. May be given several times.")
 @click.option("--max-backends", metavar="N", type=int, help="The most database connections.")
 @click.option("--log-format", type=click.Choice(["console", "json"]), help="Over the configuration's own.")

@@ -164,7 +164,8 @@ WRITTEN_ONLY: Final[dict[type[Any], dict[str, Setting]]] = {
     Target: {
         "url": Setting(
             HiddenUrl(),
-            "Host, port, user, password and database in one text, in place of the settings below. libpq's `sslmode`, "
+            "Host, port, user, password and database in one text, in place of the settings below; its scheme says the "
+            "engine (`postgresql://`, `mysql://`, `mariadb://`). libpq's `sslmode`, "
             "`sslrootcert`, `sslnegotiation`, `channel_binding`, `max_protocol_version`, `connect_timeout`, "
             "`target_session_attrs`, `host` and `port` may follow as a query (`?sslmode=require`). Several hosts are "
             "parted by commas: `postgresql://app@a:5432,b:5432/shop`.",

@@ -11,7 +11,7 @@ from typing import Final
 
 from rdsp.config.addresses import EVERYWHERE, PATH_MAX, Address
 from rdsp.config.kinds import FilePath
-from rdsp.config.model import Config, Proxy, Setting, settings, tables
+from rdsp.config.model import Config, Proxy, Setting, default_of, settings, tables
 from rdsp.errors import Fault
 from rdsp_codecs.api import Codec
 
@@ -126,6 +126,11 @@ def _features(path: str, proxy: Proxy, codec: Codec) -> Iterator[Fault]:
         if features.auth_methods and name not in features.auth_methods:
             takes = ", ".join(features.auth_methods)
             yield Fault(f"{path}.auth_methods", f'the engine "{codec.name}" does not have "{name}" (it has {takes})')
+    for key in features.lacks:
+        table, _, name = key.partition(".")
+        values = getattr(proxy, table)
+        if getattr(values, name) != default_of(type(values), name):
+            yield Fault(f"{path}.{key}", f'the engine "{codec.name}" does not have this')
 
 
 def _group(path: str, proxy: Proxy) -> Iterator[Fault]:

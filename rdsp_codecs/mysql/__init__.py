@@ -1,7 +1,4 @@
-"""The engines of MySQL and MariaDB: the client/server protocol, version 10 of its handshake.
-
-Not among the installed engines yet (`pyproject.toml` names none of them).
-"""
+"""The engines of MySQL and MariaDB: the client/server protocol, version 10 of its handshake."""
 
 from __future__ import annotations
 
@@ -44,7 +41,16 @@ class MySqlCodec:
     engine_family = "MYSQL"
     default_port = 3306
     features = Features(
-        cancel_on_new_connection=False, auth_methods=tuple(METHODS), pinning_filters=(EXCLUDE_VARIABLE_SETS,)
+        cancel_on_new_connection=False,
+        auth_methods=tuple(METHODS),
+        pinning_filters=(EXCLUDE_VARIABLE_SETS,),
+        lacks=(
+            "target.tls_negotiation",
+            "target.channel_binding",
+            "target.max_protocol_version",
+            "target_group.strict_session_state",
+            "target_group.pin_sequences",
+        ),
     )
 
     def __init__(self, name: str) -> None:

@@ -79,6 +79,48 @@ def test_engines_are_listed_with_api_version_and_origin(put: Put) -> None:
     assert rows["ENGINE"] == ["API", "VERSION", "FROM", "FAMILY", "URL", "SCHEMES", "PORT"]
     assert rows["toy"] == ["1", "1.2", "toy-database", "POSTGRESQL", "toy", "5432"]
     assert rows["postgres"][2:5] == ["built", "in", "POSTGRESQL"]
+    assert rows["mysql"][2:] == ["built", "in", "MYSQL", "mysql", "3306"]
+    assert rows["mariadb"][2:] == ["built", "in", "MYSQL", "mariadb", "3306"]
+
+
+@pytest.mark.parametrize(
+    ("text", "engine"),
+    [
+        ("target.url = 'mysql://app@127.0.0.1/shop'", "mysql"),
+        ("target.url = 'mariadb://app@127.0.0.1/shop'", "mariadb"),
+        ("engine_family = 'MYSQL'\ntarget.host = '127.0.0.1'", "mysql"),
+        ("engine = 'mariadb'\nengine_family = 'MYSQL'\ntarget.host = '127.0.0.1'", "mariadb"),
+    ],
+)
+def test_a_file_says_in_several_ways_that_the_database_is_mysqls_or_mariadbs(
+    tmp_path: Path, text: str, engine: str
+) -> None:
+    file = tmp_path / "rdsp.toml"
+    file.write_text(f"[[proxies]]\nlisten = '127.0.0.1:0'\n{text}\n")
+    done = subprocess.run([sys.executable, "-m", "rdsp", "check", file], capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"default ({engine})\n")
+    assert "127.0.0.1:3306" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "mysq://app@h/d",
+            'the URL scheme "mysq" (there are: mariadb, mysql, postgres, postgresql); did you mean "mysql"?',
+        ),
+        ("mysql+pymysql://app@h/d", 'the URL scheme "mysql+pymysql" (there are: '),
+        ("mysql://app@h/d?sslnegotiation=direct", 'the engine "mysql" does not have this'),
+        ("mariadb://app:secret@h:0/d", "the port is not in 1..65535"),
+    ],
+)
+def test_a_url_that_no_engine_can_serve_is_told(url: str, said: str) -> None:
+    with running("--target", url, "--listen", "127.0.0.1:0") as proxy:
+        status, out, errors = proxy.end()
+    assert (status, out) == (BAD_CONFIG, "")
+    assert said in errors
+    assert "secret" not in errors
 
 
 @pytest.mark.parametrize("kind", BROKEN)

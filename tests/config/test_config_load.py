@@ -219,6 +219,14 @@ def test_the_command_lines_faults_have_its_options_as_paths(engines: Registry) -
             ],
         ),
         (
+            "[[proxies]]\nlisten = 1\n[proxies.target]\nurl = 'mysql://h'\nchannel_binding = 'require'\n"
+            "[proxies.target_group]\npin_sequences = true\nstrict_session_state = true",
+            [
+                'proxies[0].target.channel_binding: the engine "mysql" does not have this',
+                'proxies[0].target_group.pin_sequences: the engine "mysql" does not have this',
+            ],
+        ),
+        (
             group("session_pinning_filters = ['EVERYTHING']"),
             ['proxies[0].target_group.session_pinning_filters: "EVERYTHING" is not one of EXCLUDE_VARIABLE_SETS'],
         ),

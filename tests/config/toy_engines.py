@@ -38,7 +38,13 @@ POSTGRES = ToyEngine(
     5432,
     Features(True, (), ("scram-sha-256", "md5"), socket_file=".s.PGSQL.{}"),
 )
-MYSQL = ToyEngine("mysql", "MYSQL", ("mysql",), 3306, Features(False, ("EXCLUDE_VARIABLE_SETS",)))
+MYSQL = ToyEngine(
+    "mysql",
+    "MYSQL",
+    ("mysql",),
+    3306,
+    Features(False, ("EXCLUDE_VARIABLE_SETS",), lacks=("target.channel_binding", "target_group.pin_sequences")),
+)
 MARIADB = ToyEngine("mariadb", "MYSQL", ("mariadb",), 3306, Features(False, ("EXCLUDE_VARIABLE_SETS",)))
 TOY = ToyEngine("toy", "TOYS", ("toy",), 7777)
 OF_ANOTHER_API = ToyEngine("another", "TOYS", ("another",), 1, api=API_VERSION + 1)

@@ -1,5 +1,5 @@
 """The servers, as the live tests have them."""
 
-from tests.live.mysql.conftest import engines, tracking
+from tests.live.mysql.conftest import tracking
 
-__all__ = ["engines", "tracking"]
+__all__ = ["tracking"]
