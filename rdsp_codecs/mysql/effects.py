@@ -91,10 +91,6 @@ class Verdict:
 
 HARMLESS: Final = Verdict()
 """The one verdict of all texts in which the prefilter finds nothing: compare by identity."""
-_REMEMBERED_TEXT: Final = 512
-_REMEMBERED_MAX: Final = 4096
-_remembered: dict[tuple[Facts, bytes], Verdict] = {}
-"""Verdicts of recent short texts: a pure function's results, at most 4096 of 512 bytes, thrown away together."""
 
 
 def verdict(text: bytes, facts: Facts) -> Verdict:
@@ -106,17 +102,6 @@ def verdict(text: bytes, facts: Facts) -> Verdict:
 
     Takes time linear in the text.
     """
-    if len(text) > _REMEMBERED_TEXT:
-        return _inspect(text, facts)
-    found = _remembered.get((facts, text))
-    if found is None:
-        if len(_remembered) >= _REMEMBERED_MAX:
-            _remembered.clear()
-        found = _remembered[facts, text] = _inspect(text, facts)
-    return found
-
-
-def _inspect(text: bytes, facts: Facts) -> Verdict:
     if not may_matter(text, facts):
         return HARMLESS
     look = Look(text, facts)

@@ -101,8 +101,30 @@ def _explains(found: effects.Verdict, *, single: bool) -> bool:
     return head in _QUIET or (head == b"alter" and found.renames)
 
 
+_REMEMBERED_TEXT: Final = 512
+_REMEMBERED_MOST: Final = 4096
+_remembered: dict[tuple[Facts, bytes], Verdict] = {}
+"""Verdicts of recent short texts: a pure function's results, at most 4096 of 512 bytes, thrown away together.
+
+Not those in which nothing is found: that is found as fast, and they often hold a number that never comes again.
+"""
+
+
 def judge(text: bytes, facts: Facts) -> Verdict:
     """Look at a text, read by these facts."""
+    if len(text) > _REMEMBERED_TEXT:
+        return _judged(text, facts)
+    found = _remembered.get((facts, text))
+    if found is None:
+        found = _judged(text, facts)
+        if found is not HARMLESS:
+            if len(_remembered) >= _REMEMBERED_MOST:
+                _remembered.clear()
+            _remembered[facts, text] = found
+    return found
+
+
+def _judged(text: bytes, facts: Facts) -> Verdict:
     found = effects.verdict(text, facts)
     if found is effects.HARMLESS:
         return HARMLESS

@@ -44,7 +44,7 @@ from rdsp_codecs.transaction import Transaction
 if TYPE_CHECKING:
     from rdsp_codecs.api import ClientLogin, RelayPolicy
     from rdsp_codecs.mysql.judging import Verdict
-    from rdsp_codecs.mysql.session_state import Interned, Settings
+    from rdsp_codecs.mysql.session_state import Interned
     from rdsp_codecs.mysql.state import MySqlState
 
 _LONGEST_TEXT: Final = 1 << 20
@@ -79,9 +79,6 @@ class Preparing(Hearing):
         self._preparing = False
         self._aftercare = 0
         """How many of our commands undo what was set to prepare one."""
-        self._read_by: Settings | None = None
-        self._facts = Facts(0, mariadb=False)
-        self._context = Context(b"", ())
 
     # -- what needs no backend ------------------------------------------------------------------------------------
 
@@ -372,27 +369,27 @@ class Preparing(Hearing):
 
     # -- what texts are read by -----------------------------------------------------------------------------------
 
-    def _read_now(self) -> None:
-        state, settings = self._state, self._settings
-        assert state is not None
-        if self._read_by is not settings:
-            self._read_by, self._facts = settings, facts(state, settings)
-            values = {**state.baseline, **dict(settings.variables)}
-            schema = self._database if settings.schema is None else settings.schema
-            own = dict(settings.variables)
-            brought = CONNECTION in own and COLLATION not in own  # a character set brings its own collation
-            names = READ_BY[:-1] if brought else READ_BY
-            self._context = Context(schema, tuple((name, values.get(name) or b"") for name in names))
-
     def _facts_now(self) -> Facts:
         """What the backend reads a text by."""
-        self._read_now()
-        return self._facts
+        return self._reads_by()[0]
 
     def _context_now(self) -> Context:
         """The same, as far as it decides what a text is, in values that can be set."""
-        self._read_now()
-        return self._context
+        return self._reads_by()[1]
+
+    def _reads_by(self) -> tuple[Facts, Context]:
+        """Both, as the backend keeps them for one session after the other: nearly all have the same settings."""
+        state, settings = self._state, self._settings
+        assert state is not None
+        if state.reads_by is None or state.reads_for is not settings:
+            own = dict(settings.variables)
+            values = {**state.baseline, **own}
+            schema = self._database if settings.schema is None else settings.schema
+            brought = CONNECTION in own and COLLATION not in own  # a character set brings its own collation
+            names = READ_BY[:-1] if brought else READ_BY
+            context = Context(schema, tuple((name, values.get(name) or b"") for name in names))
+            state.reads_for, state.reads_by = settings, (facts(state, settings), context)
+        return state.reads_by
 
 
 def _between(now: Context, then: Context, attributes: bool) -> list[tuple[int, bytes]]:

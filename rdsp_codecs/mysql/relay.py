@@ -303,7 +303,6 @@ class MySqlRelay(Preparing):
         status = r.SERVER_STATUS_AUTOCOMMIT if state.autocommit else 0
         self._server.reset(state.capabilities, status, classic=not self._flags & c.CLIENT_DEPRECATE_EOF)
         self._failed = b""
-        self._read_by = None
         self._over = False
         self._trx, self._pending = t.NO_TRANSACTION, b""
         self._saved = False

@@ -6,6 +6,7 @@ there, known or not, and then this session's own settings are made. So nothing h
 
 from __future__ import annotations
 
+import functools
 import re
 import weakref
 from collections.abc import Container, Mapping
@@ -225,7 +226,11 @@ def facts(state: MySqlState, settings: Settings) -> Facts:
 
 def misnames(state: MySqlState) -> bool:
     """Whether its reports name other variables than those that were set."""
-    version = state.server_parameters["server_version"]
+    return _misnames(state.server_parameters["server_version"])
+
+
+@functools.lru_cache(maxsize=64)
+def _misnames(version: str) -> bool:
     return not names_are_reported(Facts(version_number(version), mariadb="mariadb" in version.lower()))
 
 

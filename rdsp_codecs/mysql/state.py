@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rdsp_codecs.mysql.responses import Ok
-from rdsp_codecs.mysql.statements import Shelf
+from rdsp_codecs.mysql.statements import Context, Shelf
 
 if TYPE_CHECKING:
+    from rdsp_codecs.mysql.lexer import Facts
     from rdsp_codecs.mysql.session_state import Settings
 
 
@@ -31,6 +32,7 @@ class MySqlState:
         autocommit: whether that is on.
         last_id: LAST_INSERT_ID.
         baseline: what it had, of what texts are read by, before any session used it.
+        reads_by: by what it reads texts with the settings `reads_for`; None: that is to be found out.
         shelf: the prepared statements that it has.
         traces: a token of the session that ran the last statement, if what that has left can still be read.
     """
@@ -53,5 +55,7 @@ class MySqlState:
         self.autocommit = True
         self.last_id = 0
         self.baseline: dict[bytes, bytes] = {}
+        self.reads_by: tuple[Facts, Context] | None = None
+        self.reads_for: Settings | None = None
         self.shelf = Shelf()
         self.traces: object | None = None

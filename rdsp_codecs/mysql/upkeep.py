@@ -128,6 +128,7 @@ def _read_by(state: MySqlState) -> Generator[Any, Any, None]:
         raise WireError(msg)
     state.autocommit = bool((answer.status or 0) & r.SERVER_STATUS_AUTOCOMMIT)
     state.server_parameters = {**state.server_parameters, AUTOCOMMIT: str(int(state.autocommit))}
+    state.reads_by = None
     state.baseline = {name: value or b"" for name, value in zip(READ_BY, answer.rows[0], strict=True)}
 
 
