@@ -177,6 +177,7 @@ def _opener(settings: Proxy, codec: Codec, credentials: Credentials, deriver: Ke
         direct_tls=target.tls_negotiation == "direct",
         channel_binding=target.channel_binding,
         max_protocol_version=target.max_protocol_version,
+        compression="" if target.compression == "off" else target.compression,
         writable=target.target_session_attrs == "read-write",
     )
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss
 from rdsp_codecs.errors import PeerClosed, WireError
-from rdsp_codecs.steps import Ask, Conversation, HasUnread, Receive, Send, StartTls, TlsFacts, TlsSide
+from rdsp_codecs.steps import Ask, Conversation, HasUnread, PutOn, Receive, Send, StartTls, TlsFacts, TlsSide
 
 T = TypeVar("T")
 
@@ -72,6 +72,9 @@ async def _perform(
         return await receive(transport, step.limit or CHUNK, peek=step.peek)
     if isinstance(step, HasUnread):
         return transport.has_unread()
+    if isinstance(step, PutOn):
+        transport.put_on(step.layer, step.early)
+        return None
     if isinstance(step, Ask):
         if answer is None:
             msg = f"nobody answers {step.question!r}"

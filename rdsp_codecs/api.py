@@ -32,6 +32,7 @@ class Features:
         pinning_filters: the names that `session_pinning_filters` may hold for this engine.
         auth_methods: the names that `auth_methods` may hold; empty: the engine does not say, and nothing is checked.
         alpn: the protocol's name in TLS handshakes (RFC 7301), "" where it has none.
+        compression: the names of the ways to compress that the engine has on both sides.
         socket_file: the name of a Unix socket in its directory, with `{}` for the port; "": the engine has none.
         lacks: settings that mean nothing here, by table and name ("target.channel_binding"): none may be given but its
             default.
@@ -43,6 +44,7 @@ class Features:
     alpn: str = ""
     socket_file: str = ""
     lacks: tuple[str, ...] = ()
+    compression: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -62,6 +64,7 @@ class Offer:
         end_point: the hash of our certificate that "tls-server-end-point" binds to (RFC 5929); b"": channel binding
             cannot be offered.
         fingerprint: SHA-256 of our certificate, DER; b"": there is none, or it could not be read.
+        compression: ways to compress that a client may use, of `Features.compression`.
         refusal: nobody is let in: whoever wants to log in is told this, before any proof is asked for.
     """
 
@@ -77,6 +80,7 @@ class Offer:
     end_point: bytes = b""
     refusal: Problem | None = None
     fingerprint: bytes = b""
+    compression: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -122,6 +126,7 @@ class BackendLogin:
         direct_tls: begin with the TLS handshake, without asking for it in the engine's protocol.
         channel_binding: "disable", "prefer" or "require": whether the login is bound to the TLS connection.
         max_protocol_version: the newest version of the engine's protocol to ask for, in its own words; "": its default.
+        compression: the way to compress, of `Features.compression`; "": none. A server without it: `LoginRefused`.
     """
 
     user: str
@@ -134,6 +139,7 @@ class BackendLogin:
     direct_tls: bool = False
     channel_binding: str = "prefer"
     max_protocol_version: str = ""
+    compression: str = ""
 
 
 class BackendState(Protocol):

@@ -11,6 +11,7 @@ Send       None
 Receive    bytes, at least one (`PeerClosed` is thrown in at end of file)
 HasUnread  bool
 StartTls   `TlsFacts`
+PutOn      None
 Ask        whatever the question's class documents
 ========== ===========================================================
 
@@ -24,6 +25,8 @@ from enum import Enum
 from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
+
+from rdsp_codecs.layering import Layer
 
 T = TypeVar("T")
 
@@ -114,6 +117,19 @@ class TlsFacts:
     end_point: bytes = b""
 
 
+@attrs.frozen
+class PutOn:
+    """From here on all that is read and written on this connection, also behind the conversation, passes a layer.
+
+    Attributes:
+        layer: new, and of this connection alone.
+        early: what was read already and not used: the layer's first input.
+    """
+
+    layer: Layer
+    early: bytes = b""
+
+
 class Ask:
     """A question that only the runtime can answer (`rdsp_codecs.questions`)."""
 
@@ -127,5 +143,5 @@ class Ask:
         return f"Ask({self.question!r})"
 
 
-Step = Send | Receive | HasUnread | StartTls | Ask
+Step = Send | Receive | HasUnread | StartTls | PutOn | Ask
 Conversation = Generator[Step, Any, T]

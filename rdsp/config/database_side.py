@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 
 from rdsp.config.addresses import Address, parse_target
 from rdsp.config.kinds import Duration, Flag, Hidden, ListOf, OneOf, ServerHost, Text, Whole
 from rdsp.config.secret import Secret
 from rdsp.config.setting import DAY, PEM_FILE, USER_NAME, YEAR, Reload, setting
+
+COMPRESSION: Final = ("zlib", "zstd")
 
 
 @attrs.frozen
@@ -68,6 +72,13 @@ class Target:
         "3.0",
         "The newest protocol version to ask the server for, as libpq's setting of that name. `latest` gives cancel "
         "keys of 256 bits from PostgreSQL 18 on; some poolers and load balancers cannot negotiate.",
+        Reload.RESTART,
+    )
+    compression: str = setting(
+        OneOf(("off", *COMPRESSION)),
+        "off",
+        "How connections to the database are compressed, for engines that have that. Worth it over slow or dear lines "
+        "only; a server without it refuses.",
         Reload.RESTART,
     )
     connect_timeout: float = setting(

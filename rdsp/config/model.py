@@ -14,7 +14,7 @@ import attrs
 
 from rdsp.config.addresses import Address, parse_address
 from rdsp.config.client_side import ClientTls, Limits, Tcp, UserAuth
-from rdsp.config.database_side import Target, TargetGroup
+from rdsp.config.database_side import COMPRESSION, Target, TargetGroup
 from rdsp.config.kinds import Duration, Flag, HiddenUrl, ListenAddress, ListOf, Network, OneOf, Text
 from rdsp.config.secret import Secret
 from rdsp.config.setting import SETTING, Reload, Setting, Table, array, setting, table
@@ -112,6 +112,13 @@ class Proxy:
         Reload.NEW_SESSIONS,
         says="the engine's",
         rds="ClientPasswordAuthType",
+    )
+    compression: tuple[str, ...] = setting(
+        ListOf(OneOf(COMPRESSION)),
+        COMPRESSION,
+        "How clients may have their connection compressed if they ask for it, for engines that have that; `[]`: not at "
+        "all. It costs the proxy time, and a client gets no higher level than the proxy's own.",
+        Reload.NEW_SESSIONS,
     )
     tls: ClientTls = table(ClientTls, "TLS on the client's side.")
     target: Target = table(Target, "The database server.")

@@ -122,6 +122,9 @@ def _features(path: str, proxy: Proxy, codec: Codec) -> Iterator[Fault]:
                 f"{path}.target_group.session_pinning_filters",
                 f'the engine "{codec.name}" does not take {name} (it takes {takes})',
             )
+    way = proxy.target.compression
+    if way != "off" and way not in features.compression:
+        yield Fault(f"{path}.target.compression", f'the engine "{codec.name}" does not have "{way}"')
     for name in proxy.auth_methods:
         if features.auth_methods and name not in features.auth_methods:
             takes = ", ".join(features.auth_methods)

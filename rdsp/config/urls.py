@@ -27,12 +27,13 @@ _QUERY_KEYS: Final = {
     "sslnegotiation": "tls_negotiation",
     "channel_binding": "channel_binding",
     "max_protocol_version": "max_protocol_version",
+    "compression": "compression",
     "connect_timeout": "connect_timeout",
     "target_session_attrs": "target_session_attrs",
     "host": "host",
     "port": "port",
 }
-"""libpq's names, and those of the settings that they stand for."""
+"""libpq's names, and those of the settings that they stand for; `compression` is our own."""
 _PORTS: Final = "the port is not in 1..65535"
 
 

@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from rdsp.net.layered import Layered
+from rdsp.net.overlay import Overlay
 from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE
+from rdsp_codecs.layering import Layer
 from rdsp_codecs.steps import TlsFacts, TlsSide
 
 if TYPE_CHECKING:
@@ -147,7 +150,7 @@ class MemoryTransport:
         self.peer = peer
         self.local = local
         self.tls: TlsFacts | None = None
-        self.records = None
+        self.records: Overlay | None = None
         self.in_handshake = False
         self.other: MemoryTransport
         self.board: MemoryBoard | None = None
@@ -228,15 +231,20 @@ class MemoryTransport:
 
     def has_unread(self) -> bool:
         """See `Transport`."""
-        if self.closed:
+        if self.closed or (self.records is not None and self.records.unread):
             return True
+        return self._has_arrived()
+
+    def _has_arrived(self) -> bool:
         self._land()
         return bool(self._in.landed or self._in.ended or self._in.broken)
 
     async def wait_readable(self) -> None:
         """See `Transport`."""
         await trio.lowlevel.checkpoint()
-        while not self.has_unread():
+        if self.records is not None and self.records.ready:
+            return
+        while not self.closed and not self._has_arrived():
             with trio.move_on_at(self._in.next_due()):
                 await self._park()
 
@@ -253,6 +261,11 @@ class MemoryTransport:
     def shake(self) -> TlsFacts:
         """Raises `ssl.SSLError`: there is no TLS in memory."""
         raise ssl.SSLError("there is no TLS in memory")
+
+    def put_on(self, layer: Layer, early: bytes) -> None:
+        """See `Transport`."""
+        self.records = layered = Layered(layer, early, self.recv, self.send, self.records)
+        self.recv, self.send = layered.recv, layered.send  # type: ignore[method-assign]
 
     def shutdown(self) -> None:
         """See `Transport`: the peer may go on writing."""

@@ -12,6 +12,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
+from rdsp.net.overlay import Overlay
+
 PLAIN: Final = 16384
 """The most bytes that a record carries (RFC 8446, 5.1)."""
 SEALED: Final = PLAIN + 1024
@@ -23,7 +25,7 @@ _ANSWERS: Final = 2 * SEALED
 """Bytes that may wait here when TLS answers by itself: one record of data, and answers that the peer does not read."""
 
 
-class Records:
+class Records(Overlay):
     """Records in both directions.
 
     Invariant: `_rest` is sealed already and goes out before anything else is sealed; `_taken` bytes of what was
@@ -32,7 +34,6 @@ class Records:
 
     __slots__ = (
         "_hungry", "_incoming", "_outgoing", "_pull", "_push", "_read", "_rest", "_taken", "_tls", "_write",
-        "drained",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +44,7 @@ class Records:
         pull: Callable[[int], bytes],
         push: Callable[[bytes], int],
     ) -> None:
+        super().__init__()
         self._tls = tls
         # `ssl.SSLObject` is a wrapper in Python, that costs every record two function calls: what it wraps, if it does.
         sealer: Any = getattr(tls, "_sslobj", tls)
@@ -54,19 +56,17 @@ class Records:
         self._push = push
         self._hungry = False
         """There is nothing to open before more has come."""
-        self.drained = False
-        """The last `recv` emptied the socket, and left nothing here. An edge tells of more, or has told of the end."""
         self._rest = b""
         self._taken = 0
 
     @property
     def unread(self) -> bool:
-        """Whether something has come in that `recv` did not look at yet."""
+        """See `Overlay`."""
         return bool(self._incoming.pending or self._tls.pending())
 
     @property
     def ready(self) -> bool:
-        """Whether `recv` is worth trying, whatever the socket has."""
+        """See `Overlay`."""
         return not self._hungry and self.unread
 
     def recv(self, limit: int, /) -> bytes:

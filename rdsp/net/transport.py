@@ -15,8 +15,11 @@ from typing import Final, Protocol
 
 import trio
 
+from rdsp.net.layered import Layered
+from rdsp.net.overlay import Overlay
 from rdsp.net.records import SEALED, Records
 from rdsp.net.tls import end_point
+from rdsp_codecs.layering import Layer
 from rdsp_codecs.steps import TlsFacts, TlsSide
 
 WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -40,8 +43,8 @@ class Transport(Protocol):
     in_handshake: bool
     """A TLS handshake was begun and has not succeeded: nothing can be said, nor read."""
 
-    records: Records | None
-    """Where TLS is over memory: tells what stands there, which the socket's readiness does not."""
+    records: Overlay | None
+    """TLS over memory, or a layer of the engine's: tells what stands there, which the socket's readiness does not."""
 
     def recv(self, limit: int, /) -> bytes:
         """At most `limit` bytes; b"" at end of file. Raises one of WOULD_BLOCK or GONE."""
@@ -75,6 +78,9 @@ class Transport(Protocol):
 
         Raises `ssl.SSLError` or a connection error when it fails.
         """
+
+    def put_on(self, layer: Layer, early: bytes) -> None:
+        """From now on `recv` and `send` pass through the layer; `early`: what was read already. Once."""
 
     def shutdown(self) -> None:
         """End our side: the peer comes to an end of file. What `recv` gives from then on is for nobody to read."""
@@ -156,7 +162,7 @@ class SocketTransport:
         self.peer = peer
         self.local = local
         self.tls: TlsFacts | None = None
-        self.records: Records | None = None
+        self.records: Overlay | None = None
         self._handshake: _Handshake | None = None
         self.in_handshake = False
         self._sock = sock
@@ -217,6 +223,11 @@ class SocketTransport:
             end_point=b"" if tls.server_side else end_point(certificate),
         )
         return self.tls
+
+    def put_on(self, layer: Layer, early: bytes) -> None:
+        """See `Transport`."""
+        self.records = layered = Layered(layer, early, self.recv, self.send, self.records)
+        self.recv, self.send = layered.recv, layered.send
 
     def shutdown(self) -> None:
         """See `Transport`. Over TLS a close_notify is sent, and nothing is deciphered any more."""

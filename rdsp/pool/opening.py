@@ -93,7 +93,7 @@ class Opener:
         password_of: the password with which a database user logs in to the server, None without one.
         answer: answers the conversations' questions (`Derive`).
         init_query: run once on every new backend; "" for none.
-        direct_tls, channel_binding, max_protocol_version: see `BackendLogin`.
+        direct_tls, channel_binding, max_protocol_version, compression: see `BackendLogin`.
         writable: take only servers that let clients write.
     """
 
@@ -107,6 +107,7 @@ class Opener:
     direct_tls: bool = False
     channel_binding: str = "prefer"
     max_protocol_version: str = ""
+    compression: str = ""
     writable: bool = False
 
     async def open(self, facts: KeyFacts) -> Opened:
@@ -174,6 +175,7 @@ class Opener:
             direct_tls=self.direct_tls and way.may_use_tls,
             channel_binding=self.channel_binding,
             max_protocol_version=self.max_protocol_version,
+            compression=self.compression,
         )
 
     async def introduce(self) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from rdsp.observe.dispatch import Observers
 from rdsp.pool.backend import Backend
 from rdsp.pool.limits import UNTOLD
 from rdsp.pool.opening import Opener
-from rdsp_codecs.errors import CodecError, LoginRefused, PeerClosed
+from rdsp_codecs.errors import CodecError, LoginRefused, PeerClosed, WireError
 
 
 async def say_goodbye(backend: Backend, words: bytes) -> None:
@@ -25,7 +25,7 @@ async def say_goodbye(backend: Backend, words: bytes) -> None:
         await send_all(backend.transport, words)
         while True:
             await receive(backend.transport, 65536)
-    except PeerClosed:
+    except (PeerClosed, WireError):
         return
 
 

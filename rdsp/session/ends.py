@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rdsp.net.moving import joined
-from rdsp.net.switchboard import LEAVING, READABLE, Board
+from rdsp.net.moving import joined, pushed
+from rdsp.net.overlay import Overlay
+from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE, Board
 from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss
 from rdsp.pool.backend import Backend, Borrower
 from rdsp.session import calls
@@ -22,8 +23,8 @@ class Ends(Borrower):
     """
 
     __slots__ = (
-        "_board", "_client_send", "_clock", "_to_client", "_to_server", "backend", "call", "client", "client_rest",
-        "fault", "fault_of_server", "last_active", "relay", "server_rest", "wake",
+        "_board", "_client_records", "_client_send", "_clock", "_to_client", "_to_server", "backend", "call", "client",
+        "client_rest", "fault", "fault_of_server", "last_active", "relay", "server_rest", "wake",
     )  # fmt: skip
 
     def __init__(self, client: Transport, relay: Relay, board: Board, wake: Callable[[], None]) -> None:
@@ -40,6 +41,7 @@ class Ends(Borrower):
         self._to_client = relay.to_client
         self._to_server = relay.to_server
         self._client_send = client.send
+        self._client_records = client.records
         self._board = board
         self._clock = board.clock
 
@@ -75,6 +77,8 @@ class Ends(Borrower):
             return
         if sent < len(data):
             self.client_rest = data[sent:]
+            if self._client_records is not None and self._client_records.eager:
+                self._board.again(self.client_event, WRITABLE)
 
     def send_server(self) -> None:
         """Hand over what the relay has for the server."""
@@ -97,3 +101,30 @@ class Ends(Borrower):
             return
         if sent < len(data):
             self.server_rest = data[sent:]
+            if backend.records is not None and backend.records.eager:
+                self._board.again(self.server_event, WRITABLE)
+
+    def client_event(self, mask: int, /) -> None:
+        """The client's socket is ready."""
+        raise NotImplementedError
+
+    def flushed(
+        self, send: Callable[[bytes], int], data: bytes, overlay: Overlay | None, step: Callable[[int], None]
+    ) -> tuple[bytes, bool]:
+        """Hand over as much as goes now; see `pushed`. Where that takes long, `step` goes on in a turn of its own."""
+        if overlay is None:
+            return pushed(send, data)
+        while data:
+            try:
+                sent = send(data)
+            except WOULD_BLOCK:
+                break
+            except OSError as error:
+                if not is_peer_loss(error):
+                    raise
+                return b"", True
+            data = data[sent:]
+            if overlay.eager:
+                self._board.again(step, WRITABLE)
+                break
+        return data, False

@@ -23,7 +23,7 @@ from rdsp.session.visit import CANCEL_REQUEST, LAST_WORDS_TIMEOUT, Left, Visit
 from rdsp_codecs.api import CancelAsked, ClientLogin, Greeting
 from rdsp_codecs.errors import PeerClosed, WireError
 from rdsp_codecs.problems import Problem, ProblemCode
-from rdsp_codecs.steps import Ask, Conversation, HasUnread, Receive, Send, StartTls, TlsSide
+from rdsp_codecs.steps import Ask, Conversation, HasUnread, PutOn, Receive, Send, StartTls, TlsSide
 
 _INPUT: Final = READABLE | LEAVING
 _LATER: Final = object()
@@ -168,6 +168,8 @@ class Greeter(Visit):
                 return self._answer(step.question)
             if isinstance(step, HasUnread):
                 return bool(self._early) or self._transport.has_unread()
+            if isinstance(step, PutOn):
+                return self._put_on(step)
             if isinstance(step, StartTls) and step.side is TlsSide.SERVER and self._tls is not None:
                 return self._shake(self._tls)
         except WOULD_BLOCK:
@@ -209,6 +211,11 @@ class Greeter(Visit):
             self._rest = rest
             rest = rest[sent_now(self._transport, rest) :]
         self._rest = b""
+
+    def _put_on(self, step: PutOn) -> None:
+        self._transport.put_on(step.layer, step.early + self._early)
+        self._early = b""
+        self._dry = False  # something may stand in the layer, of which no edge tells
 
     def _shake(self, tls: ServerTls) -> Any:
         """Raises one of WOULD_BLOCK, `PeerClosed`, and `WireError`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Final
 
-from rdsp.net.moving import pushed, received
+from rdsp.net.moving import received
 from rdsp.net.switchboard import LEAVING, READABLE, WRITABLE, Board
 from rdsp.net.transport import WOULD_BLOCK, Transport
 from rdsp.observe.counters import Counters
@@ -45,7 +45,7 @@ class Splice(Ends):
     """
 
     __slots__ = (
-        "_chunk", "_client_again", "_client_many", "_client_more", "_client_records", "_client_recv", "_counters",
+        "_chunk", "_client_again", "_client_many", "_client_more", "_client_recv", "_counters",
         "_lending", "_marks", "_more", "_pool", "_server_again", "_server_many", "gone", "has_ear", "key",
         "leaving", "queued", "refusal", "said_fatal", "settling", "state", "stopping", "waiting_since",
     )  # fmt: skip
@@ -75,7 +75,6 @@ class Splice(Ends):
         self.gone = False
         """The client has left, and what runs for it is only read to its end: see `rdsp.session.aftermath`."""
         self._client_recv = client.recv
-        self._client_records = client.records
         self._chunk = START
         self._client_many = self._server_many = 0
         """Reads of `_chunk` that are left; behind them they are of FEW."""
@@ -94,7 +93,7 @@ class Splice(Ends):
 
     # -- the client's side ----------------------------------------------------------------------------------------
 
-    def client_event(self, mask: int) -> None:
+    def client_event(self, mask: int, /) -> None:
         """The client's socket is ready."""
         try:
             if self.client_rest and mask & WRITABLE:
@@ -296,7 +295,9 @@ class Splice(Ends):
             self._board.again(self.client_event, mask)
 
     def _flush_client(self) -> None:
-        self.client_rest, lost = pushed(self._client_send, self.client_rest)
+        self.client_rest, lost = self.flushed(
+            self._client_send, self.client_rest, self._client_records, self.client_event
+        )
         if lost:
             self.summon(calls.CLIENT_GONE)
         elif not self.client_rest and self._server_again:
@@ -469,8 +470,9 @@ class Splice(Ends):
             self.summon(calls.SERVER_GONE)
 
     def _flush_server(self) -> None:
-        if self.backend is not None:
-            self.server_rest, lost = pushed(self.backend.send, self.server_rest)
+        backend = self.backend
+        if backend is not None:
+            self.server_rest, lost = self.flushed(backend.send, self.server_rest, backend.records, self.server_event)
             if lost:
                 self._board.again(self.server_event, READABLE | LEAVING)
         if not self.server_rest:

@@ -18,6 +18,7 @@ from rdsp_codecs.api import (
 )
 from rdsp_codecs.mysql import upkeep
 from rdsp_codecs.mysql.capabilities import CLIENT_DEPRECATE_EOF
+from rdsp_codecs.mysql.compression import ZLIB, ZSTD
 from rdsp_codecs.mysql.framing import packets
 from rdsp_codecs.mysql.greet import introduced
 from rdsp_codecs.mysql.hearing import EXCLUDE_VARIABLE_SETS
@@ -51,6 +52,7 @@ class MySqlCodec:
             "target_group.strict_session_state",
             "target_group.pin_sequences",
         ),
+        compression=(ZLIB, ZSTD),
     )
 
     def __init__(self, name: str) -> None:

@@ -17,6 +17,8 @@ from rdsp_codecs.errors import PeerClosed, UnsupportedFeatureError, WireError
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import messages as m
 from rdsp_codecs.mysql import proofs
+from rdsp_codecs.mysql.compressing import towards_client
+from rdsp_codecs.mysql.compression import ZLIB, ZSTD
 from rdsp_codecs.mysql.framing import packets
 from rdsp_codecs.mysql.line import Line
 from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION, OFFERED
@@ -25,7 +27,7 @@ from rdsp_codecs.mysql.refuse import refuse
 from rdsp_codecs.mysql.responses import SERVER_STATUS_AUTOCOMMIT, Err, Ok, err, ok, read_err
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.questions import Admit, Introduce, Secrets, Welcome
-from rdsp_codecs.steps import Ask, Conversation, Send, StartTls, TlsSide
+from rdsp_codecs.steps import Ask, Conversation, PutOn, Send, StartTls, TlsSide
 
 
 @attrs.frozen
@@ -75,6 +77,8 @@ def introduced(offer: Offer) -> Conversation[Greeting]:
             int(said[CAPABILITIES]),
             int(said[COLLATION]),
             welcome.connection_id,
+            zlib=ZLIB in offer.compression,
+            zstd=ZSTD in offer.compression,
             fingerprint=offer.fingerprint,
         )
         return (yield from greet(offer, face))
@@ -123,6 +127,7 @@ def greet(offer: Offer, face: Face) -> Conversation[Greeting]:
             raise _Refused(Problem(ProblemCode.SERVER_LOGIN_FAILED), welcome)
         status = SERVER_STATUS_AUTOCOMMIT if has_autocommit(welcome) else 0
         yield from line.send(ok(Ok(status=status, info=info)))
+        yield from _compress(login, response, line)
     except _Refused as refused:
         yield Send(line.packet(refused.words))
         return Turned(refused.problem, user)
@@ -134,6 +139,13 @@ def greet(offer: Offer, face: Face) -> Conversation[Greeting]:
         return Turned(problem, user)
     login.leftover, login.welcome = line.inbox.leftover, welcome
     return login
+
+
+def _compress(login: ClientLogin, response: m.Response, line: Line) -> Steps:
+    """From here on, if that was agreed."""
+    layer = towards_client(login.protocol, response.zstd_level or 0)
+    if layer is not None:
+        yield PutOn(layer, line.inbox.cut(len(line.inbox.leftover)))
 
 
 def _login_packet(offer: Offer, line: Line, offered: int) -> Generator[Any, Any, tuple[m.Response, bool]]:

@@ -14,10 +14,12 @@ from rdsp_codecs.errors import LoginRefused, WireError
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import edwards, proofs
 from rdsp_codecs.mysql import messages as m
+from rdsp_codecs.mysql.compressing import towards_server
+from rdsp_codecs.mysql.compression import ZLIB, ZSTD
 from rdsp_codecs.mysql.line import Line
 from rdsp_codecs.mysql.responses import ERR, OK, Err, read_err, read_ok
 from rdsp_codecs.mysql.state import MySqlState
-from rdsp_codecs.steps import Conversation, StartTls, TlsFacts, TlsSide
+from rdsp_codecs.steps import Conversation, PutOn, StartTls, TlsFacts, TlsSide
 
 CAPABILITIES: Final = "capabilities"
 """The parameter that holds the pool's `capabilities.key`, in decimal digits."""
@@ -27,8 +29,6 @@ AUTOCOMMIT: Final = "autocommit"
 """What a server's sessions begin with: "1" or "0"."""
 OFFERED: Final = "offered"
 """The parameter that holds what a client was offered, and its servers have."""
-COMPRESSION: Final = "compression"
-"""The parameter that holds "zlib" or "zstd"."""
 
 _MAX_PACKET: Final = 1 << 24
 _MAX_MESSAGE: Final = 1 << 16
@@ -72,7 +72,7 @@ def refusal(payload: bytes) -> LoginRefused:
 def login(how: BackendLogin) -> Conversation[MySqlState]:
     """Log in. Raises `LoginRefused` (the server's words, or ours), `PeerClosed`, and what readers raise.
 
-    `how.parameters` may have `CAPABILITIES`, `COLLATION` and `COMPRESSION`. Compression begins behind the login.
+    `how.parameters` may have `CAPABILITIES` and `COLLATION`. Compression begins behind the login.
     """
     line = _Line(_MAX_MESSAGE, _MAX_LOGIN)
     greeting = m.read_greeting((yield from line.receive()))
@@ -100,6 +100,10 @@ def login(how: BackendLogin) -> Conversation[MySqlState]:
     payload, state.plugin = yield from _prove(how, line, payload, prover, plugin, encrypted=state.encrypted)
     state.welcome = read_ok(payload, state.capabilities)
     state.leftover = line.inbox.leftover
+    layer = towards_server(state.capabilities)
+    if layer is not None:
+        yield PutOn(layer, state.leftover)
+        state.leftover = b""
     return state
 
 
@@ -124,7 +128,6 @@ def change_user(state: MySqlState, how: BackendLogin) -> Conversation[None]:
 
     Of `how` the user, password and database count, and `COLLATION` of its parameters. Raises what `login` raises;
     the connection is then of no more use.
-    Not for compressed connections.
     """
     line = _Line(_MAX_MESSAGE, _MAX_LOGIN)
     line.inbox.loosen()
@@ -174,14 +177,17 @@ def _head(how: BackendLogin, greeting: m.Greeting, *, tls: bool) -> m.LoginHead:
     missing = c.lacking(greeting.capabilities, wanted) if CAPABILITIES in parameters else 0
     if missing:
         raise LoginRefused("2026", f"the server lacks {', '.join(c.names(missing))}")
-    compression = parameters.get(COMPRESSION, "")
+    zlib, zstd = how.compression == ZLIB, how.compression == ZSTD
+    wants = zlib * c.CLIENT_COMPRESS | zstd * c.CLIENT_ZSTD_COMPRESSION_ALGORITHM
+    if wants & ~greeting.capabilities:
+        raise LoginRefused("2066", f"the server does not support compression by {how.compression}")
     flags = c.asked(
         greeting.capabilities,
         wanted,
         database=bool(how.database),
         tls=tls,
-        zlib=compression == "zlib",
-        zstd=compression == "zstd",
+        zlib=zlib,
+        zstd=zstd,
     )
     return m.LoginHead(flags, _MAX_PACKET, int(parameters.get(COLLATION, greeting.collation)))
 

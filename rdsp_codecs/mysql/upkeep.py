@@ -11,7 +11,6 @@ from rdsp_codecs.api import BackendLogin
 from rdsp_codecs.errors import LoginRefused, WireError
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
-from rdsp_codecs.mysql.compression import ZLIB, ZSTD, Packer, Unpacker
 from rdsp_codecs.mysql.dialogue import Dialogue, Part
 from rdsp_codecs.mysql.framing import PacketReader, packets
 from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION, greeted, login, refusal
@@ -50,20 +49,15 @@ def ask(state: MySqlState, command: int, body: bytes = b"") -> Generator[Any, An
     """One command on an idle connection, answered by text rows or none. Raises `WireError`, also for a long answer."""
     state.traces = None
     flags = state.capabilities
-    compressed = flags & (c.CLIENT_COMPRESS | c.CLIENT_ZSTD_COMPRESSION_ALGORITHM)
-    kind = ZLIB if flags & c.CLIENT_COMPRESS else ZSTD
-    unpacker = Unpacker(kind) if compressed else None
-    reader = PacketReader(_MOST, strict=not compressed)
+    reader = PacketReader(_MOST)
     reader.begin(1)
-    data = packets(bytes((command,)) + body)
-    yield Send(Packer(kind).pack(data) if compressed else data)
+    yield Send(packets(bytes((command,)) + body))
     dialogue = Dialogue(flags, None)
     dialogue.asked(command)
     error, ok, rows, columns, size = None, None, list[tuple[bytes | None, ...]](), 0, 0
     while not dialogue.over:
         while (payload := reader.next()) is None:
-            received = yield RECEIVE
-            data = received if unpacker is None else unpacker.feed(received)
+            data = yield RECEIVE
             size += len(data)
             if size > _MOST:
                 msg = f"more than {_MOST} bytes in answer to a question of the proxy's"

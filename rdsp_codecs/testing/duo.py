@@ -11,7 +11,8 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from rdsp_codecs.errors import PeerClosed
-from rdsp_codecs.steps import Ask, Conversation, HasUnread, Receive, Send, StartTls, TlsFacts, TlsSide
+from rdsp_codecs.layering import Layer
+from rdsp_codecs.steps import Ask, Conversation, HasUnread, PutOn, Receive, Send, StartTls, TlsFacts, TlsSide
 
 T = TypeVar("T")
 Answer = Callable[[Any], Any]
@@ -27,7 +28,7 @@ class Script:
     """What a conversation did against a script of bytes.
 
     Attributes:
-        sent: everything it sent.
+        sent: everything it sent, before any layer.
         tls: after how many sent bytes each handshake was started.
     """
 
@@ -65,6 +66,9 @@ def play(
                     if which is TlsSide.SERVER and waiting and waiting[0].startswith(_HELLO):
                         waiting[0] = waiting[0][1:]  # stands for the client's handshake
                     step = conversation.send(facts)
+                case PutOn(layer, early):
+                    waiting = [unwrapped(layer, chunk) for chunk in (early, *waiting)]
+                    step = conversation.send(None)
                 case HasUnread():
                     step = conversation.send(False)  # chunks are said one after the other
                 case Ask(question):
@@ -73,11 +77,22 @@ def play(
         return stop.value, script
 
 
+def unwrapped(layer: Layer, data: bytes) -> bytes:
+    """All that a layer gives when it is fed so."""
+    found = layer.unwrap(data, 1 << 16)
+    while layer.more and (more := layer.unwrap(b"", 1 << 16)):
+        found += more
+    return found
+
+
 @attrs.define(eq=False)
 class _Side:
     conversation: Conversation[Any]
     answer: Answer
     inbox: bytearray = attrs.field(factory=bytearray)
+    layer: Layer | None = None
+    wrapped: bytearray = attrs.field(factory=bytearray)
+    """What has come for the layer."""
     step: Any = None
     started: bool = False
     done: bool = False
@@ -85,6 +100,28 @@ class _Side:
     """Handshakes begun."""
     result: Any = None
     error: Exception | None = None
+
+    def known(self, step: Ask | HasUnread | PutOn) -> Any:
+        """What is done, or answered, at once."""
+        if isinstance(step, PutOn):
+            self.layer = step.layer
+            self.wrapped += step.early + self.inbox
+            self.inbox.clear()
+            return None
+        return self.answer(step.question) if isinstance(step, Ask) else bool(self.inbox or self.wrapped)
+
+    def deliver(self, data: bytes) -> None:
+        """The other side has said it."""
+        if not self.done:
+            inbox = self.inbox if self.layer is None else self.wrapped
+            inbox += data
+
+    def has_more(self, size: int) -> bool:
+        """Whether there is something to read; the layer is handed `size` bytes for it."""
+        if self.layer is not None and not self.inbox and self.wrapped:
+            data, self.wrapped = bytes(self.wrapped[:size]), self.wrapped[size:]
+            self.inbox += unwrapped(self.layer, data)
+        return bool(self.inbox)
 
 
 def duo(
@@ -135,11 +172,12 @@ def _turn(side: _Side, other: _Side, piece: Callable[[], int], facts: TlsFacts) 
             return True
         match side.step:
             case Send(data):
-                if not other.done:
-                    other.inbox += data
+                other.deliver(data if side.layer is None else side.layer.wrap(data))
                 side.step = side.conversation.send(None)
             case Receive(limit, peek):
-                if not side.inbox:
+                if not side.has_more(piece()):
+                    if side.wrapped:
+                        return True
                     if not other.done:
                         return False
                     side.step = side.conversation.throw(PeerClosed("the other side is done"))
@@ -150,9 +188,8 @@ def _turn(side: _Side, other: _Side, piece: Callable[[], int], facts: TlsFacts) 
             case StartTls(which):
                 _greet(which, side, other)
                 side.step = side.conversation.send(facts)
-            case Ask() | HasUnread() as asked:
-                known = side.answer(asked.question) if isinstance(asked, Ask) else bool(side.inbox)
-                side.step = side.conversation.send(known)
+            case asked:
+                side.step = side.conversation.send(side.known(asked))
     except StopIteration as stop:
         side.done, side.result = True, stop.value
     except Exception as error:  # noqa: BLE001 - handed to the test as the side's result

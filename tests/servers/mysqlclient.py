@@ -13,15 +13,16 @@ import attrs
 
 from rdsp_codecs.api import BackendLogin
 from rdsp_codecs.errors import PeerClosed, WireError
+from rdsp_codecs.layering import Layer
 from rdsp_codecs.mysql import capabilities as c
-from rdsp_codecs.mysql.compression import ZLIB, ZSTD, Packer, Unpacker
 from rdsp_codecs.mysql.dialogue import Dialogue, Part
 from rdsp_codecs.mysql.framing import PacketReader, packets
 from rdsp_codecs.mysql.login import login
 from rdsp_codecs.mysql.responses import COM_QUERY, Ok, is_eof
 from rdsp_codecs.mysql.state import MySqlState
 from rdsp_codecs.mysql.values import Reader
-from rdsp_codecs.steps import Receive, Send, StartTls, TlsFacts
+from rdsp_codecs.steps import PutOn, Receive, Send, StartTls, TlsFacts
+from rdsp_codecs.testing.duo import unwrapped
 from tests.servers.mysql import DATABASE, PASSWORD, USER
 from tests.waiting import PATIENCE
 
@@ -69,6 +70,7 @@ class MySqlClient:
         tls: "disable", "prefer" or "require".
         parameters: of the login conversation.
         old: see `tls_context`.
+        compression: "", "zlib" or "zstd".
     """
 
     def __init__(
@@ -81,26 +83,24 @@ class MySqlClient:
         tls: str = "disable",
         parameters: Mapping[str, str] | None = None,
         old: bool = False,
+        compression: str = "",
     ) -> None:
+        self.layer: Layer | None = None
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self._context = tls_context(old=old)
         self.sent, self.received = bytearray(), bytearray()
         self.tls_version = ""
         how = BackendLogin(
-            user=user, password=password, database=database, parameters=parameters or {}, tls=tls, entropy=os.urandom
-        )
+            user=user, password=password, database=database, parameters=parameters or {}, tls=tls, entropy=os.urandom,
+            compression=compression,
+        )  # fmt: skip
         try:
             self.state = self._converse(how)
         except BaseException:
             self.socket.close()
             raise
         self.flags = self.state.capabilities
-        kind = ZSTD if self.flags & c.CLIENT_ZSTD_COMPRESSION_ALGORITHM else ZLIB
-        compressed = bool(self.flags & (c.CLIENT_COMPRESS | c.CLIENT_ZSTD_COMPRESSION_ALGORITHM))
-        self._packer = Packer(kind) if compressed else None
-        self._unpacker = Unpacker(kind) if compressed else None
-        # Under compression servers number the ordinary packets as it comes.
-        self.reader = PacketReader(strict=not compressed)
+        self.reader = PacketReader()
         assert not self.state.leftover, "the server speaks out of turn"
         self.dialogue = Dialogue(self.flags, self.state.welcome.status)
         self.said: list[tuple[bytes, int]] = []
@@ -118,6 +118,9 @@ class MySqlClient:
                         self.write(step.data)
                     elif isinstance(step, Receive):
                         answer = self._read(step.limit or 65536)
+                    elif isinstance(step, PutOn):
+                        self.layer = step.layer
+                        assert not step.early
                     else:
                         assert isinstance(step, StartTls)
                         answer = self._shake()
@@ -144,25 +147,27 @@ class MySqlClient:
         self.received += data
         return data
 
+    def receive(self) -> bytes:
+        """What comes, decompressed; may be nothing."""
+        data = self._read(65536)
+        return data if self.layer is None else unwrapped(self.layer, data)
+
     def write(self, data: bytes) -> None:
-        """Write bytes as they are."""
+        """Write bytes, compressed where the connection is."""
+        if self.layer is not None:
+            data = self.layer.wrap(data)
         self.sent += data
         self.socket.sendall(data)
 
     def payload(self) -> bytes:
         """The next payload of the server's. Raises `PeerClosed`, `WireError`, `TimeoutError`."""
         while (payload := self.reader.next()) is None:
-            data = self._read(65536)
-            self.reader.feed(data if self._unpacker is None else self._unpacker.feed(data))
+            self.reader.feed(self.receive())
         return payload
 
     def send(self, payload: bytes, number: int = 0) -> None:
         """Write a payload as packets, the first with this number."""
-        data = packets(payload, number)
-        if self._packer is not None:
-            self._packer.number = number
-            data = self._packer.pack(data)
-        self.write(data)
+        self.write(packets(payload, number))
 
     def command(self, code: int, body: bytes = b"") -> None:
         """Send a command; its answer begins with packet 1."""

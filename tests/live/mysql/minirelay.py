@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from rdsp_codecs.api import BackendLogin, ClientLogin, Offer
 from rdsp_codecs.errors import PeerClosed, WireError
+from rdsp_codecs.layering import Layer
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.dialogue import Dialogue, Part
@@ -27,7 +28,8 @@ from rdsp_codecs.mysql.framing import PacketReader, packets
 from rdsp_codecs.mysql.greet import Face, greet
 from rdsp_codecs.mysql.login import login
 from rdsp_codecs.questions import Admit, Secrets, Welcome
-from rdsp_codecs.steps import Conversation, Receive, Send, StartTls, TlsFacts
+from rdsp_codecs.steps import Conversation, PutOn, Receive, Send, StartTls, TlsFacts
+from rdsp_codecs.testing.duo import unwrapped
 from tests.servers.mysql import PASSWORD, USER, MySqlServer, certificate
 from tests.servers.mysqlclient import MySqlClient
 from tests.waiting import PATIENCE
@@ -36,7 +38,7 @@ CLIENTS_USER, CLIENTS_PASSWORD = "somebody", "clients' own"
 
 
 def drive(
-    conversation: Conversation[Any], sock: socket.socket, context: ssl.SSLContext | None
+    conversation: Conversation[Any], sock: socket.socket, context: ssl.SSLContext | None, layer: Layer | None = None
 ) -> tuple[Any, socket.socket]:
     """Run a conversation over a blocking socket. Returns its result and the socket, which TLS may have made another."""
     answer: Any = None
@@ -46,15 +48,19 @@ def drive(
             answer, thrown = None, None
             try:
                 if isinstance(step, Send):
-                    sock.sendall(step.data)
+                    sock.sendall(step.data if layer is None else layer.wrap(step.data))
                 elif isinstance(step, Receive):
                     answer = sock.recv(step.limit or 65536)
                     if not answer:
                         thrown = PeerClosed("closed")
+                    elif layer is not None:
+                        answer = unwrapped(layer, answer)
                 elif isinstance(step, StartTls):
                     assert context is not None
                     sock = context.wrap_socket(sock, server_side=True)
                     answer = TlsFacts(sock.version() or "")
+                elif isinstance(step, PutOn):
+                    layer = step.layer
                 elif isinstance(step.question, Secrets):
                     answer = (CLIENTS_PASSWORD,) if step.question.user == CLIENTS_USER else ()
                 else:

@@ -13,7 +13,7 @@ from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.dialogue import Dialogue, Part
 from rdsp_codecs.mysql.framing import PacketWalker
-from rdsp_codecs.mysql.login import CAPABILITIES, COMPRESSION
+from rdsp_codecs.mysql.login import CAPABILITIES
 from tests.live.mysql import corpus
 from tests.live.mysql.corpus import Talk
 from tests.live.mysql.reading import rewritten
@@ -35,10 +35,10 @@ def talk(mysql: MySqlServer, request: pytest.FixtureRequest) -> Iterator[Talk]:
         yield Talk(client, mariadb=mysql.version.startswith("mariadb"))
 
 
-def _client(server: MySqlServer, flags: int, **parameters: str) -> MySqlClient:
+def _client(server: MySqlServer, flags: int, compression: str = "") -> MySqlClient:
     with MySqlClient(server.port, parameters={CAPABILITIES: "0"}) as first:
         flags &= first.state.offered
-    return MySqlClient(server.port, parameters={CAPABILITIES: str(flags), **parameters})
+    return MySqlClient(server.port, parameters={CAPABILITIES: str(flags)}, compression=compression)
 
 
 def _ends(talk: Talk) -> str:
@@ -99,7 +99,9 @@ def _replay(client: MySqlClient, sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("kind", ["zlib", "zstd"])
 def test_every_answer_ends_there_under_compression_too(mysql: MySqlServer, kind: str) -> None:
-    with _client(mysql, FORMS["deprecated"], **{COMPRESSION: kind}) as client:
+    if kind == "zstd" and mysql.version != "mysql-9.7":
+        pytest.skip("it has no zstd")
+    with _client(mysql, FORMS["deprecated"], kind) as client:
         _run(Talk(client, mariadb=mysql.version.startswith("mariadb")))
 
 

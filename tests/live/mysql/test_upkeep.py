@@ -13,7 +13,7 @@ import pytest
 from rdsp_codecs.api import BackendLogin
 from rdsp_codecs.errors import LoginRefused, WireError
 from rdsp_codecs.mysql import upkeep
-from rdsp_codecs.mysql.login import COLLATION, COMPRESSION, change_user
+from rdsp_codecs.mysql.login import COLLATION, change_user
 from rdsp_codecs.mysql.state import MySqlState
 from rdsp_codecs.steps import Conversation
 from rdsp_codecs.transaction import Transaction
@@ -25,12 +25,12 @@ from tests.waiting import eventually
 
 @pytest.fixture(params=["", "zlib"])
 def client(mysql: MySqlServer, request: pytest.FixtureRequest) -> Any:
-    with MySqlClient(mysql.port, parameters={COMPRESSION: request.param}) as client:
+    with MySqlClient(mysql.port, compression=request.param) as client:
         yield client
 
 
 def run(client: MySqlClient, conversation: Conversation[Any]) -> Any:
-    return drive(conversation, client.socket, None)[0]
+    return drive(conversation, client.socket, None, client.layer)[0]
 
 
 def value(client: MySqlClient, text: str) -> bytes | None:
