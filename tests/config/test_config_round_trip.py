@@ -95,7 +95,7 @@ proxies = tables(
     listen=st.just(("127.0.0.2:1", "[::1]:2")),
     auth=st.lists(users, max_size=3).map(tuple),
     tls=tls,
-    target=tables(Target).map(_login),
+    target=tables(Target, "compression").map(_login),
     target_group=groups,
     limits=tables(Limits),
     client_tcp=tables(Tcp),
