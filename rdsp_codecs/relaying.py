@@ -17,6 +17,21 @@ from rdsp_codecs.problems import Problem
 from rdsp_codecs.transaction import Transaction
 
 
+class Keepsake:
+    """What a session leaves on a backend for itself alone: there as long as nobody else has used that. By identity.
+
+    Attributes:
+        worth: others had better take another backend. False: they need not mind.
+        place: the pool's own note of where it was left.
+    """
+
+    __slots__ = ("place", "worth")
+
+    def __init__(self) -> None:
+        self.worth = False
+        self.place: Any = None
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Relay:
     """Filters both directions of one session in steady state. No I/O, no waiting.
@@ -33,7 +48,7 @@ class Relay:
     as it is here; all else raises `NotImplementedError` until it is written.
     """
 
-    __slots__ = ("pins", "refused", "to_client", "to_server", "transaction", "unharmed")
+    __slots__ = ("keepsake", "pins", "refused", "to_client", "to_server", "transaction", "unharmed")
 
     to_server: list[bytes]
     to_client: list[bytes]
@@ -45,6 +60,8 @@ class Relay:
     """With `UNFIT`: the server's words with which the request is to be refused; b"": try another backend."""
     unharmed: bool
     """With `UNFIT`: the backend is what it was before it was borrowed, and may be lent to others."""
+    keepsake: Keepsake | None
+    """What the session has left on the backend that it had last: that one is the best for it, while it is idle."""
 
     def __init__(self) -> None:
         """An idle session's: nothing is held, pinned or open."""
@@ -54,6 +71,7 @@ class Relay:
         self.pins = PinBoard()
         self.refused = b""
         self.unharmed = False
+        self.keepsake = None
 
     @property
     def fit(self) -> object:

@@ -6,11 +6,12 @@ The book never waits and never touches a socket.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from rdsp.pool.holdings import Holdings
 from rdsp.pool.member import (
     BookLimits,
     BookStatistics,
@@ -24,9 +25,12 @@ from rdsp.pool.member import (
     Open,
     OpenFailure,
     WaitFailure,
-    best_of,
 )
-from rdsp.pool.waiting import Queue, Waiting
+from rdsp.pool.shelves import best_of
+from rdsp.pool.waiting import Waiting
+
+if TYPE_CHECKING:
+    from rdsp_codecs.relaying import Keepsake
 
 __all__ = [
     "Book",
@@ -47,7 +51,7 @@ __all__ = [
 _NOTHING: tuple[Decision, ...] = ()
 
 
-class Book:
+class Book(Holdings):
     """One quota over all pools (keys) of a target group.
 
     Invariants: the members of all states together are never more than the limit (a limit that falls only shrinks
@@ -55,44 +59,41 @@ class Book:
     queue then.
     """
 
-    def __init__(self, limits: BookLimits) -> None:
-        self._heed(limits)
-        self._members: dict[int, Member] = {}
-        self._idle: dict[Hashable, list[Member]] = {}
-        self._idle_count = 0
-        self._opening: dict[Hashable, int] = {}
-        self._opening_count = 0
-        self._closing_count = 0
-        self._counts: dict[Hashable, int] = {}
-        self._waiters = Queue()
-        self._waiting = self._waiters.of_key
-        self._numbers = 0
-        self._limit = limits.limit
-        self._shrunk_until = 0.0
-        self._retry_at = 0.0
-        self._failures = 0
-        self._surplus_since: float | None = None
-        self._draining = False
-        self._opened = self._open_failures = self._closed = 0
-
-    def _heed(self, limits: BookLimits) -> None:
-        self.limits = limits
-        self._most_waiting = limits.max_waiters if limits.grows_when_waiting else 0  # asked for by everybody who waits
-
     # -- hot path -------------------------------------------------------------------------------------------------
 
-    def take(self, key: Hashable, now: float, fit: object = None) -> Member | None:
+    def take(self, key: Hashable, now: float, fit: object = None, keepsake: Keepsake | None = None) -> Member | None:
         """An idle member of the key, BORROWED now; None when there is none or somebody waits.
 
-        The one used last, of those with the same `fit` where there are any: they need no work.
+        The one that has the `keepsake`; else the one used last, of those with the same `fit` where there are any: they
+        need no work. On which others have left something, those come last of all, and perhaps one is opened first.
         """
+        if keepsake is not None:
+            own = self._shelves.own(key, keepsake)
+            if own is not None:
+                own.state = MemberState.BORROWED
+                return own
         idle = self._idle.get(key)
         if not idle or (self._waiters.all.count and self._must_queue(key, now)):
-            return None
+            return self._take_kept(key, now) if self._shelves.kept else None
         member = idle.pop() if idle[-1].fit is fit else best_of(idle, fit)
-        self._idle_count -= 1
+        self._shelves.count -= 1
         member.state = MemberState.BORROWED
         return member
+
+    def _take_kept(self, key: Hashable, now: float) -> Member | None:
+        """The member of which somebody's keepsake is the oldest. None also where it is young, and there is room."""
+        member = self._shelves.longest_kept(key)
+        if member is None or self._must_queue(key, now):
+            return None
+        if now - member.idle_since < self.limits.keepsake_stays and self._may_open(key, now):
+            return None
+        self._shelves.remove(member)
+        member.state = MemberState.BORROWED
+        return member
+
+    def forget(self, keepsake: Keepsake) -> None:
+        """Nobody will ask for it any more."""
+        self._shelves.forget(keepsake)
 
     def rekey(self, member: Member, key: Hashable) -> None:
         """A BORROWED member is one of another key from now on."""
@@ -119,10 +120,8 @@ class Book:
         return self._waiters.remove(oldest)
 
     def _to_idle(self, member: Member, now: float) -> None:
-        member.state = MemberState.IDLE
         member.idle_since = now
-        member.shelf.append(member)
-        self._idle_count += 1
+        self._shelves.put(member)
 
     def _must_queue(self, key: Hashable, now: float) -> bool:
         return key in self._waiting or self._draining
@@ -148,7 +147,23 @@ class Book:
             why = WaitFailure.TOO_MANY_WAITERS if grows else WaitFailure.NOTHING_IDLE
             return [Fail(waiter, why), *self._open_unasked(key, now)]
         self._waiters.add(key, waiter, now, at_least)
-        return self._grow(now)
+        return self._served(self._grow(now), now)
+
+    def _served(self, decisions: Sequence[Decision], now: float) -> Sequence[Decision]:
+        """These decisions, and kept members for those for whom none is being opened, or not soon enough."""
+        kept = self._shelves.kept
+        if not kept or not self._waiters.all.count:
+            return decisions
+        grants: list[Decision] = []
+        for key in [key for key in kept if key in self._waiting]:
+            while (line := self._waiting.get(key)) is not None and line.first is not None and key in kept:
+                late = now - line.first.since >= self.limits.keepsake_waits
+                if not late and line.count <= self._opening.get(key, 0):
+                    break
+                member = next(iter(kept[key]))
+                self._shelves.remove(member)
+                grants.append(self._grant(line.first, member))
+        return [*decisions, *grants] if grants else decisions
 
     def left(self, waiter: Any, now: float) -> Sequence[Decision]:
         """The waiter waits no longer. One that was answered already is not known any more, and nothing happens."""
@@ -173,14 +188,7 @@ class Book:
         member.payload = payload
         member.opened_at = now
         member.expires_at = self._expiry(member, now)
-        return [*self._place(member, now), *self._grow(now)]
-
-    def _expiry(self, member: Member, now: float) -> float:
-        if not self.limits.lifetime:
-            return float("inf")
-        # Spread by the number, so that members opened together do not all end together.
-        part = (member.number * 0.618034) % 1.0
-        return now + self.limits.lifetime * (1.0 - self.limits.lifetime_jitter * part)
+        return self._served([*self._place(member, now), *self._grow(now)], now)
 
     def open_failed(self, member: Member, now: float, why: OpenFailure, refusal: Any = None) -> Sequence[Decision]:
         """An `Open` failed; the member is out of the book. `refusal` is what waiters are told when it was DENIED."""
@@ -191,7 +199,7 @@ class Book:
         if why is OpenFailure.DENIED:
             refused = [self._waiters.remove(entry) for entry in list(self._waiting.get(key, ()))]
             self._waiters.forgive(key)
-            return [*(Fail(waiter, refusal) for waiter in refused), *self._grow(now)]
+            return self._served([*(Fail(waiter, refusal) for waiter in refused), *self._grow(now)], now)
         if why is OpenFailure.REFUSED_BUSY:
             self._waiters.forgive(key)
             self._failures += 1
@@ -199,9 +207,9 @@ class Book:
             self._retry_at = now + pause
             self._limit = max(1, min(self._limit, len(self._members)))
             self._shrunk_until = now + max(pause, self.limits.recover_after)
-            return _NOTHING
+            return self._served(_NOTHING, now)
         self._waiters.fails(key, now, self.limits)
-        return self._grow(now)
+        return self._served(self._grow(now), now)
 
     def resetting(self, member: Member, now: float) -> Sequence[Decision]:
         """A BORROWED member is being cleaned; then `give_back`, `closing` or `gone`."""
@@ -215,10 +223,10 @@ class Book:
 
     def due_for_check(self, now: float, every: float) -> Member | None:
         """The idle member silent for longest, RESETTING now; None when all spoke in `every` seconds. Then `checked`."""
-        due = [each for idle in self._idle.values() for each in idle if now - each.heard_at >= every]
+        due = [each for each in self._shelves.all() if now - each.heard_at >= every]
         member = min(due, key=lambda each: each.heard_at, default=None)
         if member is not None:
-            self._not_idle(member)
+            self._shelves.remove(member)
             member.state = MemberState.RESETTING
         return member
 
@@ -228,12 +236,12 @@ class Book:
         decisions = self.give_back(member, now)
         if member.state is MemberState.IDLE:
             member.idle_since = since
-            member.shelf.sort(key=lambda each: each.idle_since)
+            self._shelves.sort(member)
         return decisions
 
     def _start_closing(self, member: Member) -> None:
         if member.state is MemberState.IDLE:
-            self._not_idle(member)
+            self._shelves.remove(member)
         if member.state is not MemberState.CLOSING:
             self._closing_count += 1
             member.state = MemberState.CLOSING
@@ -244,42 +252,14 @@ class Book:
             return _NOTHING
         self._closed += 1
         if member.state is MemberState.IDLE:
-            self._not_idle(member)
+            self._shelves.remove(member)
         elif member.state is MemberState.OPENING:
             self._not_opening(member)
             self._waiters.forgive(member.key)
         elif member.state is MemberState.CLOSING:
             self._closing_count -= 1
         self._remove(member)
-        return self._grow(now)
-
-    def _remove(self, member: Member) -> None:
-        """Out of the book; with a key's last member goes all that is kept by the key."""
-        member.state = MemberState.CLOSING
-        del self._members[member.number]
-        self._uncount(member.key)
-
-    def _count(self, member: Member, key: Hashable) -> None:
-        member.key = key
-        member.shelf = self._idle.setdefault(key, [])
-        self._counts[key] = self._counts.get(key, 0) + 1
-
-    def _uncount(self, key: Hashable) -> None:
-        self._counts[key] -= 1
-        if not self._counts[key]:
-            del self._counts[key], self._idle[key]
-
-    def _not_idle(self, member: Member) -> None:
-        member.shelf.remove(member)
-        self._idle_count -= 1
-
-    def _not_opening(self, member: Member) -> None:
-        left = self._opening[member.key] - 1
-        self._opening_count -= 1
-        if left:
-            self._opening[member.key] = left
-        else:
-            del self._opening[member.key]
+        return self._served(self._grow(now), now)
 
     # -- deciding -------------------------------------------------------------------------------------------------
 
@@ -307,10 +287,6 @@ class Book:
             return False
         return self._opening.get(oldest.key, 0) == 0 and self._room() <= 0 and self._closing_count == 0
 
-    def _tries_at_once(self) -> int:
-        """How many failing keys may be tried at once: half of what may be opened, so that others are not locked out."""
-        return max(1, min(self.limits.max_simultaneous_opens, self._limit) // 2)
-
     def _why_close(self, member: Member, now: float) -> CloseReason | None:
         if self._draining:
             return CloseReason.DRAINING
@@ -324,14 +300,11 @@ class Book:
         self._start_closing(member)
         return [Close(member, why)]
 
-    def _room(self) -> int:
-        return self._limit - len(self._members)
-
     def _grow(self, now: float) -> Sequence[Decision]:
         """Open for those who wait, making room where idle members of other pools stand in the way."""
         if not self._waiters.all.count or self._draining or now < self._retry_at:
             return _NOTHING
-        if not self._idle_count and len(self._members) >= self._limit:
+        if not self._shelves.count and len(self._members) >= self._limit:
             return _NOTHING  # nothing can be opened, and nothing makes room
         decisions: list[Decision] = []
         coming = dict(self._opening)
@@ -347,7 +320,7 @@ class Book:
             elif leaving > 0:
                 leaving -= 1  # a place is on its way
             else:
-                victim = self._least_needed(key)
+                victim = self._shelves.least_needed(key)
                 if victim is None:
                     break
                 decisions += self._close(victim, CloseReason.MAKE_ROOM)
@@ -361,7 +334,7 @@ class Book:
             return _NOTHING
         if self._room() > 0:
             return [Open(self._open(key))]
-        victim = self._least_needed(key) if self._closing_count == 0 else None
+        victim = self._shelves.least_needed(key) if self._closing_count == 0 else None
         return self._close(victim, CloseReason.MAKE_ROOM) if victim is not None else _NOTHING
 
     def _open(self, key: Hashable) -> Member:
@@ -373,13 +346,6 @@ class Book:
         self._opening[key] = self._opening.get(key, 0) + 1
         self._opening_count += 1
         return member
-
-    def _least_needed(self, key: Hashable) -> Member | None:
-        """The member idle for longest, of another pool."""
-        if not self._idle_count:
-            return None
-        oldest = [idle[0] for other, idle in self._idle.items() if idle and other != key]
-        return min(oldest, key=lambda member: member.idle_since, default=None)
 
     # -- time and limits ------------------------------------------------------------------------------------------
 
@@ -397,7 +363,7 @@ class Book:
     def _trim(self, why: CloseReason) -> list[Decision]:
         decisions: list[Decision] = []
         while len(self._members) - self._closing_count > self._limit:
-            victim = self._least_needed(None)
+            victim = self._shelves.least_needed(None)
             if victim is None:
                 break
             decisions += self._close(victim, why)
@@ -411,17 +377,16 @@ class Book:
         if self._limit < self.limits.limit and now >= self._shrunk_until:
             self._limit += 1
             self._shrunk_until = now + self.limits.recover_after
-        for idle in list(self._idle.values()):
-            for member in list(idle):
-                if now >= member.expires_at:
-                    decisions += self._close(member, CloseReason.LIFETIME)
-                elif self.limits.idle_timeout and now >= member.idle_since + self.limits.idle_timeout:
-                    decisions += self._close(member, CloseReason.IDLE)
+        for member in self._shelves.all():
+            if now >= member.expires_at:
+                decisions += self._close(member, CloseReason.LIFETIME)
+            elif self.limits.idle_timeout and now >= member.idle_since + self.limits.idle_timeout:
+                decisions += self._close(member, CloseReason.IDLE)
         decisions += self._surplus(now)
-        return [*decisions, *self._grow(now)]
+        return self._served([*decisions, *self._grow(now)], now)
 
     def _surplus(self, now: float) -> list[Decision]:
-        if self._idle_count <= self.limits.max_idle or self._waiters.all.count:
+        if self._shelves.count <= self.limits.max_idle or self._waiters.all.count:
             self._surplus_since = None
             return []
         if self._surplus_since is None:
@@ -430,8 +395,8 @@ class Book:
             return []
         self._surplus_since = None
         decisions: list[Decision] = []
-        while self._idle_count > self.limits.max_idle:
-            victim = self._least_needed(None)
+        while self._shelves.count > self.limits.max_idle:
+            victim = self._shelves.least_needed(None)
             assert victim is not None
             decisions += self._close(victim, CloseReason.SURPLUS)
         return decisions
@@ -444,13 +409,17 @@ class Book:
             times += [at for at in tries if at is not None and at > now]
         if self._limit < self.limits.limit:
             times.append(self._shrunk_until)
-        if self._idle_count > self.limits.max_idle and not self._waiters.all.count:
+        if self._shelves.count > self.limits.max_idle and not self._waiters.all.count:
             since = now if self._surplus_since is None else self._surplus_since + self.limits.surplus_after
             times.append(since)
-        for idle in self._idle.values():
-            times += [member.expires_at for member in idle]
-            if self.limits.idle_timeout:
-                times += [member.idle_since + self.limits.idle_timeout for member in idle]
+        idle = self._shelves.all()
+        times += [member.expires_at for member in idle]
+        if self.limits.idle_timeout:
+            times += [member.idle_since + self.limits.idle_timeout for member in idle]
+        for key in self._shelves.kept:
+            line = self._waiting.get(key)
+            if line is not None and line.first is not None:
+                times.append(line.first.since + self.limits.keepsake_waits)
         return min(times, default=None)
 
     def drain(self, now: float) -> Sequence[Decision]:
@@ -458,39 +427,6 @@ class Book:
         self._draining = True
         decisions: list[Decision] = [Fail(entry.waiter, WaitFailure.CLOSED) for entry in self._waiters.all]
         self._waiters.clear()
-        for idle in list(self._idle.values()):
-            for member in list(idle):
-                decisions += self._close(member, CloseReason.DRAINING)
+        for member in self._shelves.all():
+            decisions += self._close(member, CloseReason.DRAINING)
         return decisions
-
-    def knows(self, key: Hashable) -> bool:
-        """Whether there is a member or a waiter of the key."""
-        return key in self._counts or key in self._waiting
-
-    @property
-    def waiting(self) -> int:
-        """How many wait."""
-        return self._waiters.all.count
-
-    def members(self) -> Iterable[Member]:
-        """All members; a copy."""
-        return list(self._members.values())
-
-    def statistics(self) -> BookStatistics:
-        """A snapshot."""
-        states = [member.state for member in self._members.values()]
-        return BookStatistics(
-            limit=self._limit,
-            opening=states.count(MemberState.OPENING),
-            idle=states.count(MemberState.IDLE),
-            borrowed=states.count(MemberState.BORROWED),
-            resetting=states.count(MemberState.RESETTING),
-            closing=states.count(MemberState.CLOSING),
-            waiting=self._waiters.all.count,
-            opened=self._opened,
-            open_failures=self._open_failures,
-            closed=self._closed,
-        )
-
-    def __repr__(self) -> str:
-        return f"<Book {len(self._members)}/{self._limit}, {self._idle_count} idle, {self._waiters.all.count} waiting>"

@@ -12,6 +12,7 @@ from rdsp.net.switchboard import Board
 from rdsp.pool.backend import Backend, Waiter
 from rdsp.pool.book import Book
 from rdsp.pool.member import Decision
+from rdsp_codecs.relaying import Keepsake
 
 LOOK_AFTER: Final = 0.05
 """Seconds idle after which a backend is looked at before it is lent (its end may not have been noticed yet)."""
@@ -47,11 +48,11 @@ class Lending:
         self._stir = stir
         self.timing = False
 
-    def take(self, key: Hashable, fit: object = None) -> Backend | None:
-        """An idle backend, or None: then `wait`. `fit`: see `Relay.fit`. Hot path."""
+    def take(self, key: Hashable, fit: object = None, keepsake: Keepsake | None = None) -> Backend | None:
+        """An idle backend, or None: then `wait`. `fit`, `keepsake`: see `Relay`. Hot path."""
         while True:
             now = self._clock.now
-            member = self._book.take(key, now, fit)
+            member = self._book.take(key, now, fit, keepsake)
             if member is None:
                 return None
             backend: Backend = member.payload

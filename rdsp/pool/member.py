@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from enum import Enum, IntEnum, unique
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
+
+if TYPE_CHECKING:
+    from rdsp_codecs.relaying import Keepsake
 
 
 class MemberState(IntEnum):
@@ -59,7 +62,8 @@ class Member:
     """One database connection as the book sees it."""
 
     __slots__ = (
-        "checked_at", "expires_at", "fit", "idle_since", "key", "number", "opened_at", "payload", "shelf", "state"
+        "checked_at", "expires_at", "fit", "idle_since", "keepsake", "kept", "key", "number", "opened_at", "payload",
+        "shelf", "state",
     )  # fmt: skip
 
     def __init__(self, key: Hashable, number: int) -> None:
@@ -75,6 +79,10 @@ class Member:
         """Where it stands while it is IDLE, with the others of its key."""
         self.fit: object = None
         """What it has set, by identity; None: nothing yet."""
+        self.keepsake: Keepsake | None = None
+        """What its last session has left on it for itself."""
+        self.kept = False
+        """Stands apart for that, and not on its shelf."""
 
     def __repr__(self) -> str:
         return f"<Member {self.number} {self.state.name.lower()} {self.key!r}>"
@@ -137,6 +145,9 @@ class BookLimits:
         turn_after: seconds after which the oldest waiter of another pool has the next free place.
         surplus_after: seconds that surplus idle members are kept.
         recover_after: seconds until a quota that the server's refusals shrank grows by one.
+        keepsake_stays: seconds for which what a session has left on a member is worth one member more, where the quota
+            has room. 0: never.
+        keepsake_waits: seconds that somebody waits at most for such a member, instead of taking the kept one.
     """
 
     limit: int
@@ -153,6 +164,8 @@ class BookLimits:
     turn_after: float = 0.25
     surplus_after: float = 10.0
     recover_after: float = 1.0
+    keepsake_stays: float = 1.0
+    keepsake_waits: float = 0.1
 
 
 @attrs.frozen
@@ -173,18 +186,3 @@ class BookStatistics:
     def __add__(self, other: BookStatistics) -> BookStatistics:
         mine, theirs = attrs.astuple(self), attrs.astuple(other)
         return BookStatistics(*(a + b for a, b in zip(mine, theirs, strict=True)))
-
-
-_LOOKS: Final = 64
-
-
-def best_of(idle: list[Member], fit: object) -> Member:
-    """Take the member out of `idle` that fits best: the same fit, else a new one, else the one used last."""
-    best = -1
-    for at in range(len(idle) - 1, max(-1, len(idle) - 1 - _LOOKS), -1):
-        found = idle[at].fit
-        if found is fit:
-            return idle.pop(at)
-        if found is None and best < 0:
-            best = at
-    return idle.pop(best)

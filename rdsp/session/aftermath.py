@@ -109,6 +109,7 @@ class Aftermath(Sleeper):
         call, splice.call = splice.call, 0
         backend = splice.backend
         if backend is None:
+            splice.forget_keepsake()
             return True
         runs = splice.state is State.BUSY and not call & (calls.SERVER_GONE | calls.FAULT)
         if runs and self._left >= 0 and trio.current_time() < self._due:

@@ -198,6 +198,7 @@ class Session(Visit):
         splice = self._splice
         if splice.gone:
             return  # all that is another's now
+        splice.forget_keepsake()
         splice.call |= calls.ENDING
         splice.leave_queue()
         try:

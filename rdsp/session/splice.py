@@ -195,10 +195,11 @@ class Splice(Ends):
 
     def borrow(self) -> None:
         """The relay holds a request: get a backend now, or stand in the pool's queue for one."""
-        backend = self._lending.take(self.key, self.relay.fit)
+        relay = self.relay
+        backend = self._lending.take(self.key, relay.fit, relay.keepsake)
         if backend is not None:
             self.attach(backend)
-        elif self.relay.answer_alone():
+        elif relay.answer_alone():
             self._counters.requests += 1
             self.send_client()
         else:
@@ -430,8 +431,15 @@ class Splice(Ends):
         """The session has no backend any more."""
         self.refit(backend)
         self.state = _QUIET
+        backend.member.keepsake = self.relay.keepsake
         self.relay.detached()
         self.backend = None
+
+    def forget_keepsake(self) -> None:
+        """The session ends."""
+        keepsake, self.relay.keepsake = self.relay.keepsake, None
+        if keepsake is not None:
+            self._pool.book.forget(keepsake)
 
     def refit(self, backend: Backend) -> None:
         """Tell the pool what the session has set on the backend."""

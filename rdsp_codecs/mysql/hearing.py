@@ -24,10 +24,11 @@ from rdsp_codecs.mysql.refuse import refuse
 from rdsp_codecs.mysql.session_state import NOISE, Interned, Settings
 from rdsp_codecs.mysql.statements import READ_BY, Book
 from rdsp_codecs.mysql.streams import ServerStream
+from rdsp_codecs.mysql.traces import Traces
 from rdsp_codecs.mysql.values import Reader
 from rdsp_codecs.pins import PinBoard, PinReason
 from rdsp_codecs.problems import Problem, ProblemCode
-from rdsp_codecs.relaying import Relay
+from rdsp_codecs.relaying import Keepsake, Relay
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Hearing(Relay):
         self.pins = PinBoard()
         self.refused = b""
         self.unharmed = False
+        self.keepsake: Keepsake | None = None
         self._flags = who.protocol
         self._tracked = bool(who.protocol & c.CLIENT_SESSION_TRACK)
         self._database = who.database.encode("utf-8", "surrogateescape")
@@ -87,7 +89,6 @@ class Hearing(Relay):
         self._server = ServerStream(self.to_client, self._heard)
         self._aside = b""
         self._state: MySqlState | None = None
-        self._token = object()
         self._mode = IDLE
         self._ours: list[int] = []
         self._failed = b""
@@ -110,8 +111,11 @@ class Hearing(Relay):
         self._id = 0
         """LAST_INSERT_ID as it was last told."""
         self._id_doubted = False
-        self._traces = False
-        """What the last statement left can be read on this backend."""
+        self._left = Traces(mariadb=self._mariadb)
+        self._warnings = 0
+        """How many the last packet of the answer counts."""
+        self._word = b""
+        """How the text begins."""
         self._ran = self._wants_traces = False
         self._held = Held()
         self._saved = False
@@ -157,12 +161,16 @@ class Hearing(Relay):
                 self._fatal = True
                 return None
             self._erred = True
+            self._warnings = 1
             self._error = dialogue.error.code if dialogue.error is not None else 0
             if self._error != _SYNTAX and self._command not in _INERT:
                 self._tainted = True
                 self._id_doubted = self._id_doubted or not self._only_reads
         elif dialogue.ok is not None:
+            self._warnings = dialogue.ok.warnings
             instead = self._heard_ok(dialogue.ok, number)
+        elif part is Part.EOF:
+            self._warnings = int.from_bytes(said[1:3], "little")
         if dialogue.clients_turn:
             self._mode = FILE
         elif dialogue.over:
@@ -239,6 +247,8 @@ class Hearing(Relay):
             self._as_at_login()
         elif command == r.COM_SET_OPTION and not self._erred:
             self._settings = self._shared.multi(self._settings, multi=self._in.option == 0)
+        ok = dialogue.ok if dialogue.ok is not None and dialogue.ok.header == r.OK else None
+        self._left.answered(command, self._verdict, self._word, ok, self._warnings, erred=self._erred)
         if command == r.COM_STMT_PREPARE or (command in _INERT and self._erred):
             return  # nothing has run
         status = dialogue.status
@@ -326,16 +336,22 @@ class Hearing(Relay):
             state.settings = self._settings if tells else None
             state.used = True
             state.last_id = self._id
-            state.traces = self._token if self._traces and state.follows else None
+            left = self._left
+            self.keepsake = state.traces = left.token if left.here and state.follows else None
+            state.warned = left.dirty
         return moves.OVER
 
     # -- commands of ours -----------------------------------------------------------------------------------------
 
     def _ask(self) -> None:
         """What LAST_INSERT_ID is now; the answer's flags tell where the transaction stands."""
-        prefix = b"\0\1" if self._server.dialogue.flags & c.CLIENT_QUERY_ATTRIBUTES else b""
         self._asking = True
-        self._traces = False
+        if not (self._unknown or self._held.doubted or self._id_doubted):
+            # It leaves what an error has left.
+            self._send_ours([(r.COM_SET_OPTION, b"\0\0" if self._settings.multi else b"\1\0")])
+            return
+        prefix = b"\0\1" if self._server.dialogue.flags & c.CLIENT_QUERY_ATTRIBUTES else b""
+        self._left.here = 0
         more = [b"@@SESSION." + name for name in sorted(self._unknown)]
         if self._held.doubted:
             more.append(self._held.question)
@@ -391,6 +407,9 @@ class Hearing(Relay):
             self._lose(self._unknown)
             self._unknown.clear()
             return
+        if not failed and status is not None and not self._id_doubted and not self._unknown and not self._rows:
+            self._stand(status)
+            return
         if failed or status is None or not self._rows:
             msg = "the server does not say where its session stands"
             raise WireError(msg)
@@ -412,6 +431,9 @@ class Hearing(Relay):
                 values.append(row.value())
             self._held.answered(values)
             self._show_held()
+        self._stand(status)
+
+    def _stand(self, status: int) -> None:
         self._autocommit = bool(status & r.SERVER_STATUS_AUTOCOMMIT)
         self.transaction = self._standing(status)
 
@@ -422,7 +444,7 @@ class Hearing(Relay):
         self._book.clear()
         self._unread = False
         self._held.forget()
-        self._token = object()
+        self._left.begin()
         self._computed.clear()
         self._unknown.clear()
         self._id, self._id_doubted = 0, False

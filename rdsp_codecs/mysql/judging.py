@@ -5,6 +5,8 @@ What cannot follow the session pins it. Nothing here decides where a transaction
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -15,6 +17,7 @@ from rdsp_codecs.mysql import effects
 from rdsp_codecs.mysql import notable as n
 from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.session_state import NOISE, STAYING
+from rdsp_codecs.mysql.traces import CONDITIONS, FOUND, OTHERS, ROWS
 from rdsp_codecs.mysql.words import CHAINS, ENDS, RELEASES, SAVEPOINT
 from rdsp_codecs.pins import PinReason
 
@@ -29,7 +32,8 @@ class Verdict:
         pins: why the session must keep its backend from now on.
         settings: system variables that it sets, and to what; None: to what the text does not tell.
         single: it is one statement.
-        reads: it may read what the statement before it has left: counts, warnings.
+        reads: what it may read of what the statement before it has left: counts, warnings (`traces`).
+        calculates: it says SQL_CALC_FOUND_ROWS.
         ids: it may read or change LAST_INSERT_ID.
         kills: it ends or interrupts connections by their numbers.
         variables: user variables that it sets, and the constants; None: the value is computed.
@@ -59,7 +63,8 @@ class Verdict:
     frees_locks: bool = False
     explains: bool = False
     alone: bool = False
-    reads: bool = False
+    reads: int = 0
+    calculates: bool = False
     ids: bool = False
     kills: bool = False
     misses_collation: bool = False
@@ -71,7 +76,7 @@ class Verdict:
 
 
 HARMLESS: Final = Verdict(modest=True)
-UNSEEN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), single=False, reads=True, ids=True, saves=True)
+UNSEEN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), single=False, reads=ROWS | CONDITIONS, ids=True, saves=True)
 """Of a text that cannot be looked at."""
 UNKNOWN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), ids=True, saves=True)
 """Of one statement that may do anything."""
@@ -85,7 +90,13 @@ _QUIET: Final = frozenset({b"drop", b"deallocate", b"handler", b"lock", b"unlock
 _MODEST: Final = frozenset(
     b"select insert update delete replace with values table do show desc describe explain".split()
 )
-_TRACES: Final = frozenset({n.FOUND_ROWS, n.ROW_COUNT, n.DIAGNOSTICS, n.LAST_GTID, n.PROFILES})
+_TRACES: Final = {
+    n.FOUND_ROWS: FOUND,
+    n.ROW_COUNT: ROWS,
+    n.DIAGNOSTICS: CONDITIONS | ROWS,
+    n.LAST_GTID: OTHERS,
+    n.PROFILES: OTHERS,
+}
 _PINNING: Final = {n.SEQUENCE: PinReason.SEQUENCE_STATE, n.INSERT_ID: PinReason.SESSION_SETTING}
 
 
@@ -157,7 +168,8 @@ def _judged(text: bytes, facts: Facts) -> Verdict:
         frees_locks=found.unlocks and _FREES(text) is not None,
         explains=_explains(found, single=single),
         alone=single and not (found.calls or found.doubtful),
-        reads=bool(found.reads & _TRACES),
+        reads=functools.reduce(operator.or_, (_TRACES.get(name, 0) for name in found.reads), 0),
+        calculates=n.FOUND_ROWS in found.leaves,
         ids=n.LAST_INSERT_ID in memory or b"sql_auto_is_null" in found.settings,
         kills=bool(found.kills),
         misses_collation=not facts.collation and None in found.variables.values(),

@@ -37,6 +37,7 @@ from rdsp_codecs.mysql.statements import (
     joined,
 )
 from rdsp_codecs.mysql.streams import LASTING
+from rdsp_codecs.mysql.traces import CONDITIONS
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
@@ -270,6 +271,8 @@ class Preparing(Hearing):
         before, after = _between(now, then, attributes), _between(then, now, attributes)
         self._aftercare = len(after)
         self._preparing = True
+        if not self._mariadb:
+            self._left.here &= ~CONDITIONS
         self._send_ours([*before, (r.COM_STMT_PREPARE, text), *after])
 
     def _heard_ours(self, part: Part, said: bytes) -> None:
@@ -327,8 +330,7 @@ class Preparing(Hearing):
             if statement.bonds:
                 self._bind(statement, made, statement.bonds)
             if statement.verdict.reads:
-                self._wants_traces = True
-                self._pin(PinReason.DIAGNOSTICS)
+                self._left.reads = True
             super()._heard(part, said, number)
             return packet(x.renumbered(said, statement.number), number)
         if mode == ANSWER and part is Part.COUNT and statement is not None and statement.columns:

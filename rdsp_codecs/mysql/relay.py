@@ -28,6 +28,7 @@ from rdsp_codecs.mysql.killing import victim_of
 from rdsp_codecs.mysql.preparing import Preparing
 from rdsp_codecs.mysql.refuse import refuse
 from rdsp_codecs.mysql.session_state import COLLATION, misnames, resets
+from rdsp_codecs.mysql.traces import ALL, CLEARS
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
@@ -158,7 +159,9 @@ class MySqlRelay(Preparing):
         self._only_reads = False
         if head[0] in EXECUTING:
             statement = self._find(number_of(head) or 0)
+            self._word = _word(statement.text or b"") if statement is not None else b""
             return HARMLESS if statement is None else statement.verdict
+        self._word = b""
         if head[0] not in (r.COM_QUERY, r.COM_STMT_PREPARE):
             return HARMLESS
         if not self._in.whole:
@@ -170,7 +173,8 @@ class MySqlRelay(Preparing):
                 return attrs.evolve(UNSEEN, kills=b"KILL" in text.upper())
             text = behind
         found = judge(text, self._facts_now())
-        self._only_reads = found.shows or (found is HARMLESS and text[:40].lstrip()[:6].lower() == b"select")
+        self._word = _word(text)
+        self._only_reads = found.shows or (found is HARMLESS and self._word == b"select")
         return found
 
     def _found(self, head: bytes) -> Verdict | None:
@@ -222,8 +226,9 @@ class MySqlRelay(Preparing):
             self._pin(reason)
         if self._verdict.ids:
             self._id_doubted = True
-        self._traces = self._ran = True
+        self._ran = True
         self._over = False
+        self._warnings = 0
         self._breaks = 0
         dialogue = self._server.dialogue
         self._mode = ANSWER
@@ -248,8 +253,16 @@ class MySqlRelay(Preparing):
         if verdict.kills:
             self._refuse_whole(Problem(ProblemCode.UNSUPPORTED, "KILL"))
             return True
-        if verdict.reads and not self._traces:
-            # What it would read belongs to others. A session that asks so keeps its backend from now on.
+        if command != r.COM_STMT_PREPARE and verdict.reads & ~self._left.here:
+            # What it would read belongs to others.
+            self._left.reads = True
+            state, free = self._state, not self.pins and self.transaction is _NONE
+            texts = self._left.made(verdict.reads) if free else None
+            if texts is not None and state is not None:
+                prefix = b"\0\1" if state.capabilities & c.CLIENT_QUERY_ATTRIBUTES else b""
+                self._send_ours([(r.COM_QUERY, prefix + text) for text in texts])
+                return True
+            # A session that asks so keeps its backend from now on.
             self._wants_traces = True
             self.pins.add(PinReason.DIAGNOSTICS, "")
             self._refuse_whole(Problem(ProblemCode.STATE_ELSEWHERE))
@@ -310,30 +323,32 @@ class MySqlRelay(Preparing):
         self.transaction = _NONE
         if not state.tracks:
             self._pin(PinReason.NO_TRACKING)
-            self._traces = not state.used
+            self._left.here = 0 if state.used else ALL
             return self._pump()
         if self._wants_traces:
             self._pin(PinReason.DIAGNOSTICS)
         settings = state.settings if state.used else self._shared.login
         alike = settings is self._settings
-        mine = state.traces is self._token  # as it was left, and nobody else has used it
+        left = self._left
+        mine = state.traces is left.token  # as it was left, and nobody else has used it
         same = mine or (alike and state.last_id == self._id)
         if not mine:
-            self._token = object()  # what it has left elsewhere is not where it stands any more
+            left.moves()  # what it has left elsewhere is not where it stands any more
             self._tainted = self._strayed = False
-        self._traces = mine or (same and not state.used and not self._ran)
-        state.settings, state.follows = None, True
-        if not same:
+        state.settings, state.traces, state.follows = None, None, True
+        unclean = alike and not mine and state.warned and self._mariadb
+        if not same or unclean:
             attributes = bool(state.capabilities & c.CLIENT_QUERY_ATTRIBUTES)
             commands: list[tuple[int, bytes]] = []
             if not alike:
                 init_query = self._policy.init_query.encode("utf-8", "surrogateescape")
                 commands = resets(self._settings, init_query, self._database, attributes)
                 state.shelf.clear()
+            prefix = b"\0\1" if attributes else b""
+            if unclean:
+                commands.append((r.COM_QUERY, prefix + CLEARS))
             if self._id or alike:
-                prefix = b"\0\1" if attributes else b""
                 commands.append((r.COM_QUERY, prefix + b"SET SESSION last_insert_id=%d" % self._id))
-            self._traces = not self._ran and not alike
             self._send_ours(commands)
             return moves.PINNED if self.pins.has_fresh else moves.NOTHING
         self._autocommit = state.autocommit
@@ -369,7 +384,7 @@ class MySqlRelay(Preparing):
         self._aside = b""
         self._mode = IDLE
         self._over = False
-        self._traces = self._preparing = False
+        self._preparing = False
         self._statement = self._made = None
         self.refused = b""
         self.unharmed = False
@@ -450,6 +465,11 @@ class MySqlRelay(Preparing):
     def in_doubt(self) -> bool:
         """See `Relay`."""
         return False
+
+
+def _word(text: bytes) -> bytes:
+    """How a text begins."""
+    return text[:40].lstrip()[:6].lower()
 
 
 _KILLS: Final = frozenset({r.COM_QUERY, r.COM_PROCESS_KILL})

@@ -10,6 +10,7 @@ from rdsp_codecs.mysql.statements import Context, Shelf
 if TYPE_CHECKING:
     from rdsp_codecs.mysql.lexer import Facts
     from rdsp_codecs.mysql.session_state import Settings
+    from rdsp_codecs.relaying import Keepsake
 
 
 class MySqlState:
@@ -34,6 +35,7 @@ class MySqlState:
         baseline: what it had, of what texts are read by, before any session used it.
         reads_by: by what it reads texts with the settings `reads_for`; None: that is to be found out.
         shelf: the prepared statements that it has.
+        warned: it may have warnings or errors of the last session's.
         traces: a token of the session that ran the last statement, if what that has left can still be read.
     """
 
@@ -58,4 +60,5 @@ class MySqlState:
         self.reads_by: tuple[Facts, Context] | None = None
         self.reads_for: Settings | None = None
         self.shelf = Shelf()
-        self.traces: object | None = None
+        self.warned = False
+        self.traces: Keepsake | None = None

@@ -61,6 +61,7 @@ class PassingRelay(Relay):
         self.pins.add(PinReason.REPLICATION, "a replication connection")
         self.refused = b""
         self.unharmed = False
+        self.keepsake = None
         self._client = ChunkFilter(
             client_framing(policy.max_frame), _FROM_CLIENT, self._asks, self.to_server, _MAX_SHOWN
         )

@@ -90,6 +90,7 @@ class PostgresRelay(Holding):
         self._skip_to_sync = self._unlooked = self._wanted = False
         self.refused = b""
         self.unharmed = False
+        self.keepsake = None
         dialogue.login = who.user.encode("utf-8", "surrogateescape")[:NAME_BYTES]
         if welcome is not None:
             dialogue.told = told = welcome.parameters

@@ -69,7 +69,7 @@ def test_the_proxy_answers_as_the_server_does(
     request: pytest.FixtureRequest,
 ) -> None:
     known = KNOWN if tracking.version.startswith("mariadb") else KNOWN | KNOWN_OF_MYSQL
-    for name in {script.name, f"{script.name}, {form}"} & known.keys():
+    for name in {script.name, f"{script.name}, {form}", f"{script.name}, pool of {pool}"} & known.keys():
         request.applymarker(pytest.mark.xfail(reason=known[name], strict=True, raises=AssertionError))
     prepare(script, tracking)
     direct = run(script, talkers(tracking.port, FORMS[form]))

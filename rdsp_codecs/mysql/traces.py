@@ -1,0 +1,130 @@
+"""What a statement leaves on its backend for the next one to read: ROW_COUNT, FOUND_ROWS, warnings and errors.
+
+The relay asks whether it is here, or can be made here by statements of ours. Wrong values must never be read: what is
+not sure counts as not here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rdsp_codecs.mysql import responses as r
+from rdsp_codecs.mysql.executing import EXECUTING
+from rdsp_codecs.relaying import Keepsake
+
+if TYPE_CHECKING:
+    from rdsp_codecs.mysql.judging import Verdict
+
+ROWS: Final = 1
+"""ROW_COUNT."""
+CONDITIONS: Final = 2
+"""Warnings and errors, and how many there are."""
+FOUND: Final = 4
+"""FOUND_ROWS."""
+OTHERS: Final = 8
+ALL: Final = ROWS | CONDITIONS | FOUND | OTHERS
+
+_SILENT: Final = frozenset({r.COM_STMT_PREPARE, r.COM_STMT_CLOSE, r.COM_STMT_SEND_LONG_DATA, r.COM_STATISTICS})
+"""Commands that count no rows, and make no warnings but by an error."""
+_KNOWN: Final = frozenset({r.COM_PING, r.COM_INIT_DB, r.COM_SET_OPTION, r.COM_RESET_CONNECTION})
+"""Commands of which it is known how many rows they count."""
+_CHANGES: Final = frozenset({b"insert", b"update", b"delete", b"replac"})
+_CLEARED: Final = b"SELECT 1 FROM (SELECT 1) t LIMIT %d"
+"""It counts -1 rows and clears warnings, at MariaDB, too, where statements without a table leave them; and it finds as
+many rows as it has."""
+_COUNTS_NONE: Final = b"DO 0"
+CLEARS: Final = _CLEARED % 1
+
+
+class Traces:
+    """One session's.
+
+    Attributes:
+        here: what can be read on the backend on which the session has last been.
+        rows: ROW_COUNT where a statement of ours can make it (0, -1); None where it cannot.
+        warned: there may be warnings or errors.
+        dirty: there may be some on that backend.
+        found: whether FOUND_ROWS may be anything but 0.
+        reads: the session reads such things, or has prepared to.
+        token: with it the session finds the backend again; another one whenever it has to go elsewhere.
+    """
+
+    __slots__ = ("_mariadb", "dirty", "found", "here", "reads", "rows", "token", "warned")
+
+    def __init__(self, *, mariadb: bool) -> None:
+        self._mariadb = mariadb
+        self.reads = False
+        self.token = Keepsake()
+        self.here = 0
+        self.rows: int | None = 0
+        self.warned = self.found = self.dirty = False
+
+    def begin(self) -> None:
+        """As behind a login."""
+        self.moves()
+        self.rows = 0
+        self.warned = self.found = False
+
+    def moves(self) -> None:
+        """The session is on a backend where it was not before, or others were since."""
+        self.token = Keepsake()
+        self.here = 0
+        self.dirty = False
+
+    def answered(
+        self, command: int, verdict: Verdict, word: bytes, ok: r.Ok | None, warnings: int, erred: bool
+    ) -> None:
+        """A command of the client's was answered.
+
+        Args:
+            word: how its text begins, six letters.
+            ok: the last packet where it is an OK, and not the end of rows.
+            warnings: how many the answer counts.
+        """
+        warned = erred or warnings > 0
+        self.token.worth = warned or verdict.calculates or self.reads
+        if erred:
+            self.here |= CONDITIONS
+            self.warned = self.dirty = True
+        if command in _SILENT:
+            return
+        self.here |= ROWS
+        if erred or ok is None:
+            self.rows = -1
+        else:
+            self.rows = None if ok.affected_rows else 0
+            self.token.worth = self.token.worth or self.rows is None
+        if command != r.COM_QUERY and command not in EXECUTING:
+            if command not in _KNOWN:
+                self.rows = None
+            return
+        self.here |= OTHERS
+        if (verdict.calculates or word == b"select") and not erred:
+            self.here |= FOUND
+            self.found = True
+        elif not verdict.single or word not in _CHANGES:
+            self.found = True
+        self._heed_conditions(verdict, word, warned)
+
+    def _heed_conditions(self, verdict: Verdict, word: bytes, warned: bool) -> None:
+        if warned:
+            self.here |= CONDITIONS
+            self.warned = self.dirty = True
+        elif verdict.reads & CONDITIONS:
+            return  # it leaves them as they are
+        elif not self._mariadb or not self.warned or word in _CHANGES:
+            # At MariaDB only what has to do with tables clears them.
+            self.here |= CONDITIONS
+            self.warned = self.dirty = False
+
+    def made(self, reads: int) -> list[bytes] | None:
+        """The statements by which all of these can be read here; None: only elsewhere, if at all."""
+        lacking = reads & ~self.here
+        if lacking & OTHERS or self.warned or self.rows is None or (lacking & FOUND and self.found):
+            return None
+        texts = [_CLEARED % (0 if lacking & FOUND else 1)]
+        if self.rows == 0:
+            texts.append(_COUNTS_NONE)
+        self.here |= ROWS | CONDITIONS
+        self.here = self.here | FOUND if lacking & FOUND else self.here & ~FOUND
+        return texts
