@@ -31,12 +31,15 @@ _BULK_HEAD: Final = 7
 _COUNTED: Final = 0x08
 """PARAMETER_COUNT_AVAILABLE"""
 _BULK_TYPES: Final = 0x80
+_LEAST: Final = {r.COM_STMT_EXECUTE: _EXECUTE_HEAD, r.COM_STMT_BULK_EXECUTE: _BULK_HEAD}
+"""Bytes of the shortest command; of others, those up to the end of the number."""
 
 
 def number_of(head: bytes) -> int | None:
     """The statement's number in a command of NAMING; None where it is too short."""
-    least = {r.COM_STMT_EXECUTE: _EXECUTE_HEAD, r.COM_STMT_BULK_EXECUTE: _BULK_HEAD}.get(head[0], NUMBER_END)
-    return int.from_bytes(head[1:NUMBER_END], "little") if len(head) >= least else None
+    if len(head) < _LEAST.get(head[0], NUMBER_END):
+        return None
+    return head[1] | head[2] << 8 | head[3] << 16 | head[4] << 24
 
 
 def renumbered(head: bytes, number: int) -> bytes:

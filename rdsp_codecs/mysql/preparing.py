@@ -36,6 +36,9 @@ from rdsp_codecs.mysql.statements import (
     Statement,
     joined,
 )
+from rdsp_codecs.mysql.statements import (
+    context as context_of,
+)
 from rdsp_codecs.mysql.streams import LASTING
 from rdsp_codecs.mysql.traces import CONDITIONS
 from rdsp_codecs.pins import PinReason
@@ -259,7 +262,7 @@ class Preparing(Hearing):
         text = statement.text
         if not then.schema:
             # No name in it is looked up in a database, unless it asks for the name of that.
-            then = Context(now.schema if text is None or _NAMES_SCHEMA(text) is None else b"", then.variables)
+            then = context_of(now.schema if text is None or _NAMES_SCHEMA(text) is None else b"", then.variables)
         sure = (bool(now.schema) or not then.schema) and (bool(then.schema) or not now.schema) and not self._unread
         if text is None or not sure or not all(_WORD(value) for _, value in now.variables + then.variables):
             if command == r.COM_STMT_SEND_LONG_DATA:
@@ -389,7 +392,7 @@ class Preparing(Hearing):
             schema = self._database if settings.schema is None else settings.schema
             brought = CONNECTION in own and COLLATION not in own  # a character set brings its own collation
             names = READ_BY[:-1] if brought else READ_BY
-            context = Context(schema, tuple((name, values.get(name) or b"") for name in names))
+            context = context_of(schema, tuple((name, values.get(name) or b"") for name in names))
             state.reads_for, state.reads_by = settings, (facts(state, settings), context)
         return state.reads_by
 

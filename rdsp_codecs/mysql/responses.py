@@ -12,7 +12,7 @@ import attrs
 
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql.trackers import Tracker, read_trackers, trackers
-from rdsp_codecs.mysql.values import Reader, integer, lenenc, lenenc_integer
+from rdsp_codecs.mysql.values import NULL, Reader, integer, lenenc, lenenc_integer
 
 COM_SLEEP: Final = 0x00
 COM_QUIT: Final = 0x01
@@ -270,6 +270,8 @@ _SAYS_WHETHER: Final = c.CLIENT_OPTIONAL_RESULTSET_METADATA | c.MARIADB_CLIENT_C
 
 def read_column_count(payload: bytes, flags: int) -> ColumnCount:
     """Read a column count. `flags` are those of the connection. Raises `WireError`."""
+    if len(payload) == 1 and not flags & _SAYS_WHETHER and 0 < payload[0] < NULL:
+        return _FEW[payload[0]]
     reader = Reader(payload, "column count")
     columns = reader.lenenc_integer()
     if not columns:
@@ -277,6 +279,9 @@ def read_column_count(payload: bytes, flags: int) -> ColumnCount:
     follow = reader.integer(1) if flags & _SAYS_WHETHER else None
     reader.close()
     return ColumnCount(columns, follow)
+
+
+_FEW: Final = tuple(ColumnCount(columns) for columns in range(NULL))
 
 
 def column_count(what: ColumnCount) -> bytes:

@@ -60,7 +60,7 @@ SWITCHES: Final = frozenset(
 """Those of WORDS that are reported as ON and OFF."""
 NOISE: Final = frozenset({b"statement_id", b"last_gtid", b"last_insert_id", b"identity"})
 """They are no settings: MariaDB reports the first two with every statement, and the server is asked for the others."""
-STAYING: Final = (NOT_KEPT | PINNED.keys()) - NOISE | frozenset(
+STAYING: Final = frozenset({*NOT_KEPT, *PINNED}) - NOISE | frozenset(
     b"timestamp default_collation_for_utf8mb4 character_set_collations wsrep_on sql_log_bin query_cache_type"
     b" pseudo_slave_mode session_track_schema session_track_gtids"
     b" session_track_system_variables session_track_state_change session_track_transaction_info".split()

@@ -8,6 +8,7 @@ What makes two statements the same: equal text, read under an equal `Context`. S
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Final
@@ -36,9 +37,9 @@ UNSURE: Final[Types] = (-1, b"", b"")
 """They were sent in a way that does not tell which they are, or nobody knows whether the server took them."""
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Context:
-    """What a server reads a text by.
+    """What a server reads a text by. `context` makes them.
 
     Attributes:
         schema: the current database, b"" for none.
@@ -47,6 +48,12 @@ class Context:
 
     schema: bytes
     variables: tuple[tuple[bytes, bytes], ...]
+
+
+@functools.lru_cache(maxsize=1024)
+def context(schema: bytes, variables: tuple[tuple[bytes, bytes], ...]) -> Context:
+    """Equal ones are mostly the same object, so that backends' statements are found without comparing them."""
+    return Context(schema, variables)
 
 
 class Statement:
@@ -65,7 +72,9 @@ class Statement:
         lost: what was sent of a parameter did not get to a backend.
     """
 
-    __slots__ = ("bonds", "columns", "context", "families", "lost", "number", "parameters", "text", "types", "verdict")
+    __slots__ = (
+        "_key", "bonds", "columns", "context", "families", "lost", "number", "parameters", "text", "types", "verdict"
+    )  # fmt: skip
 
     def __init__(self, text: bytes | None, context: Context, verdict: Verdict) -> None:
         self.text = text
@@ -76,11 +85,12 @@ class Statement:
         self.families = b""
         self.bonds = 0 if text is not None else ALONE
         self.lost = False
+        self._key: Hashable = None if text is None else (text, context)
 
     @property
     def key(self) -> Hashable:
-        """Equal for those that may share a backend's."""
-        return self if self.text is None else (self.text, self.context)
+        """Equal for those that may share a backend's; the statement itself where its text is not kept."""
+        return self if self._key is None else self._key
 
 
 class Made:
@@ -106,11 +116,9 @@ class Made:
 
 def joined(before: bytes, now: bytes) -> bytes:
     """Families of parameters behind a use that sends these."""
-    return (
-        bytes([old if old != TEXT else new for old, new in zip(before, now, strict=True)])
-        if len(before) == len(now)
-        else now
-    )
+    if before == now or len(before) != len(now):
+        return now
+    return bytes([old if old != TEXT else new for old, new in zip(before, now, strict=True)])
 
 
 class Shelf:
@@ -139,6 +147,8 @@ class Shelf:
         # Where its session has sent no types, those of others would be taken for its own.
         if statement.types is None and made.types is not None:
             return False
+        if made.families == statement.families:
+            return True
         pairs = zip(made.families, statement.families, strict=False)
         return all(theirs in (ours, TEXT) for theirs, ours in pairs)
 
