@@ -85,11 +85,11 @@ test-compiled: compiled
 	    set -x; RDSP_SCANNER=compiled PYTHONPATH=$(COMPILED) $(PYTEST) tests/codecs tests/pool tests/runtime tests/kit; \
 	else echo "Not tested: the compiled modules." >&2; fi
 
-# JDBC and node are needed by the matrix alone. A node that is there already may not be Debian's.
+# JDBC, mysqlclient, sysbench and node are needed by the matrix alone. A node that is there already may not be Debian's.
 NODE_TESTS := tests/drivers/node
 
 debian-drivers:
-	@scripts/debian default-jdk-headless libpostgresql-jdbc-java
+	@scripts/debian default-jdk-headless libpostgresql-jdbc-java python3-mysqldb sysbench
 	@command -v npm >/dev/null || scripts/debian nodejs npm
 
 $(NODE_TESTS)/node_modules/.done: $(NODE_TESTS)/package.json $(NODE_TESTS)/package-lock.json | debian-drivers

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.setting_text import PINNED
@@ -39,6 +40,10 @@ MOST_VARIABLES: Final = 200
 _CONNECTION: Final = b"character_set_connection"
 COLLATION: Final = b"collation_connection"
 _NO_USER: Final[Mapping[bytes, bytes]] = {}
+_BY_LOGIN: Final = (
+    (c.CLIENT_IGNORE_SPACE, b"SESSION sql_mode = CONCAT(@@sql_mode, ',IGNORE_SPACE')"),
+    (c.CLIENT_INTERACTIVE, b"SESSION wait_timeout = @@interactive_timeout"),
+)
 WORDS: Final = frozenset(
     b"character_set_client character_set_results character_set_connection collation_connection autocommit sql_mode"
     b" time_zone tx_isolation transaction_isolation tx_read_only transaction_read_only lc_time_names optimizer_switch"
@@ -243,17 +248,19 @@ def version_number(version: str) -> int:
     return major * 10000 + minor * 100 + patch
 
 
-def resets(settings: Settings, init_query: bytes, database: bytes, attributes: bool) -> list[tuple[int, bytes]]:
+def resets(settings: Settings, init_query: bytes, database: bytes, flags: int) -> list[tuple[int, bytes]]:
     """The commands that make any backend one of these settings, in order; each must be answered by OK or rows.
 
     Args:
         settings: what is wanted.
         init_query: see `RelayPolicy.init_query`.
         database: the login's; b"": there is none, and `settings` has one or the backend never had any.
-        attributes: queries have room for attributes.
+        flags: the connection's capabilities. Two of them are settings, which a login makes and a reset forgets.
     """
-    prefix = b"\0\1" if attributes else b""
+    prefix = b"\0\1" if flags & c.CLIENT_QUERY_ATTRIBUTES else b""
     commands = [(r.COM_RESET_CONNECTION, b"")]
+    if by_login := [text for flag, text in _BY_LOGIN if flags & flag]:
+        commands.append((r.COM_QUERY, prefix + b"SET " + b", ".join(by_login)))
     schema = database if settings.schema is None else settings.schema
     if schema:
         commands.append((r.COM_INIT_DB, schema))

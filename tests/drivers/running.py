@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -109,26 +109,38 @@ class Program:
 
 @attrs.frozen
 class Place:
-    """Where a program finds its server: a port of 127.0.0.1, and the certificate to trust ("" for none)."""
+    """Where a program finds its server.
+
+    Attributes:
+        port: of 127.0.0.1.
+        certificate: to trust; "" for none.
+        user, password: of the tests.
+        more: variables that its programs look at besides.
+    """
 
     port: int
     certificate: str = ""
+    user: str = USER
+    password: str = PASSWORD
+    more: Mapping[str, str] = attrs.field(factory=dict)
+
+    def variables(self, schema: str) -> dict[str, str]:
+        """What a program finds in its environment."""
+        return {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.port),
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+            "PGDATABASE": DATABASE,
+            "MATRIX_SCHEMA": schema,
+            "MATRIX_CA": self.certificate,
+            **self.more,
+        }
 
 
 def run(program: Program, place: Place, schema: str) -> list[str]:
     """Run one copy of a program, in a schema of its own, and return its transcript."""
-    environment = {
-        **os.environ,
-        "PGHOST": "127.0.0.1",
-        "PGPORT": str(place.port),
-        "PGUSER": USER,
-        "PGPASSWORD": PASSWORD,
-        "PGDATABASE": DATABASE,
-        "MATRIX_SCHEMA": schema,
-        "MATRIX_CA": place.certificate,
-        "PYTHONHASHSEED": "0",
-        "PYTHONWARNINGS": "error",
-    }
+    environment = {**os.environ, **place.variables(schema), "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "error"}
     done = subprocess.run(
         program.command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
     )

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pymysql.constants import CLIENT
 
 from rdsp_codecs.pins import PinReason
 from tests.live.mysql.sidebyside import SEVERAL, Two, connect, target
@@ -269,3 +270,24 @@ def test_what_functions_do_behind_a_select_is_heard(tracking: MySqlServer) -> No
         proxy.wait_for_log("was pinned")
         two.run("SELECT @z")
         one.run("SELECT @z")
+
+
+@pytest.mark.parametrize("flags", [CLIENT.IGNORE_SPACE, CLIENT.INTERACTIVE, CLIENT.IGNORE_SPACE | CLIENT.INTERACTIVE])
+def test_settings_that_a_login_makes_by_its_flags_stay_with_the_session(
+    tracking: MySqlServer, one: ProxyProcess, flags: int
+) -> None:
+    """Node's mysql2 has IGNORE_SPACE, command lines have INTERACTIVE."""
+    with tracking.admin() as admin, admin.cursor() as cursor:
+        cursor.execute("SET GLOBAL interactive_timeout = 12345")
+    try:
+        with Two(tracking, one, client_flag=flags) as first, Two(tracking, one, client_flag=flags) as second:
+            for _ in range(2):
+                for two in (first, second):
+                    two.run("SELECT @@sql_mode, @@wait_timeout, CONCAT ('a', 'b')")
+            first.run("SELECT COUNT (*) FROM (SELECT 1) a")
+            second.run("SET sql_mode = ''")
+            first.run("SELECT @@sql_mode")
+            second.run("SELECT COUNT (*) FROM (SELECT 1) a")
+    finally:
+        with tracking.admin() as admin, admin.cursor() as cursor:
+            cursor.execute("SET GLOBAL interactive_timeout = DEFAULT")
