@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from rdsp_codecs.mysql import capabilities as c
-from rdsp_codecs.mysql.trackers import Tracker, read_trackers, trackers
+from rdsp_codecs.mysql.trackers import NO_CHANGES, Changes, Tracker, changes, read_trackers, trackers
 from rdsp_codecs.mysql.values import NULL, Reader, integer, lenenc, lenenc_integer
 
 COM_SLEEP: Final = 0x00
@@ -89,6 +89,7 @@ class Ok:
         warnings: their number.
         info: what the server says about the statement; None where the packet ends before it.
         trackers: the session's changes; None without SERVER_SESSION_STATE_CHANGED.
+        changes: what these say, of one that was read.
     """
 
     header: int = OK
@@ -98,6 +99,13 @@ class Ok:
     warnings: int = 0
     info: bytes | None = None
     trackers: tuple[Tracker, ...] | None = None
+    changes: Changes = attrs.field(default=NO_CHANGES, eq=False, repr=False)
+
+
+_SHORT: Final = 64
+_MOST: Final = 1024
+_read: dict[tuple[bytes, int], Ok] = {}
+"""OKs that were read, of 64 bytes at the most, thrown away together: servers say the same again and again."""
 
 
 def read_ok(payload: bytes, flags: int) -> Ok:
@@ -105,6 +113,18 @@ def read_ok(payload: bytes, flags: int) -> Ok:
 
     Servers write `info` with its length, with CLIENT_SESSION_TRACK and without, whatever the specification says.
     """
+    if len(payload) > _SHORT:
+        return _read_ok(payload, flags)
+    found = _read.get((payload, flags))
+    if found is None:
+        found = _read_ok(payload, flags)
+        if len(_read) >= _MOST:
+            _read.clear()
+        _read[payload, flags] = found
+    return found
+
+
+def _read_ok(payload: bytes, flags: int) -> Ok:
     reader = Reader(payload, "OK packet")
     header = reader.integer(1)
     if header not in (OK, EOF):
@@ -116,7 +136,8 @@ def read_ok(payload: bytes, flags: int) -> Ok:
     if flags & c.CLIENT_SESSION_TRACK and status & SERVER_SESSION_STATE_CHANGED:
         changed = read_trackers(reader.lenenc())
     reader.close()
-    return Ok(header, affected, inserted, status, warnings, info, changed)
+    said = changes(changed) if changed is not None else NO_CHANGES
+    return Ok(header, affected, inserted, status, warnings, info, changed, said)
 
 
 def ok(what: Ok) -> bytes:
@@ -226,6 +247,20 @@ def is_eof(payload: bytes) -> bool:
 
 def read_eof(payload: bytes) -> Eof:
     """Read an EOF. Raises `WireError`."""
+    found = _eofs.get(payload)
+    if found is None:
+        found = _read_eof(payload)
+        if len(_eofs) >= _MOST:
+            _eofs.clear()
+        _eofs[payload] = found
+    return found
+
+
+_eofs: dict[bytes, Eof] = {}
+"""The same of EOFs."""
+
+
+def _read_eof(payload: bytes) -> Eof:
     reader = Reader(payload, "EOF packet")
     if reader.integer(1) != EOF:
         raise reader.fault("it does not begin with 0xfe")
