@@ -17,7 +17,7 @@ from rdsp.observe.counters import Counters
 from rdsp.pool.backend import Backend
 from rdsp.pool.pool import Pool
 from rdsp.session import calls
-from rdsp.session.ends import Ends
+from rdsp.session.keeping import Keeping
 from rdsp.session.machine import State
 from rdsp.session.policy import may_release
 from rdsp.session.reading import FEW, LONG, READS, START, left_the_queue, many_left, paced
@@ -37,7 +37,7 @@ _HALTING: Final = calls.CLIENT_GONE | calls.FAULT | calls.SERVER_GONE | calls.EN
 _INPUT: Final = READABLE | LEAVING
 
 
-class Splice(Ends):
+class Splice(Keeping):
     """One session's steady state.
 
     Invariant: `backend` is set exactly in the states BUSY and HOLDING. While one of `client_rest` and `server_rest` is
@@ -46,7 +46,7 @@ class Splice(Ends):
 
     __slots__ = (
         "_chunk", "_client_again", "_client_many", "_client_more", "_client_recv", "_counters",
-        "_lending", "_marks", "_more", "_pool", "_server_again", "_server_many", "gone", "has_ear", "key",
+        "_lending", "_more", "_server_again", "_server_many", "gone", "has_ear",
         "leaving", "queued", "refusal", "said_fatal", "settling", "state", "stopping", "waiting_since",
     )  # fmt: skip
 
@@ -60,7 +60,7 @@ class Splice(Ends):
         counters: Counters,
         wake: Callable[[], None],
     ) -> None:
-        super().__init__(client, relay, board, wake)
+        super().__init__(client, relay, pool, key, board, wake)
         self.state = _QUIET
         self.said_fatal = False
         self.refusal: Problem | bytes | None = None
@@ -85,9 +85,6 @@ class Splice(Ends):
         self._server_again = 0
         self._more = False
         """The relay goes on in a turn of its own, which is asked for."""
-        self._pool = pool
-        self.key = key
-        self._marks: Hashable = None
         self._lending = pool.lending
         self._counters = counters
 
@@ -434,20 +431,6 @@ class Splice(Ends):
         backend.member.keepsake = self.relay.keepsake
         self.relay.detached()
         self.backend = None
-
-    def forget_keepsake(self) -> None:
-        """The session ends."""
-        keepsake, self.relay.keepsake = self.relay.keepsake, None
-        if keepsake is not None:
-            self._pool.book.forget(keepsake)
-
-    def refit(self, backend: Backend) -> None:
-        """Tell the pool what the session has set on the backend."""
-        if backend.member.fit is self.relay.fit:
-            return
-        backend.member.fit, marks = self.relay.fit, self.relay.variant
-        if marks != self._marks:
-            self._marks, self.key = marks, self._pool.vary(backend, marks)
 
     def _unfit(self) -> None:
         """The backend cannot be brought into the session's state: the request, still held, tries another one."""
