@@ -28,6 +28,9 @@ VACATE: Final = 256
 """What was handed on fails where a database has connections of others: those that no client could use must close."""
 KILL: Final = 1024
 """The client asks that another session's request be cancelled, or the session ended: see `Relay.victim`."""
+ANEW: Final = 2048
+"""The client wants to be somebody else, on the same connection: all of its session is to end, and a login to begin. See
+`Relay.greet_anew`."""
 UNFIT: Final = 64
 """The backend cannot be brought into the session's state; nothing of the request has reached it. Borrow another one."""
 MORE: Final = 512

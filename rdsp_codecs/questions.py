@@ -66,6 +66,18 @@ class Introduce:
         return "Introduce()"
 
 
+class PrivateKey:
+    """An RSA key of this process, for clients that encrypt a password and nothing else. Answer: `RSAPrivateKey`.
+
+    Made when it is asked for the first time, 2048 bits, and the same up to the end of the process.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "PrivateKey()"
+
+
 class Admit:
     """The client has proved who it is: may it come in, and what does its server look like?
 

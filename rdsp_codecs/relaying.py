@@ -7,7 +7,7 @@ their places, without asking for them by name (decision 19). Compiled itself.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mypy_extensions import mypyc_attr
 
@@ -15,6 +15,10 @@ from rdsp_codecs.moves import NOTHING
 from rdsp_codecs.pins import PinBoard
 from rdsp_codecs.problems import Problem
 from rdsp_codecs.transaction import Transaction
+
+if TYPE_CHECKING:
+    from rdsp_codecs.api import Greeting, Offer
+    from rdsp_codecs.steps import Conversation
 
 
 class Keepsake:
@@ -135,6 +139,14 @@ class Relay:
 
     def killed(self, problem: Problem | None) -> int:
         """What became of it: None, it is being done; else what the client is told instead. Returns flags."""
+        raise NotImplementedError
+
+    def greet_anew(self, offer: Offer) -> Conversation[Greeting]:
+        """With `ANEW`: the client proves who it is now, as in `Codec.greet`; it begins with what the relay holds.
+
+        Its session is over then, whatever comes of it: this is the relay's last word, and what it had of the session is
+        given up before. `ANEW` is told outside of a request; the relay takes nothing more of the client's behind it.
+        """
         raise NotImplementedError
 
     def in_request(self) -> bool:

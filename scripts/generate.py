@@ -16,6 +16,7 @@ import click
 from rdsp.cli.main import cli
 from rdsp.config.reference import json_schema, markdown
 from rdsp.errors import all_errors
+from rdsp_codecs.mysql.refuse import TEXTS as OF_MYSQL
 from rdsp_codecs.pins import PIN_TABLE
 from rdsp_codecs.postgres.refuse import TEXTS
 from rdsp_codecs.problems import ProblemCode
@@ -48,12 +49,19 @@ def pin_reasons() -> str:
 def errors() -> str:
     """What a client can be told, and the tree behind it."""
     parts = [
-        _generated("rdsp_codecs/problems.py, rdsp_codecs/postgres/refuse.py and rdsp/errors.py"),
+        _generated(
+            "rdsp_codecs/problems.py, refuse.py of rdsp_codecs/postgres and rdsp_codecs/mysql, and rdsp/errors.py"
+        ),
         "# Errors\n\n## What a client is told\n\n",
         "| code | PostgreSQL | text |\n|---|---|---|\n",
     ]
     parts += [
         f"| `{code.value}` | `{TEXTS[code][0]}` | {TEXTS[code][1].replace('{}', '…')} |\n" for code in ProblemCode
+    ]
+    parts.append("\n| code | MySQL, MariaDB | SQLSTATE | text |\n|---|---|---|---|\n")
+    parts += [
+        f"| `{code.value}` | `{number}` | `{state}` | {text.replace('{}', '…')} |\n"
+        for code, (number, state, text) in ((code, OF_MYSQL[code]) for code in ProblemCode)
     ]
     parts.append("\n## Whose fault, and whether a retry may help\n\n| code | blame | retry |\n|---|---|---|\n")
     parts += [

@@ -17,13 +17,13 @@ import trio
 from rdsp.config.addresses import Address
 from rdsp.config.model import Proxy, Tcp
 from rdsp.endpoint.arrival import arrived, receive_client
-from rdsp.endpoint.rate import Rate
 from rdsp.net.sockets import UnixListener, tune_anew
 from rdsp.net.switchboard import READABLE
 from rdsp.net.transport import SocketTransport, Transport, is_resource_trouble
 from rdsp.session.bell import Bell
 from rdsp.session.context import SessionContext
 from rdsp.session.greeting import Greeter
+from rdsp.session.login import too_fast
 from rdsp_codecs.errors import PeerClosed, WireError
 from rdsp_codecs.problems import Problem, ProblemCode
 
@@ -132,7 +132,6 @@ class Endpoint:
         self._context = context
         self._doors = doors
         self._connected = 0
-        self._rate = Rate()
         self._resting: set[int] = set()
         """Doors, by descriptor, at which this machine's limits were met; somebody knocks there again in a while."""
         self._nursery: trio.Nursery | None = None
@@ -238,13 +237,9 @@ class Endpoint:
             self._left(False)
 
     def _greet(self, transport: Transport, since: float) -> None:
-        limits, now = self._context.settings.limits, self._context.board.now
-        refusal, left = None, self._left
-        if limits.max_connections_per_second:
-            # Not `since`, which may lie before that of others who have come in already: the rate's clock goes forward.
-            admitted = self._rate.admits(now, limits.max_connections_per_second, limits.connection_burst)
-            refusal = None if admitted else Problem(ProblemCode.TOO_FAST, str(limits.max_connections_per_second))
-            left = self._left_counted if admitted else left
+        refusal = too_fast(self._context)
+        counted = refusal is None and bool(self._context.settings.limits.max_connections_per_second)
+        left = self._left_counted if counted else self._left
         Greeter(self._context, transport, refusal, left).begin(since)
 
     def _left(self, was_client: bool) -> None:
@@ -254,7 +249,7 @@ class Endpoint:
 
     def _left_counted(self, was_client: bool) -> None:
         if not was_client:
-            self._rate.uncount()
+            self._context.rate.uncount()
         self._left(was_client)
 
     # -- from a load balancer -------------------------------------------------------------------------------------

@@ -25,5 +25,7 @@ KILL: Final = 32768
 """The client wants another session to be ended, or what that one runs."""
 KILLED: Final = 65536
 """Another session wants this one to end."""
+ANEW: Final = 131072
+"""The client wants to be somebody else."""
 ENDING: Final = 2048
 """The session is ending: steps that still come find nothing to do."""

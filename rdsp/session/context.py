@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rdsp.auth.credentials import Credentials
 from rdsp.auth.derive import KeyDeriver
+from rdsp.auth.private_key import PrivateKey
 from rdsp.config.model import Proxy
 from rdsp.net.switchboard import Board
 from rdsp.net.tls import Certificates, ServerTls
@@ -14,6 +15,7 @@ from rdsp.observe.dispatch import Observers
 from rdsp.pool.pool import Pool
 from rdsp.session.ears import MOST_UNREAD, Ears
 from rdsp.session.errands import Errands
+from rdsp.session.rate import Rate
 from rdsp.session.registry import Registry
 from rdsp_codecs.api import Codec, Offer, RelayPolicy
 
@@ -35,12 +37,14 @@ class SessionContext:
         ears: the shared listeners.
         errands: alarms and tasks of the sessions.
         greeters: clients that have not logged in.
+        private_key: what clients encrypt passwords with, if they do.
+        rate: of logins.
         offers: how the last client was greeted, by whether it was on this machine; with what that depends on.
     """
 
     __slots__ = (
         "board", "certificates", "codec", "counters", "credentials", "deriver", "ears", "errands", "greeters",
-        "mock_salt_key", "observers", "offers", "policy", "pool", "registry", "settings",
+        "mock_salt_key", "observers", "offers", "policy", "pool", "private_key", "rate", "registry", "settings",
     )  # fmt: skip
 
     def __init__(
@@ -75,3 +79,5 @@ class SessionContext:
         self.offers: dict[bool, tuple[Proxy, ServerTls | None, bool, Offer]] = {}
         self.ears = Ears(codec, pool, board, observers, lambda: min(self.policy.max_held, MOST_UNREAD))
         self.errands = Errands(board)
+        self.private_key = PrivateKey()
+        self.rate = Rate()

@@ -23,8 +23,9 @@ class Ends(Borrower):
     """
 
     __slots__ = (
-        "_board", "_client_records", "_client_send", "_clock", "_to_client", "_to_server", "backend", "call", "client",
-        "client_rest", "fault", "fault_of_server", "last_active", "relay", "server_rest", "wake",
+        "_board", "_client_again", "_client_more", "_client_records", "_client_send", "_clock", "_server_again",
+        "_to_client", "_to_server", "backend", "call", "client", "client_rest", "fault", "fault_of_server",
+        "last_active", "relay", "server_rest", "wake",
     )  # fmt: skip
 
     def __init__(self, client: Transport, relay: Relay, board: Board, wake: Callable[[], None]) -> None:
@@ -38,6 +39,11 @@ class Ends(Borrower):
         self.wake = wake
         self.client_rest = b""
         self.server_rest = b""
+        self._client_more = 0
+        """Waits for a turn to read on, with these bits."""
+        # Events that came while their side was not to be read: an edge, above all that of a peer that left, comes once.
+        self._client_again = 0
+        self._server_again = 0
         self._to_client = relay.to_client
         self._to_server = relay.to_server
         self._client_send = client.send
@@ -54,6 +60,10 @@ class Ends(Borrower):
         """A step failed; `server`: by the server's doing."""
         self.fault, self.fault_of_server = error, server
         self.summon(calls.FAULT)
+
+    def untold(self) -> int:
+        """Bits of the client's edges that were put off."""
+        return self._client_again | self._client_more
 
     def touch(self) -> None:
         """The client is told something: it is not idle."""

@@ -17,8 +17,8 @@ from rdsp.net.tls import ServerTls
 from rdsp.net.transport import WOULD_BLOCK, Transport
 from rdsp.observe.events import SessionEnd
 from rdsp.session.context import SessionContext
-from rdsp.session.login import answer_later, answer_now, offer_to
-from rdsp.session.run import Session
+from rdsp.session.login import answer_later, answer_now, offer_to, too_fast
+from rdsp.session.run import Before, Session
 from rdsp.session.visit import CANCEL_REQUEST, LAST_WORDS_TIMEOUT, Left, Visit
 from rdsp_codecs.api import CancelAsked, ClientLogin, Greeting
 from rdsp_codecs.errors import PeerClosed, WireError
@@ -35,15 +35,29 @@ class Greeter(Visit):
 
     Invariant: `_step` is what the conversation waits for; while an errand runs for it, no step of the board touches it.
     While `_dry`, nothing stands in the socket, and an edge will tell of more.
+
+    Attributes:
+        user: whom it has been in a session that this login ends; "" before the first one.
     """
 
     __slots__ = (
-        "_conversation", "_dry", "_early", "_errand", "_leaving", "_refusal", "_rest", "_secret", "_shake_due",
-        "_shaking", "_step", "_tls", "_unread",
+        "_before", "_conversation", "_dry", "_early", "_errand", "_leaving", "_owed", "_refusal", "_rest", "_secret",
+        "_shake_due", "_shaking", "_step", "_tls", "_unread", "user",
     )  # fmt: skip
 
-    def __init__(self, context: SessionContext, transport: Transport, refusal: Problem | None, left: Left) -> None:
-        super().__init__(context, transport, context.registry.new_id(), left)
+    def __init__(
+        self,
+        context: SessionContext,
+        transport: Transport,
+        refusal: Problem | None,
+        left: Left,
+        before: Before | None = None,
+    ) -> None:
+        super().__init__(context, transport, context.registry.new_id() if before is None else before.number, left)
+        self._before = before
+        self.user = "" if before is None else before.user
+        self._owed = b"" if before is None else before.unsent
+        """What the client has not been sent yet of the session's before this login."""
         self._refusal = refusal
         self._secret = context.registry.new_secret()
         self._tls = context.certificates.current
@@ -53,12 +67,12 @@ class Greeter(Visit):
         self._shaking = False
         """In a TLS handshake."""
         self._shake_due = False
-        self._leaving = 0
+        self._leaving = 0 if before is None else before.untold & LEAVING
         """The edge that tells that the client has closed its side: it comes once, and the session must know of it."""
         self._early = b""
         """What the client has said and the conversation has not taken yet."""
         self._errand: trio.CancelScope | None = None
-        self._dry = True  # the first edge tells of what has come before
+        self._dry = before is None  # the first edge tells of what has come before
         self._unread = -1
         """How many bytes stand in the socket, or more by now; -1: nobody knows."""
 
@@ -67,10 +81,15 @@ class Greeter(Visit):
         context = self._context
         context.greeters.add(self)
         context.counters.logins += 1
-        context.observers.session_started(self._number, context.settings.name, self._transport.peer)
+        if self._before is None:
+            context.observers.session_started(self._number, context.settings.name, self._transport.peer)
         try:
             context.errands.call(self, since + context.settings.limits.login_timeout)
-            context.board.watch(self._transport, self.event)
+            if self._before is None:
+                context.board.watch(self._transport, self.event)
+            else:
+                context.registry.hand_on(self._number, self)
+                context.board.hand_on(self._transport, self.event)
             if context.credentials.are_ahead():
                 self._greet()
             else:
@@ -107,9 +126,9 @@ class Greeter(Visit):
     # -- the conversation -----------------------------------------------------------------------------------------
 
     def _greet(self) -> None:
-        self._conversation = self._context.codec.greet(
-            offer_to(self._context, self._transport, self._tls, self._refusal)
-        )
+        offer = offer_to(self._context, self._transport, self._tls, self._refusal)
+        before = self._before
+        self._conversation = self._context.codec.greet(offer) if before is None else before.relay.greet_anew(offer)
         self._go_on()
 
     def _go_on(self, result: Any = _LATER, error: Exception | None = None) -> None:
@@ -206,7 +225,9 @@ class Greeter(Visit):
 
     def _send(self, data: bytes) -> None:
         """All of it; raises one of WOULD_BLOCK before that, and goes on where it stopped when it is called again."""
-        rest = self._rest or data
+        rest = self._rest
+        if not rest:
+            rest, self._owed = self._owed + data, b""
         while rest:
             self._rest = rest
             rest = rest[sent_now(self._transport, rest) :]
@@ -304,7 +325,7 @@ class Greeter(Visit):
     def _turn_away(self, problem: Problem, end: SessionEnd) -> None:
         self._done()
         # Behind half a message it would be that one's data.
-        self.part(end, b"" if self._rest else self._context.codec.refuse(problem))
+        self.part(end, b"" if self._rest or self._owed else self._context.codec.refuse(problem))
 
     def _greeted(self, greeting: Greeting) -> None:
         """The conversation is through."""
@@ -326,7 +347,7 @@ class Greeter(Visit):
 
     def _welcome(self, login: ClientLogin) -> None:
         context = self._context
-        session = Session(context, self._transport, self._number, login, self._left)
+        session = Session(context, self._transport, self._number, login, self._left, greet_anew, self._before)
         self.hand_over()
         context.errands.hand_on(self, session)
         try:
@@ -369,3 +390,34 @@ class Greeter(Visit):
 
     def _release(self) -> None:
         self._done()
+        if self._before is not None:
+            self._context.registry.remove(self._number)
+
+    # -- in the registry, in the place of the session before (`Cancellable`) -----------------------------------------
+
+    def kill(self) -> None:
+        """See `Cancellable`."""
+        self._end_early(Problem(ProblemCode.KILLED), "client")
+
+    def cancel(self) -> None:
+        """See `Cancellable`: nothing runs."""
+
+    def settings_changed(self) -> None:
+        """See `Cancellable`: the time for a login is what it was when it began."""
+
+    def stop(self) -> None:
+        """See `Cancellable`: nothing is lost now."""
+        self._end_early(Problem(ProblemCode.SHUTTING_DOWN), "proxy")
+
+    def _end_early(self, problem: Problem, blame: str) -> None:
+        if self.over:
+            return
+        try:
+            self._turn_away(problem, SessionEnd(problem.code.value, blame, problem.subject))
+        except Exception as error:  # noqa: BLE001 - see `begin`
+            self.fell(error)
+
+
+def greet_anew(context: SessionContext, transport: Transport, left: Left, before: Before) -> None:
+    """A session's client wants to be somebody else: it logs in as whoever comes, and counts as one more login."""
+    Greeter(context, transport, too_fast(context), left, before).begin(context.board.now)

@@ -18,7 +18,7 @@ from rdsp.session.bell import Bell
 from rdsp.session.context import SessionContext
 from rdsp_codecs.api import ClientLogin, Offer
 from rdsp_codecs.problems import Problem, ProblemCode
-from rdsp_codecs.questions import Admit, Derive, Introduce, Secrets, Welcome
+from rdsp_codecs.questions import Admit, Derive, Introduce, PrivateKey, Secrets, Welcome
 
 
 def offer_to(context: SessionContext, transport: Transport, tls: ServerTls | None, refusal: Problem | None) -> Offer:
@@ -70,6 +70,8 @@ def answer_now(context: SessionContext, transport: Transport, number: int, secre
     if isinstance(question, Introduce):
         said = context.pool.introductions.latest
         return None if said is None else Welcome(said, number, secret)
+    if isinstance(question, PrivateKey):
+        return context.private_key.latest
     msg = f"an engine asked {question!r}"
     raise TypeError(msg)
 
@@ -81,6 +83,8 @@ async def answer_later(context: SessionContext, number: int, secret: bytes, ques
     if isinstance(question, Introduce):
         said = await context.pool.introductions.ask()
         return said if isinstance(said, (Problem, bytes)) else Welcome(said, number, secret)
+    if isinstance(question, PrivateKey):
+        return await context.private_key.get()
     login = question.login
     assert isinstance(login, ClientLogin)
     key = context.pool.facts(key_of(context, login, number)).key
@@ -90,14 +94,14 @@ async def answer_later(context: SessionContext, number: int, secret: bytes, ques
     parameters = context.pool.facts(key).parameters
     assert parameters is not None
     # Others may have come in while this one waited.
-    return _too_many(context) or Welcome(parameters, number, secret)
+    return _too_many(context, number) or Welcome(parameters, number, secret)
 
 
 def _admit_now(
     context: SessionContext, transport: Transport, login: Any, number: int, secret: bytes
 ) -> Welcome | Problem | None:
     assert isinstance(login, ClientLogin)
-    refusal = _too_many(context)
+    refusal = _too_many(context, number)
     if refusal is not None:
         return refusal
 
@@ -110,10 +114,21 @@ def _admit_now(
     return None if facts.parameters is None else Welcome(facts.parameters, number, secret)
 
 
-def _too_many(context: SessionContext) -> Problem | None:
-    """Why no more clients may come in."""
+def too_fast(context: SessionContext) -> Problem | None:
+    """Why nobody may begin a login now. Whoever may is counted."""
+    limits = context.settings.limits
+    # Not when a client was accepted: others may have come in since then, and the rate's clock goes forward.
+    if context.rate.admits(context.board.now, limits.max_connections_per_second, limits.connection_burst):
+        return None
+    return Problem(ProblemCode.TOO_FAST, str(limits.max_connections_per_second))
+
+
+def _too_many(context: SessionContext, number: int) -> Problem | None:
+    """Why no more clients may come in. One that logs in anew has its place already."""
     limit = context.settings.limits.max_client_connections
-    return Problem(ProblemCode.TOO_MANY_CLIENTS, str(limit)) if len(context.registry) >= limit else None
+    if len(context.registry) < limit or number in context.registry:
+        return None
+    return Problem(ProblemCode.TOO_MANY_CLIENTS, str(limit))
 
 
 def key_of(context: SessionContext, login: ClientLogin, number: int) -> Hashable:

@@ -42,7 +42,7 @@ class _Entry:
     __slots__ = ("secret", "session")
 
     def __init__(self, session: Cancellable, secret: bytes) -> None:
-        self.session: Final = session
+        self.session = session
         self.secret: Final = secret
 
 
@@ -81,6 +81,13 @@ class Registry:
     def add(self, number: int, secret: bytes, session: Cancellable) -> None:
         """A session is in."""
         self._entries[number] = _Entry(session, secret)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._entries
+
+    def hand_on(self, number: int, session: Cancellable) -> None:
+        """Another one is in the session's place, with the same secret."""
+        self._entries[number].session = session
 
     def remove(self, number: int) -> None:
         """A session ended; unknown numbers are ignored."""

@@ -24,6 +24,7 @@ from rdsp.session.visit import Left, Visit, internal_error
 from rdsp_codecs.api import ClientLogin
 from rdsp_codecs.errors import CodecError, FrameTooBig
 from rdsp_codecs.problems import Problem, ProblemCode
+from rdsp_codecs.relaying import Relay
 from rdsp_codecs.transaction import Transaction
 
 _LOOK_AGAIN: Final = 1.0
@@ -40,6 +41,32 @@ _SAID_GOODBYE: Final = SessionEnd("the client requested that the connection clos
 
 def _nobody() -> None:
     """Has no turns."""
+
+
+class Before:
+    """What a session leaves to the login that takes its place.
+
+    Attributes:
+        number, user: its own.
+        relay: which has held what the login begins with.
+        unsent: what its client has not been sent yet.
+        untold: bits of the client's edges that it has not heeded.
+        lifetime_end: when the client must go, on Trio's clock.
+    """
+
+    __slots__ = ("lifetime_end", "number", "relay", "unsent", "untold", "user")
+
+    def __init__(self, number: int, user: str, relay: Relay, unsent: bytes, untold: int, lifetime_end: float) -> None:
+        self.number: Final = number
+        self.user: Final = user
+        self.relay: Final = relay
+        self.unsent: Final = unsent
+        self.untold: Final = untold
+        self.lifetime_end: Final = lifetime_end
+
+
+Anew = Callable[[SessionContext, Transport, Left, Before], None]
+"""Begins the login of a client that was in already."""
 
 
 class Parting:
@@ -63,14 +90,22 @@ class Session(Visit):
     """
 
     __slots__ = (
-        "_cancels", "_cancels_done", "_cancels_waiting", "_lifetime_end", "_own_backend", "_pinned",
+        "_anew", "_cancels", "_cancels_done", "_cancels_waiting", "_lifetime_end", "_own_backend", "_pinned",
         "_splice", "_stop_problem", "user",
     )  # fmt: skip
 
     def __init__(
-        self, context: SessionContext, transport: Transport, number: int, login: ClientLogin, left: Left
+        self,
+        context: SessionContext,
+        transport: Transport,
+        number: int,
+        login: ClientLogin,
+        left: Left,
+        anew: Anew,
+        before: Before | None = None,
     ) -> None:
         super().__init__(context, transport, number, left)
+        self._anew = anew
         codec, key = context.codec, context.pool.clients[transport]
         self._splice = Splice(
             transport,
@@ -82,7 +117,8 @@ class Session(Visit):
             self._call,
         )
         limits = context.settings.limits
-        self._lifetime_end = context.board.now + limits.client_lifetime
+        since_then = context.board.now + limits.client_lifetime
+        self._lifetime_end = since_then if before is None else before.lifetime_end
         self._own_backend = login.own_backend
         self.user = login.user
         self._cancels = 0
@@ -177,6 +213,8 @@ class Session(Visit):
             return
         try:
             parting = self._answer_call()
+            if self.over:
+                return  # the connection is a login's now
             if parting is not None:
                 self._leave(parting)
                 return
@@ -265,6 +303,8 @@ class Session(Visit):
                 return Parting(_SAID_GOODBYE)
         if call & calls.SERVER_GONE:
             return self._server_gone()
+        if call & calls.ANEW:
+            return self._give_way()
         if splice.state is _WAITING:
             return self._waiting(call)
         if call & calls.CANCEL:
@@ -377,6 +417,21 @@ class Session(Visit):
         return None
 
     # -- endings --------------------------------------------------------------------------------------------------
+
+    def _give_way(self) -> Parting | None:
+        """The client wants to be somebody else: of this session only the connection is left, and a login begins."""
+        context, splice, left = self._context, self._splice, self._left
+        if splice.stopping:
+            return self._part(self._stop_problem, "proxy")
+        unsent = splice.client_rest + b"".join(splice.relay.to_client)
+        before = Before(self._number, self.user, splice.relay, unsent, splice.untold(), self._lifetime_end)
+        self._all_passed()
+        self._let_go()
+        context.errands.forget(self)
+        context.pool.leave(self._transport)
+        self.hand_over()
+        self._anew(context, self._transport, left, before)
+        return None
 
     def _leave(self, parting: Parting) -> None:
         """Tell the client what is left to tell, and the last words."""

@@ -45,8 +45,7 @@ class Splice(Keeping):
     """
 
     __slots__ = (
-        "_chunk", "_client_again", "_client_many", "_client_more", "_client_recv", "_counters",
-        "_lending", "_more", "_server_again", "_server_many", "gone", "has_ear",
+        "_chunk", "_client_many", "_client_recv", "_counters", "_lending", "_more", "_server_many", "gone", "has_ear",
         "leaving", "queued", "refusal", "said_fatal", "settling", "state", "stopping", "waiting_since",
     )  # fmt: skip
 
@@ -78,11 +77,6 @@ class Splice(Keeping):
         self._chunk = START
         self._client_many = self._server_many = 0
         """Reads of `_chunk` that are left; behind them they are of FEW."""
-        self._client_more = 0
-        """Waits for a turn to read on, with these bits."""
-        # Events that came while their side was not to be read: an edge, above all that of a peer that left, comes once.
-        self._client_again = 0
-        self._server_again = 0
         self._more = False
         """The relay goes on in a turn of its own, which is asked for."""
         self._lending = pool.lending
@@ -184,6 +178,8 @@ class Splice(Keeping):
             self._pool.vacate()
         if signals & moves.KILL:
             self.summon(calls.KILL)
+        if signals & moves.ANEW:
+            self.summon(calls.ANEW)
         if signals & moves.MORE and not self._more:
             self._more = True
             self._board.again(self._go_on, 0)

@@ -143,6 +143,12 @@ class Inbound:
             self.option = int.from_bytes(taken[HEADER + 1 : HEADER + 3], "little")
         return taken
 
+    def rest(self) -> bytes:
+        """All that is held, which is then not held any more."""
+        taken = bytes(self._data)
+        self._data.clear()
+        return taken
+
     def patch(self, beginning: bytes) -> None:
         """The message at the beginning begins so."""
         self._data[HEADER : HEADER + len(beginning)] = beginning

@@ -10,9 +10,9 @@ from collections.abc import Generator
 from typing import Any, Final
 
 import attrs
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from rdsp_codecs.api import ClientLogin, Greeting, Offer, Turned
+from rdsp_codecs.conversation import bounded
 from rdsp_codecs.errors import PeerClosed, UnsupportedFeatureError, WireError
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import messages as m
@@ -24,7 +24,17 @@ from rdsp_codecs.mysql.line import Line
 from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION, OFFERED
 from rdsp_codecs.mysql.prove import OWN_CHALLENGE, Prover, challenge_of, possible
 from rdsp_codecs.mysql.refuse import refuse
-from rdsp_codecs.mysql.responses import SERVER_STATUS_AUTOCOMMIT, Err, Ok, err, ok, read_err
+from rdsp_codecs.mysql.responses import (
+    SERVER_SESSION_STATE_CHANGED,
+    SERVER_STATUS_AUTOCOMMIT,
+    Err,
+    Ok,
+    err,
+    ok,
+    read_err,
+)
+from rdsp_codecs.mysql.trackers import SESSION_TRACK_SCHEMA, Tracker
+from rdsp_codecs.mysql.values import lenenc
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.questions import Admit, Introduce, Secrets, Welcome
 from rdsp_codecs.steps import Ask, Conversation, PutOn, Send, StartTls, TlsSide
@@ -39,7 +49,6 @@ class Face:
         capabilities: what the servers have.
         collation: their default, its lower 8 bits.
         connection_id: ours for this client, 32 bits.
-        key: what passwords are encrypted with where there is no TLS, 2048 bits or more; None: they are not.
         zlib, zstd: what of these a client may use.
         fingerprint: SHA-256 of our certificate, DER, which is proved to clients as MariaDB's servers do it; b"": it is
             not, and MariaDB's newer clients refuse one that they cannot verify otherwise.
@@ -49,7 +58,6 @@ class Face:
     capabilities: int
     collation: int
     connection_id: int = 0
-    key: RSAPrivateKey | None = attrs.field(default=None, repr=False)
     zlib: bool = False
     zstd: bool = False
     fingerprint: bytes = b""
@@ -91,54 +99,137 @@ def introduced(offer: Offer) -> Conversation[Greeting]:
 
 def greet(offer: Offer, face: Face) -> Conversation[Greeting]:
     """Greet one client. Its `protocol` is what is agreed of capabilities; its parameters are those of `login`."""
-    line = Line(offer.max_login_bytes, 8 * offer.max_login_bytes)
-    user = ""
-    try:
-        offered = c.offered(face.capabilities, tls=offer.tls, zlib=face.zlib, zstd=face.zstd)
-        challenge = challenge_of(offer.entropy)
-        named = [one for one in possible(offer, face.key, encrypted=offer.tls) if one not in OWN_CHALLENGE]
-        greeted = named[0] if named else proofs.NATIVE
-        greeting = m.Greeting(
-            face.version, face.connection_id, challenge, offered, face.collation, SERVER_STATUS_AUTOCOMMIT, greeted
-        )
-        yield from line.send(m.greeting(greeting))
-        response, encrypted = yield from _login_packet(offer, line, offered)
-        login = _login(offer, response, offered, encrypted=encrypted)
-        user = login.user
-        if offer.require_tls and not encrypted:
+    entry = _Entry(offer, Line(offer.max_login_bytes, 8 * offer.max_login_bytes))
+    return (yield from entry.outcome(_greeted(entry, face)))
+
+
+def greet_anew(offer: Offer, who: ClientLogin, command: bytes, number: int, behind: bytes) -> Conversation[Greeting]:
+    """The same for a client that was `who` until now: the connection, with what was agreed for it, stays.
+
+    Args:
+        offer: for the new login.
+        who: see above.
+        command: its COM_CHANGE_USER.
+        number: of the packet that is due now.
+        behind: what it has said behind that.
+    """
+    entry = _Entry(offer, Line(offer.max_login_bytes, 8 * offer.max_login_bytes + len(behind), number))
+    entry.line.inbox.loosen()
+    entry.line.inbox.put(behind)
+    return (yield from entry.outcome(_changed(entry, who, command)))
+
+
+class _Entry:
+    """A client in front of the door. `user`: as soon as it has said who it is."""
+
+    def __init__(self, offer: Offer, line: Line) -> None:
+        self.offer = offer
+        self.line = line
+        self.user = ""
+
+    def outcome(self, steps: Steps) -> Conversation[Greeting]:
+        """What comes of these steps, which end in a `ClientLogin`. Who is turned away is told."""
+        line = self.line
+        try:
+            login: ClientLogin = yield from steps
+        except _Refused as refused:
+            yield Send(line.packet(refused.words))
+            return Turned(refused.problem, self.user)
+        except PeerClosed:
+            return Turned(None, self.user)
+        except (WireError, UnsupportedFeatureError) as error:
+            problem = Problem(ProblemCode.PROTOCOL_VIOLATION, str(error))
+            yield Send(line.packet(refuse(problem)))
+            return Turned(problem, self.user)
+        login.leftover = line.inbox.leftover
+        return login
+
+    def knock(self, login: ClientLogin) -> None:
+        """Before any proof. Raises `_Refused`."""
+        self.user = login.user
+        if self.offer.require_tls and not login.tls:
             raise _Refused(Problem(ProblemCode.TLS_REQUIRED))
-        if offer.refusal is not None:
-            raise _Refused(offer.refusal)
-        info = None
-        if not (offer.open_to_local and offer.local):
-            passwords = yield Ask(Secrets(login.user, login.database))
-            prover = Prover(offer, face.key, line, encrypted=encrypted)
-            held = yield from prover.holds(response, greeted, challenge, passwords)
-            if held is None:
-                raise _Refused(Problem(ProblemCode.AUTH_METHOD_REFUSED, _text(response.plugin or proofs.NATIVE)))
-            if not held:
-                raise _Refused(Problem(ProblemCode.AUTH_FAILED, login.user))
-            if encrypted and face.fingerprint and prover.stored and not offered & c.CLIENT_LONG_PASSWORD:
-                info = proofs.certificate_proof(prover.stored, challenge, face.fingerprint)
+        if self.offer.refusal is not None:
+            raise _Refused(self.offer.refusal)
+
+    @property
+    def open(self) -> bool:
+        """No password is asked for."""
+        return self.offer.open_to_local and self.offer.local
+
+    def judge(self, login: ClientLogin, held: bool | None, plugin: bytes | None) -> None:
+        """Behind the proof; `plugin` is the client's own. Raises `_Refused`."""
+        if held is None:
+            raise _Refused(Problem(ProblemCode.AUTH_METHOD_REFUSED, _text(plugin or proofs.NATIVE)))
+        if not held:
+            raise _Refused(Problem(ProblemCode.AUTH_FAILED, login.user))
+
+    def admit(self, login: ClientLogin) -> Generator[Any, Any, int]:
+        """The flags with which its session begins. Raises `_Refused`."""
         welcome = yield Ask(Admit(login))
         if isinstance(welcome, Problem):
             raise _Refused(welcome)
         if isinstance(welcome, bytes):
             raise _Refused(Problem(ProblemCode.SERVER_LOGIN_FAILED), welcome)
-        status = SERVER_STATUS_AUTOCOMMIT if has_autocommit(welcome) else 0
-        yield from line.send(ok(Ok(status=status, info=info)))
-        yield from _compress(login, response, line)
-    except _Refused as refused:
-        yield Send(line.packet(refused.words))
-        return Turned(refused.problem, user)
-    except PeerClosed:
-        return Turned(None, user)
-    except (WireError, UnsupportedFeatureError) as error:
-        problem = Problem(ProblemCode.PROTOCOL_VIOLATION, str(error))
-        yield Send(line.packet(refuse(problem)))
-        return Turned(problem, user)
-    login.leftover, login.welcome = line.inbox.leftover, welcome
+        login.welcome = welcome
+        return SERVER_STATUS_AUTOCOMMIT if has_autocommit(welcome) else 0
+
+
+def _greeted(entry: _Entry, face: Face) -> Generator[Any, Any, ClientLogin]:
+    offer, line = entry.offer, entry.line
+    offered = c.offered(face.capabilities, tls=offer.tls, zlib=face.zlib, zstd=face.zstd)
+    challenge = challenge_of(offer.entropy)
+    named = [one for one in possible(offer, encrypted=offer.tls) if one not in OWN_CHALLENGE]
+    greeted = named[0] if named else proofs.NATIVE
+    greeting = m.Greeting(
+        face.version, face.connection_id, challenge, offered, face.collation, SERVER_STATUS_AUTOCOMMIT, greeted
+    )
+    yield from line.send(m.greeting(greeting))
+    response, encrypted = yield from _login_packet(offer, line, offered)
+    login = _login(offer, response, offered, encrypted=encrypted)
+    entry.knock(login)
+    info = None
+    if not entry.open:
+        passwords = yield Ask(Secrets(login.user, login.database))
+        prover = Prover(offer, line, encrypted=encrypted)
+        entry.judge(login, (yield from prover.holds(response, greeted, challenge, passwords)), response.plugin)
+        if encrypted and face.fingerprint and prover.stored and not offered & c.CLIENT_LONG_PASSWORD:
+            info = proofs.certificate_proof(prover.stored, challenge, face.fingerprint)
+    status = yield from entry.admit(login)
+    yield from line.send(ok(_began(login, status, response.database or b"", info)))
+    yield from _compress(login, response, line)
     return login
+
+
+def _changed(entry: _Entry, who: ClientLogin, command: bytes) -> Generator[Any, Any, ClientLogin]:
+    offer, line = entry.offer, entry.line
+    bounded(len(command), 0, offer.max_login_bytes)
+    asked = m.read_change_user(command, who.protocol)
+    collation = asked.collation or int(who.parameters[COLLATION])
+    parameters = {**who.parameters, COLLATION: str(collation)}
+    database = _text(asked.database) or offer.default_database
+    login = ClientLogin(_text(asked.user), database, parameters, who.protocol, tls=who.tls)
+    entry.knock(login)
+    if collation > _MOST_COLLATION:
+        # A login has no room for it, and this one is to become others' logins.
+        raise _Refused(Problem(ProblemCode.UNSUPPORTED, f"COM_CHANGE_USER with collation {collation}"))
+    if not entry.open:
+        passwords = yield Ask(Secrets(login.user, login.database))
+        held = None
+        if who.protocol & c.CLIENT_PLUGIN_AUTH:
+            held = yield from Prover(offer, line, encrypted=who.tls).holds_anew(asked, passwords)
+        entry.judge(login, held, asked.plugin)
+    status = yield from entry.admit(login)
+    yield from line.send(ok(_began(login, status, asked.database)))
+    return login
+
+
+def _began(login: ClientLogin, status: int, database: bytes, info: bytes | None = None) -> Ok:
+    """Servers report the database to who has named one, and is told what changes."""
+    if not database or not login.protocol & c.CLIENT_SESSION_TRACK:
+        return Ok(status=status, info=info)
+    schema = Tracker(SESSION_TRACK_SCHEMA, lenenc(database))
+    return Ok(status=status | SERVER_SESSION_STATE_CHANGED, info=info, trackers=(schema,))
 
 
 def _compress(login: ClientLogin, response: m.Response, line: Line) -> Steps:
@@ -180,6 +271,7 @@ def has_autocommit(welcome: Welcome | None) -> bool:
     return welcome is None or welcome.parameters.get(AUTOCOMMIT) != "0"
 
 
+_MOST_COLLATION: Final = 255
 _SURROGATES: Final = "surrogateescape"
 
 

@@ -62,6 +62,8 @@ OURS: Final = 3
 """Answers to commands of ours are awaited."""
 KILLING: Final = 4
 """The runtime looks for the session that the client wants to be ended."""
+CHANGING: Final = 5
+"""The client wants to be somebody else: nothing more is taken of it."""
 
 
 class Hearing(Relay):
@@ -79,6 +81,7 @@ class Hearing(Relay):
         self.refused = b""
         self.unharmed = False
         self.keepsake: Keepsake | None = None
+        self._who = who
         self._flags = who.protocol
         self._tracked = bool(who.protocol & c.CLIENT_SESSION_TRACK)
         self._database = who.database.encode("utf-8", "surrogateescape")

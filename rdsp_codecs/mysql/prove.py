@@ -17,6 +17,8 @@ from rdsp_codecs.mysql import edwards, proofs
 from rdsp_codecs.mysql import messages as m
 from rdsp_codecs.mysql.line import Line
 from rdsp_codecs.proofs import scram_salt
+from rdsp_codecs.questions import PrivateKey
+from rdsp_codecs.steps import Ask
 
 METHODS: Final = {
     "caching_sha2_password": proofs.CACHING,
@@ -26,7 +28,7 @@ METHODS: Final = {
     "sha256_password": proofs.SHA256,
     "mysql_clear_password": proofs.CLEAR,
 }
-"""Names for `auth_methods`, and the plug-ins that clients know. The last needs TLS, the one before it TLS or a key."""
+"""Names for `auth_methods`, and the plug-ins that clients know. The last needs TLS; the one before it does without."""
 DEFAULT: Final = ("caching_sha2_password", "mysql_native_password")
 OWN_CHALLENGE: Final = (proofs.ED25519, proofs.PARSEC)
 """Plug-ins whose challenge is longer than the greeting's: a greeting does not name them."""
@@ -41,11 +43,10 @@ def challenge_of(entropy: Callable[[int], bytes], size: int = m.CHALLENGE) -> by
     return bytes(33 + byte % 90 if 33 + byte % 90 != ord("$") else 126 for byte in entropy(size))
 
 
-def possible(offer: Offer, key: RSAPrivateKey | None, *, encrypted: bool) -> list[bytes]:
+def possible(offer: Offer, *, encrypted: bool) -> list[bytes]:
     """The plug-ins that this connection allows, preferred first."""
     wanted = [METHODS[name] for name in offer.auth_methods or DEFAULT if name in METHODS]
-    closed = () if encrypted else (proofs.CLEAR,) if key is not None else (proofs.CLEAR, proofs.SHA256)
-    return [plugin for plugin in wanted if plugin not in closed]
+    return [plugin for plugin in wanted if encrypted or plugin != proofs.CLEAR]
 
 
 class Prover:
@@ -53,8 +54,7 @@ class Prover:
 
     Args:
         offer: of the greeting.
-        key: what passwords are encrypted with where there is no TLS, or None.
-        encrypted: there is.
+        encrypted: there is TLS.
         line: the connection.
 
     Attributes:
@@ -62,9 +62,8 @@ class Prover:
             make no use of it (`proofs.certificate_proof`).
     """
 
-    def __init__(self, offer: Offer, key: RSAPrivateKey | None, line: Line, *, encrypted: bool) -> None:
+    def __init__(self, offer: Offer, line: Line, *, encrypted: bool) -> None:
         self._offer = offer
-        self._key = key
         self._line = line
         self._encrypted = encrypted
         self.stored = b""
@@ -76,24 +75,42 @@ class Prover:
 
         A client that has chosen an allowed plug-in of its own keeps it, another one is asked to switch to the first.
         """
-        allowed = possible(self._offer, self._key, encrypted=self._encrypted)
+        allowed = possible(self._offer, encrypted=self._encrypted)
         if not allowed:
             return None
         plugin = response.plugin or proofs.NATIVE
         # The greeting's challenge holds for the plug-in that it named; a client may have answered it for another one.
         answered = plugin not in OWN_CHALLENGE and (plugin == greeted or bool(response.proof))
-        fits = plugin in allowed and answered
-        said = response.proof
-        if not fits:
-            plugin = allowed[0]
-            long = plugin in OWN_CHALLENGE
-            challenge = challenge_of(self._offer.entropy, edwards.CHALLENGE if long else m.CHALLENGE)
-            tail = b"" if long else b"\0"
-            said = yield from self._line.exchange(m.auth_switch(m.AuthSwitch(plugin, challenge + tail)))
+        if plugin in allowed and answered:
+            return (yield from self._holds(plugin, response.user, response.proof, challenge, passwords))
+        return (yield from self._switched(allowed[0], response.user, passwords))
+
+    def holds_anew(self, asked: m.ChangeUser, passwords: tuple[str, ...]) -> Generator[Any, Any, bool | None]:
+        """The same for one that has been somebody else until now.
+
+        Its proof answers a challenge that was heard before, and counts for nothing: as at servers, it gets another one.
+        """
+        allowed = possible(self._offer, encrypted=self._encrypted)
+        if not allowed:
+            return None
+        plugin = asked.plugin if asked.plugin in allowed else allowed[0]
+        return (yield from self._switched(plugin, asked.user, passwords))
+
+    def _switched(self, plugin: bytes, user: bytes, passwords: tuple[str, ...]) -> Generator[Any, Any, bool]:
+        """Ask for a proof by this plug-in, and judge it."""
+        long = plugin in OWN_CHALLENGE
+        challenge = challenge_of(self._offer.entropy, edwards.CHALLENGE if long else m.CHALLENGE)
+        tail = b"" if long else b"\0"
+        said = yield from self._line.exchange(m.auth_switch(m.AuthSwitch(plugin, challenge + tail)))
+        return (yield from self._holds(plugin, user, said, challenge, passwords))
+
+    def _holds(
+        self, plugin: bytes, user: bytes, said: bytes, challenge: bytes, passwords: tuple[str, ...]
+    ) -> Generator[Any, Any, bool]:
         known = [password.encode("utf-8", "surrogateescape") for password in passwords if password]
         # For an unknown user the same work is done on a password that nobody has.
         known += [self._offer.entropy(16).hex().encode() for _ in range(_CANDIDATES - len(known))]
-        found = yield from self._judge(plugin, response.user, said, challenge, known)
+        found = yield from self._judge(plugin, user, said, challenge, known)
         return any(found)
 
     def _judge(self, plugin: bytes, user: bytes, said: bytes, challenge: bytes, known: list[bytes]) -> Judged:
@@ -130,10 +147,10 @@ class Prover:
         return found
 
     def _sha256(self, said: bytes, challenge: bytes, known: list[bytes]) -> Judged:
-        assert self._key is not None
+        key: RSAPrivateKey = yield Ask(PrivateKey())
         if said == proofs.SHA256_WANTS_KEY:
-            said = yield from self._line.exchange(m.more_data(public_pem(self._key)))
-        clear = proofs.decrypted(said, challenge, self._key)
+            said = yield from self._line.exchange(m.more_data(public_pem(key)))
+        clear = proofs.decrypted(said, challenge, key)
         return [clear is not None and proofs.clear_holds(one, clear) for one in known]
 
 

@@ -22,7 +22,8 @@ from rdsp_codecs.mysql.commanding import Use, packet, plan
 from rdsp_codecs.mysql.dialogue import Phase
 from rdsp_codecs.mysql.executing import EXECUTING, NAMING, NUMBER_END, number_of
 from rdsp_codecs.mysql.framing import HEADER
-from rdsp_codecs.mysql.hearing import ANSWER, FILE, IDLE, KILLING, OURS
+from rdsp_codecs.mysql.greet import greet_anew
+from rdsp_codecs.mysql.hearing import ANSWER, CHANGING, FILE, IDLE, KILLING, OURS
 from rdsp_codecs.mysql.judging import HARMLESS, UNSEEN, Verdict, judge
 from rdsp_codecs.mysql.killing import victim_of
 from rdsp_codecs.mysql.preparing import Preparing
@@ -34,7 +35,9 @@ from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
+    from rdsp_codecs.api import Greeting, Offer
     from rdsp_codecs.mysql.state import MySqlState
+    from rdsp_codecs.steps import Conversation
 
 _AT_ONCE: Final = 128
 _NONE: Final = Transaction.NONE
@@ -75,6 +78,9 @@ class MySqlRelay(Preparing):
                 return signals | self._news() | self._boundary()
             if self._names_victim(head):
                 return signals | self._news() | moves.KILL
+            if head[0] == r.COM_CHANGE_USER:
+                self._begin_change()
+                return signals | self._news() | moves.ANEW
             state = self._state
             if state is None:
                 if not self._alone(head):
@@ -146,6 +152,19 @@ class MySqlRelay(Preparing):
         self._say(r.ok(r.Ok(status=self._status())) if problem is None else refuse(problem))
         self._over = self._state is not None
         return self._pump()
+
+    def _begin_change(self) -> None:
+        """All is over but what is held."""
+        if not self._in.whole:
+            raise FrameTooBig(self._policy.max_held)
+        self._mode = CHANGING
+
+    def greet_anew(self, offer: Offer) -> Conversation[Greeting]:
+        """See `Relay`."""
+        command = self._in.next()
+        assert command is not None
+        self._in.take()
+        return greet_anew(offer, self._who, command, (self._in.number + 1) & 0xFF, self._in.rest())
 
     def _declined(self, head: bytes) -> bool:
         """Commands that no backend may see."""
@@ -431,7 +450,7 @@ class MySqlRelay(Preparing):
 
     def in_request(self) -> bool:
         """See `Relay`."""
-        return self._mode != IDLE or self.cut_short() or not self._server.between
+        return self._mode not in _RESTING or self.cut_short() or not self._server.between
 
     def endless(self) -> bool:
         """See `Relay`."""
@@ -473,7 +492,8 @@ def _word(text: bytes) -> bytes:
 
 
 _KILLS: Final = frozenset({r.COM_QUERY, r.COM_PROCESS_KILL})
-_DECLINED: Final = {r.COM_CHANGE_USER: "COM_CHANGE_USER", r.COM_PROCESS_KILL: "COM_PROCESS_KILL"}
+_DECLINED: Final = {r.COM_PROCESS_KILL: "COM_PROCESS_KILL"}
+_RESTING: Final = (IDLE, CHANGING)
 _PINNED_BY: Final = {
     Use.STRANGE: PinReason.UNRECOGNISED_STATE,
     Use.REPLICATION: PinReason.REPLICATION,

@@ -16,6 +16,7 @@ _MAY_LACK = frozenset(
         "ear_key",
         "endless",
         "go_on",
+        "greet_anew",
         "kept",
         "killed",
         "lost_ear",

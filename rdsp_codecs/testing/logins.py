@@ -8,9 +8,11 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from rdsp_codecs.api import BackendLogin, ClientLogin, Codec, Greeting, Offer
 from rdsp_codecs.errors import PeerClosed
-from rdsp_codecs.questions import Admit, Derive, Introduce, Secrets, Welcome
+from rdsp_codecs.questions import Admit, Derive, Introduce, PrivateKey, Secrets, Welcome
 from rdsp_codecs.steps import RECEIVE, Conversation, Send
 from rdsp_codecs.testing.duo import duo
 from rdsp_codecs.testing.wire import Server, Wire
@@ -47,6 +49,8 @@ def answerer(wire: Wire, passwords: tuple[str, ...] | None = None, admitted: Any
                 return (passwords if passwords is not None else (wire.password,)) if user == wire.user else ()
             case Derive(password, salt, iterations):
                 return hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
+            case PrivateKey():
+                return _private_key()
             case Introduce():
                 return Welcome(wire.parameters, NUMBER, KEY)
             case Admit():
@@ -54,6 +58,11 @@ def answerer(wire: Wire, passwords: tuple[str, ...] | None = None, admitted: Any
         return wire.answer(question)
 
     return answer
+
+
+@functools.cache
+def _private_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
 
 
 def behind(greeting: Conversation[Greeting], server: Server) -> Conversation[Greeting]:

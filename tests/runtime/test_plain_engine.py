@@ -18,8 +18,8 @@ OFFERED = [name for name in vars(PlainRelay) if not name.startswith("_") and nam
 LEFT_OUT = [
     "answer_alone", "ear_key", "endless", "go_on", "kept", "lost_ear", "mark", "needs_ear", "nudged", "unheard", "variant",
 ]  # fmt: skip
-OF_KILL = ["killed", "victim"]
-"""Asked of those alone that have said `KILL`."""
+OF_FLAGS = ["greet_anew", "killed", "victim"]
+"""Asked of those alone that have said `ANEW` or `KILL`."""
 
 
 def test_it_is_plain_python_whatever_it_derives_from() -> None:
@@ -30,16 +30,24 @@ def test_it_is_plain_python_whatever_it_derives_from() -> None:
 def test_it_has_all_that_a_relay_must_have() -> None:
     lacking = {name for name in vars(Relay) if not name.startswith("_") and name not in vars(PlainRelay)}
     attributes = {"keepsake", "pins", "refused", "to_client", "to_server", "transaction", "unharmed"}
-    assert lacking == attributes | set(LEFT_OUT) | set(OF_KILL)
+    assert lacking == attributes | set(LEFT_OUT) | set(OF_FLAGS)
 
 
 class Lacking(Relay):
     """Derived, and nothing written."""
 
 
-@pytest.mark.parametrize("name", [*OFFERED, *OF_KILL])
+@pytest.mark.parametrize("name", [*OFFERED, *OF_FLAGS])
 def test_what_an_engine_must_have_and_leaves_out_says_so(name: str) -> None:
-    taken = {"killed": None, "from_client": b"", "from_server": b"", "attached": None, "abort": b"", "refusal": b""}
+    taken = {
+        "greet_anew": None,
+        "killed": None,
+        "from_client": b"",
+        "from_server": b"",
+        "attached": None,
+        "abort": b"",
+        "refusal": b"",
+    }
     arguments = (taken[name],) if name in taken else ()
     with pytest.raises(NotImplementedError):
         getattr(Lacking(), name)(*arguments)  # a property raises before it is called

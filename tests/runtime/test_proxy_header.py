@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsp.endpoint.arrival import announced, is_trusted
-from rdsp.endpoint.rate import Rate
 from rdsp.net.proxy_header import MAX_BYTES, Header, HeaderReader
+from rdsp.session.rate import Rate
 from rdsp_codecs.errors import WireError
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"

@@ -17,11 +17,11 @@ from rdsp_codecs.layering import Layer
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql.dialogue import Dialogue, Part
 from rdsp_codecs.mysql.framing import PacketReader, packets
-from rdsp_codecs.mysql.login import login
+from rdsp_codecs.mysql.login import change_user, login
 from rdsp_codecs.mysql.responses import COM_QUERY, Ok, is_eof
 from rdsp_codecs.mysql.state import MySqlState
 from rdsp_codecs.mysql.values import Reader
-from rdsp_codecs.steps import PutOn, Receive, Send, StartTls, TlsFacts
+from rdsp_codecs.steps import Conversation, PutOn, Receive, Send, StartTls, TlsFacts
 from rdsp_codecs.testing.duo import unwrapped
 from tests.servers.mysql import DATABASE, PASSWORD, USER
 from tests.waiting import PATIENCE
@@ -95,7 +95,7 @@ class MySqlClient:
             compression=compression,
         )  # fmt: skip
         try:
-            self.state = self._converse(how)
+            self.state: MySqlState = self._converse(login(how))
         except BaseException:
             self.socket.close()
             raise
@@ -106,8 +106,22 @@ class MySqlClient:
         self.said: list[tuple[bytes, int]] = []
         self.welcomed = len(self.received)
 
-    def _converse(self, how: BackendLogin) -> MySqlState:
-        conversation = login(how)
+    def change_user(
+        self,
+        user: str = USER,
+        password: str = PASSWORD,
+        database: str = DATABASE,
+        parameters: Mapping[str, str] | None = None,
+    ) -> Ok:
+        """COM_CHANGE_USER. Raises what the login conversation raises."""
+        how = BackendLogin(
+            user=user, password=password, database=database, parameters=parameters or {}, tls="", entropy=os.urandom
+        )
+        self._converse(change_user(self.state, how))
+        self.dialogue = Dialogue(self.flags, self.state.welcome.status)
+        return self.state.welcome
+
+    def _converse(self, conversation: Conversation[Any]) -> Any:
         answer: Any = None
         try:
             step = next(conversation)
@@ -117,7 +131,9 @@ class MySqlClient:
                     if isinstance(step, Send):
                         self.write(step.data)
                     elif isinstance(step, Receive):
-                        answer = self._read(step.limit or 65536)
+                        answer = self._read(step.limit or 65536) if self.layer is None else b""
+                        while not answer:
+                            answer = self.receive()
                     elif isinstance(step, PutOn):
                         self.layer = step.layer
                         assert not step.early

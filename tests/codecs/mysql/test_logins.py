@@ -24,12 +24,12 @@ from rdsp_codecs.mysql.refuse import TEXTS, refuse
 from rdsp_codecs.mysql.responses import Err, Ok, err, ok, read_err
 from rdsp_codecs.mysql.state import MySqlState
 from rdsp_codecs.problems import Problem, ProblemCode
-from rdsp_codecs.questions import Admit, Secrets, Welcome
+from rdsp_codecs.questions import Admit, PrivateKey, Secrets, Welcome
 from rdsp_codecs.testing import duo, play
 
 KEY = rsa.generate_private_key(65537, 2048)
 SERVER = (1 << 32) - 1 & ~(c.CLIENT_CAPABILITY_EXTENSION | c.CLIENT_MULTI_FACTOR_AUTHENTICATION)
-FACE = Face(b"9.7.4", SERVER, 255, 77, KEY)
+FACE = Face(b"9.7.4", SERVER, 255, 77)
 
 
 def seeded(seed: int) -> Callable[[int], bytes]:
@@ -51,8 +51,10 @@ def answerer(passwords: dict[str, tuple[str, ...]], admitted: Any = None) -> Cal
         match question:
             case Secrets(user):
                 return passwords.get(user, ())
+            case PrivateKey():
+                return KEY
             case Admit():
-                return admitted or Welcome({}, 77, b"")
+                return admitted or Welcome({"server_version": "9.7.4"}, 77, b"")
         raise AssertionError(question)
 
     return answer
@@ -102,7 +104,7 @@ def test_a_client_keeps_its_own_way_where_that_is_allowed_and_switches_where_not
         (("caching_sha2_password", "mysql_native_password"), proofs.NATIVE),
         (("caching_sha2_password",), proofs.CACHING),
     ):
-        face = Face(b"8", SERVER, 255, 1, KEY)
+        face = Face(b"8", SERVER, 255, 1)
         conversation = greet(offer(auth_methods=methods, tls=False), face)
         said = next(conversation).data
         greeting = m.read_greeting(said[4:])

@@ -27,7 +27,7 @@ from rdsp_codecs.mysql.dialogue import Dialogue, Part
 from rdsp_codecs.mysql.framing import PacketReader, packets
 from rdsp_codecs.mysql.greet import Face, greet
 from rdsp_codecs.mysql.login import login
-from rdsp_codecs.questions import Admit, Secrets, Welcome
+from rdsp_codecs.questions import Admit, PrivateKey, Secrets, Welcome
 from rdsp_codecs.steps import Conversation, PutOn, Receive, Send, StartTls, TlsFacts
 from rdsp_codecs.testing.duo import unwrapped
 from tests.servers.mysql import PASSWORD, USER, MySqlServer, certificate
@@ -35,6 +35,7 @@ from tests.servers.mysqlclient import MySqlClient
 from tests.waiting import PATIENCE
 
 CLIENTS_USER, CLIENTS_PASSWORD = "somebody", "clients' own"
+KEY = rsa.generate_private_key(65537, 2048)
 
 
 def drive(
@@ -63,6 +64,8 @@ def drive(
                     layer = step.layer
                 elif isinstance(step.question, Secrets):
                     answer = (CLIENTS_PASSWORD,) if step.question.user == CLIENTS_USER else ()
+                elif isinstance(step.question, PrivateKey):
+                    answer = KEY
                 else:
                     assert isinstance(step.question, Admit)
                     answer = Welcome({}, 7, b"")
@@ -87,7 +90,6 @@ class MiniRelay:
     ) -> None:
         self._server = server
         self._methods = methods
-        self._key = rsa.generate_private_key(65537, 2048)
         pem = folder / "relay.pem"
         made = certificate()
         pem.write_bytes(b"".join(made))
@@ -103,7 +105,7 @@ class MiniRelay:
         self._thread = threading.Thread(target=self._serve)
         with MySqlClient(server.port) as first:
             version = first.state.server_parameters["server_version"].encode()
-            self._face = Face(version, first.state.offered, 45, 4242, self._key, fingerprint=fingerprint)
+            self._face = Face(version, first.state.offered, 45, 4242, fingerprint=fingerprint)
 
     def __enter__(self) -> MiniRelay:
         self._thread.start()
