@@ -105,32 +105,36 @@ class Inbound:
 
         None: it is not here yet. Raises `WireError`, `FrameTooBig`.
         """
-        data, at, parts = self._data, 0, list[bytes]()
-        total = 0
-        while len(data) - at >= HEADER:
+        # Called with every chunk of a long command: nothing is copied before it is all here.
+        data, at, count = self._data, 0, 0
+        total, end = 0, len(self._data)
+        while end - at >= HEADER:
             size = data[at] | data[at + 1] << 8 | data[at + 2] << 16
             self.last_number = data[at + 3]
-            if self.last_number != len(parts) & 0xFF:
+            if self.last_number != count & 0xFF:
                 # A server would end the connection, and take the backend from everybody.
                 msg = "packets out of order"
                 raise WireError(msg)
             total += size
             if total > self._max_frame:
                 raise FrameTooBig(self._max_frame)
-            parts.append(bytes(data[at + HEADER : at + HEADER + size]))
-            if len(data) - at < HEADER + size:
+            if end - at < HEADER + size:
                 break
             at += HEADER + size
+            count += 1
             if size != FULL:
                 if not total:
                     msg = "a command of no bytes"
                     raise WireError(msg)
                 self.whole, self._size = True, at
-                return parts[0] if len(parts) == 1 else b"".join(parts)
-        if len(data) <= self._max_held:
+                if count == 1:
+                    return bytes(data[HEADER:at])
+                places = range(0, at, HEADER + FULL)
+                return b"".join([bytes(data[place + HEADER : min(at, place + HEADER + FULL)]) for place in places])
+        if end <= self._max_held:
             return None
         self.whole, self._size = False, 0
-        return parts[0][:_SHOWN]
+        return bytes(data[HEADER : HEADER + _SHOWN])
 
     def take(self) -> bytes:
         """The whole command's packets, which are then not held any more. Raises `FrameTooBig` when it is not whole."""

@@ -186,9 +186,9 @@ class MySqlClient:
         self.write(packets(payload, number))
 
     def command(self, code: int, body: bytes = b"") -> None:
-        """Send a command; its answer begins with packet 1."""
+        """Send a command; its answer begins with packet 1, or with the one behind the command's last."""
         self.send(bytes((code,)) + body)
-        self.reader.begin(1)
+        self.reader.begin(1 + (1 + len(body)) // 0xFFFFFF)
 
     def query(self, text: str) -> list[bytes]:
         """The payloads that answer a query of one result set, or none: read by the plainest rules there are."""
