@@ -60,6 +60,7 @@ class PinReason(Enum):
     NO_DATABASE = "no_database"
     DIAGNOSTICS = "diagnostics"
     NO_TRACKING = "no_tracking"
+    CONNECTION_NUMBER = "connection_number"
 
     @property
     def facts(self) -> PinFacts:
@@ -132,6 +133,14 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         ("postgres",),
         PinUntil.SESSION,
         "Call `setseed` and `random` in one statement of one transaction on a session of its own.",
+    ),
+    PinReason.CONNECTION_NUMBER: PinFacts(
+        "SQL asked for the number of the database connection.",
+        ("mysql", "mariadb"),
+        PinUntil.SESSION,
+        "What is done with `CONNECTION_ID()`, `@@pseudo_thread_id` or `PS_CURRENT_THREAD_ID()` would be wrong on "
+        "another connection. Take the number that the driver has from the greeting (`thread_id()`): it is the "
+        "session's own, and KILL takes it.",
     ),
     PinReason.SEQUENCE_STATE: PinFacts(
         "SQL used the session's memory of a sequence.",

@@ -130,6 +130,11 @@ class Relay:
         return False
 
     @property
+    def alias(self) -> int:
+        """A number of the server's by which a client may know this session now; 0: it has none. See `victim`."""
+        return 0
+
+    @property
     def victim(self) -> tuple[int, bool]:
         """With `KILL`: the connection id of the session that is meant, and whether all of it is to end.
 

@@ -395,6 +395,11 @@ class Greeter(Visit):
 
     # -- in the registry, in the place of the session before (`Cancellable`) -----------------------------------------
 
+    @property
+    def alias(self) -> int:
+        """See `Cancellable`: it has no backend."""
+        return 0
+
     def kill(self) -> None:
         """See `Cancellable`."""
         self._end_early(Problem(ProblemCode.KILLED), "client")

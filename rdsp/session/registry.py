@@ -22,6 +22,10 @@ class Cancellable(Protocol):
 
     user: str
 
+    @property
+    def alias(self) -> int:
+        """See `Relay`."""
+
     def kill(self) -> None:
         """Another session of the same user wants it to end now, and with it what it runs. Never blocks, never fails."""
 
@@ -94,8 +98,14 @@ class Registry:
         self._entries.pop(number, None)
 
     def of_user(self, number: int, user: str) -> Cancellable | Problem:
-        """The session of that number, where it is that user's; else what there is to be told of it."""
+        """The session of that number, where it is that user's; else what there is to be told of it.
+
+        Two may have the same alias, of two servers: then nobody knows which is meant.
+        """
         entry = self._entries.get(number)
+        if entry is None and number < _OURS:
+            others = [each for each in self._entries.values() if each.session.alias == number != 0]
+            entry = others[0] if len(others) == 1 else None
         if entry is None:
             return Problem(ProblemCode.NO_SUCH_SESSION, str(number), fatal=False)
         if entry.session.user != user:

@@ -131,6 +131,11 @@ class Session(Visit):
 
     # -- from outside ---------------------------------------------------------------------------------------------
 
+    @property
+    def alias(self) -> int:
+        """See `Cancellable`."""
+        return self._splice.relay.alias
+
     def cancel(self) -> None:
         """See `Cancellable`. Reaches what runs now, or ends the wait for a backend."""
         splice = self._splice

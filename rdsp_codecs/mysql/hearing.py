@@ -82,6 +82,7 @@ class Hearing(Relay):
         self.unharmed = False
         self.keepsake: Keepsake | None = None
         self._who = who
+        self._number = 0 if who.welcome is None else who.welcome.connection_id
         self._flags = who.protocol
         self._tracked = bool(who.protocol & c.CLIENT_SESSION_TRACK)
         self._database = who.database.encode("utf-8", "surrogateescape")
@@ -151,6 +152,13 @@ class Hearing(Relay):
             self._strayed = True  # the session may lose it, and nobody else may get it
         else:
             self.pins.add(reason, "")
+
+    @property
+    def alias(self) -> int:
+        """See `Relay`: what CONNECTION_ID() has told."""
+        if self._state is None or PinReason.CONNECTION_NUMBER not in self.pins.active():
+            return 0
+        return self._state.connection_id
 
     def _heard(self, part: Part, said: bytes, number: int) -> bytes | None:
         """A packet was understood. Returns what the client is told in its place."""
@@ -460,10 +468,12 @@ class Hearing(Relay):
             self._state.follows = False
             self._state.shelf.clear()
         for reason in self.pins.active():
-            if reason is not PinReason.NO_TRACKING and self.pins.lift(reason):
+            if reason not in _STAYING and self.pins.lift(reason):
                 self._unpinned = True
 
 
+_STAYING: Final = (PinReason.NO_TRACKING, PinReason.CONNECTION_NUMBER)
+"""Pins that COM_RESET_CONNECTION does not lift."""
 _INERT: Final = frozenset({r.COM_STMT_PREPARE, r.COM_STMT_RESET})
 """Commands that run nothing."""
 _CHANGE_SCHEMA: Final = frozenset({r.COM_INIT_DB, r.COM_RESET_CONNECTION, r.COM_CREATE_DB, r.COM_DROP_DB})

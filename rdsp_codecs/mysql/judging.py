@@ -97,7 +97,11 @@ _TRACES: Final = {
     n.LAST_GTID: OTHERS,
     n.PROFILES: OTHERS,
 }
-_PINNING: Final = {n.SEQUENCE: PinReason.SEQUENCE_STATE, n.INSERT_ID: PinReason.SESSION_SETTING}
+_PINNING: Final = {
+    n.SEQUENCE: PinReason.SEQUENCE_STATE,
+    n.INSERT_ID: PinReason.SESSION_SETTING,
+    n.CONNECTION_ID: PinReason.CONNECTION_NUMBER,
+}
 
 
 def _explains(found: effects.Verdict, *, single: bool) -> bool:

@@ -1,6 +1,7 @@
 """How a client names a session that it wants to be ended: COM_PROCESS_KILL, and KILL with a number.
 
-The number is one that the proxy has given, in the greeting. `relay` asks; other forms of KILL are refused there.
+The number is one that the proxy has given, in the greeting, or one that CONNECTION_ID() has told. `relay` asks; other
+forms of KILL are refused there.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from rdsp_codecs.mysql import responses as r
 
 _LONGEST: Final = 64
 _TEXT: Final = re.compile(
-    rb"\s*kill\s+(?:(?:hard|soft)\s+)?(?:(query)\s+|connection\s+)?([0-9]{1,10})\s*;?\s*", re.IGNORECASE
+    rb"\s*kill\s+(?:(?:hard|soft)\s+)?(?:(query)\s+|connection\s+)?(?:([0-9]{1,10})|connection_id\s*\(\s*\))\s*;?\s*",
+    re.IGNORECASE,
 ).fullmatch
 _NUMBER: Final = 4
 
 
-def victim_of(command: bytes, *, attributes: bool) -> tuple[int, bool] | None:
+def victim_of(command: bytes, own: int, *, attributes: bool) -> tuple[int, bool] | None:
     """The connection id that a whole command names, and whether all of that session is to end; None: it is no KILL.
 
     Args:
         command: with its first byte.
+        own: the client's own.
         attributes: queries have room for attributes.
     """
     if len(command) > _LONGEST:
@@ -32,4 +35,4 @@ def victim_of(command: bytes, *, attributes: bool) -> tuple[int, bool] | None:
     found = _TEXT(command, 3 if attributes else 1)
     if found is None or (attributes and command[1:3] != b"\0\1"):
         return None
-    return int(found[2]), found[1] is None
+    return own if found[2] is None else int(found[2]), found[1] is None

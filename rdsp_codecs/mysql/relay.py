@@ -134,7 +134,7 @@ class MySqlRelay(Preparing):
         """Whether the client wants a session to be ended; then no backend sees the command."""
         if head[0] not in _KILLS or not self._in.whole:
             return False
-        victim = victim_of(head, attributes=bool(self._flags & c.CLIENT_QUERY_ATTRIBUTES))
+        victim = victim_of(head, self._number, attributes=bool(self._flags & c.CLIENT_QUERY_ATTRIBUTES))
         if victim is None:
             return False
         self._in.take()

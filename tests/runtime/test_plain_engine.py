@@ -16,7 +16,7 @@ from tests.runtime.world import proxy, world
 
 OFFERED = [name for name in vars(PlainRelay) if not name.startswith("_") and name in vars(Relay)]
 LEFT_OUT = [
-    "answer_alone", "ear_key", "endless", "go_on", "kept", "lost_ear", "mark", "needs_ear", "nudged", "unheard", "variant",
+    "alias", "answer_alone", "ear_key", "endless", "go_on", "kept", "lost_ear", "mark", "needs_ear", "nudged", "unheard", "variant",
 ]  # fmt: skip
 OF_FLAGS = ["greet_anew", "killed", "victim"]
 """Asked of those alone that have said `ANEW` or `KILL`."""

@@ -128,8 +128,9 @@ async def test_a_ring_in_the_moment_of_a_cancellation_is_not_lost(clock: MockClo
 
 
 class _Session:
-    def __init__(self, user: str = "app") -> None:
+    def __init__(self, user: str = "app", alias: int = 0) -> None:
         self.user = user
+        self.alias = alias
 
     def cancel(self) -> None: ...
 
@@ -147,6 +148,17 @@ def test_the_registry_has_sessions_for_others_of_the_same_user_alone() -> None:
     assert registry.of_user(number + 1, "app") == Problem(ProblemCode.NO_SUCH_SESSION, str(number + 1), fatal=False)
     registry.remove(number)
     assert registry.of_user(number, "app") == Problem(ProblemCode.NO_SUCH_SESSION, str(number), fatal=False)
+
+
+def test_a_session_has_another_name_where_nobody_else_has_it() -> None:
+    registry = Registry()
+    one, two, three = _Session("app", 12), _Session("app", 13), _Session("other", 13)
+    for session in (one, two, three, _Session("app")):
+        registry.add(registry.new_id(), b"", session)
+    assert registry.of_user(12, "app") is one
+    assert registry.of_user(12, "other") == Problem(ProblemCode.SESSION_OF_ANOTHER, "12", fatal=False)
+    for number in (0, 13, 14):
+        assert registry.of_user(number, "app") == Problem(ProblemCode.NO_SUCH_SESSION, str(number), fatal=False)
 
 
 def test_the_registry_finds_a_session_only_with_its_whole_key() -> None:

@@ -19,7 +19,11 @@ from rdsp_codecs.mysql.killing import victim_of
         (b"\x0c\7\0\0\0", (7, True)),
         (b"\x0c\7\0\0", None),
         (b"\3KILL QUERY ID 7", None),
-        (b"\3KILL CONNECTION_ID()", None),
+        (b"\3KILL CONNECTION_ID()", (77, True)),
+        (b"\3kill query connection_id ( ) ;", (77, False)),
+        (b"\3KILL CONNECTION CONNECTION_ID()", (77, True)),
+        (b"\3KILL CONNECTION_ID() + 1", None),
+        (b"\3KILL connection_id", None),
         (b"\3KILL 7; SELECT 1", None),
         (b"\3KILL USER x", None),
         (b"\3KILLQUERY 7", None),
@@ -29,7 +33,7 @@ from rdsp_codecs.mysql.killing import victim_of
     ],
 )
 def test_a_kill_is_known_by_its_words(command: bytes, victim: tuple[int, bool] | None) -> None:
-    assert victim_of(command, attributes=False) == victim
+    assert victim_of(command, 77, attributes=False) == victim
     if command[0] == 3:
-        assert victim_of(b"\3\0\1" + command[1:], attributes=True) == victim
-        assert victim_of(b"\3\1\1" + command[1:], attributes=True) is None
+        assert victim_of(b"\3\0\1" + command[1:], 77, attributes=True) == victim
+        assert victim_of(b"\3\1\1" + command[1:], 77, attributes=True) is None

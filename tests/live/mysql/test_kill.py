@@ -142,6 +142,59 @@ def test_what_is_not_there_and_oneself(tracking: MySqlServer, pool: ProxyProcess
             one.kill(one.thread_id()) if port == pool.port else one.query(f"KILL {one.thread_id()}")
 
 
+@pytest.mark.parametrize("asked", ["CONNECTION_ID()", "@@pseudo_thread_id"])
+def test_the_number_that_a_server_tells_is_the_sessions_as_long_as_it_lasts(
+    tracking: MySqlServer, pool: ProxyProcess, asked: str
+) -> None:
+    """It would be another session's, on a shared connection: whoever asks keeps its own, and KILL knows it by both."""
+    with ExitStack() as stack:
+        by, other, one = (stack.enter_context(connect(pool.port)) for _ in range(3))
+        with one.cursor() as cursor, by.cursor() as killing:
+            cursor.execute(f"SELECT {asked}")
+            ((number,),) = cursor.fetchall()
+            for _ in range(5):
+                killing.execute("SELECT 1")
+                cursor.execute(f"SELECT {asked} = {number}, CONNECTION_ID() = {number}")
+                assert cursor.fetchall() == ((1, 1),)
+            running = Running(one)
+            eventually(lambda: sleepers(tracking) == 1)
+            assert killing.execute(f"KILL QUERY {number}") == 0
+            assert running.ends() == _INTERRUPTED
+            cursor.execute("SELECT CONNECTION_ID()")
+            assert cursor.fetchall() == ((number,),)
+            with pytest.raises(pymysql.OperationalError, match="1094"):
+                killing.execute(f"KILL QUERY {number + 1000}")
+            assert killing.execute(f"KILL {number}") == 0
+        with pytest.raises(pymysql.OperationalError):
+            one.query("SELECT 1")
+
+        def gone() -> bool:
+            with other.cursor() as cursor:
+                try:
+                    cursor.execute(f"KILL QUERY {number}")
+                except pymysql.OperationalError as error:
+                    return bool(error.args[0] == 1094)
+            return False
+
+        eventually(gone)
+
+
+@pytest.mark.parametrize("text", ["KILL CONNECTION_ID()", "KILL CONNECTION connection_id()"])
+def test_ones_own_end(tracking: MySqlServer, pool: ProxyProcess, text: str) -> None:
+    for port in (tracking.port, pool.port):
+        one = connect(port)
+        with one.cursor() as cursor:
+            with pytest.raises(pymysql.OperationalError, match="1317"):
+                cursor.execute("KILL QUERY CONNECTION_ID()")
+            cursor.execute("SELECT 1")
+            assert cursor.fetchall() == ((1,),)
+            with pytest.raises(pymysql.OperationalError, match="1927|1317|2013"):
+                cursor.execute(text)
+            with pytest.raises((pymysql.OperationalError, pymysql.InterfaceError)):
+                cursor.execute("SELECT 1")
+                cursor.execute("SELECT 1")
+
+
 def test_one_that_waits_for_a_backend_is_told(tracking: MySqlServer) -> None:
     with ProxyProcess.for_target(target(tracking), "--max-backends", "1") as proxy:
         by, waiting = connect(proxy.port), connect(proxy.port)
