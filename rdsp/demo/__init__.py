@@ -1,4 +1,4 @@
-"""`rdsp demo`: a real PostgreSQL, the proxy in front of it, and hundreds of clients, on one machine in one command."""
+"""`rdsp demo`: a real database server, the proxy in front of it and hundreds of clients, by one command."""
 
 from rdsp.demo.run import main
 

@@ -4,7 +4,7 @@ A process of its own (`python -m rdsp.demo.load`), so that the proxy has a core 
 prints one JSON object per second and one at the end, ends by itself after its time, gently when its standard input
 is closed, and so never outlives who started it.
 
-Every transaction asks for the process id of the database connection at its beginning and its end: a transaction that
+Every transaction asks for the number of the database connection at its beginning and its end: a transaction that
 was torn between two of them, an answer that belongs to somebody else, an error or a missing answer are all errors.
 """
 
@@ -15,20 +15,27 @@ import os
 import random
 import sys
 from array import array
+from collections.abc import Mapping
 
 import attrs
 import trio
 
+from rdsp.demo import mysql_wire, wire
 from rdsp.demo.limits import allow_files, mean_pause
-from rdsp.demo.wire import Connection, Login, ServerError, prepare, query, run_prepared
+from rdsp.demo.wire import Login, ServerError
 from rdsp_codecs.errors import CodecError
 
 _LOGINS_AT_ONCE = 16
 _LOGIN_SECONDS = 60.0
 _PARTING_SECONDS = 10.0
 _COUNT_EVERY = 0.2
-_COUNT = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-_PREPARE = prepare("add", "SELECT $1::int + 1, pg_backend_pid()")
+Connection = wire.Connection | mysql_wire.Connection
+WIRES: Mapping[str, type[Connection]] = {
+    "postgres": wire.Connection,
+    "mysql": mysql_wire.Connection,
+    "mariadb": mysql_wire.Connection,
+}
+"""How the clients of each engine speak."""
 
 
 @attrs.define(eq=False)
@@ -87,12 +94,22 @@ class Crowd:
 
     Args:
         login: through the proxy. direct: to the database itself, for counting; None: nobody counts.
+        wire: how the clients speak; one of `WIRES`.
         pause: seconds; a client rests up to so long between two transactions, half of it on average.
         parting: seconds that a client may need to finish its transaction when the load ends.
     """
 
-    def __init__(self, login: Login, direct: Login | None, *, pause: float, parting: float = _PARTING_SECONDS) -> None:
+    def __init__(
+        self,
+        login: Login,
+        direct: Login | None,
+        *,
+        pause: float,
+        wire: type[Connection] = wire.Connection,
+        parting: float = _PARTING_SECONDS,
+    ) -> None:
         self.tally = Tally()
+        self._wire = wire
         self._login = login
         self._direct = direct
         self._pause = pause
@@ -146,7 +163,7 @@ class Crowd:
         try:
             async with self._gate:
                 if not self._stop.is_set():
-                    connection = await Connection.open(self._login)
+                    connection = await self._wire.open(self._login)
                     self.tally.connected += 1
             self._arrive(clients)
             if connection is not None:
@@ -170,7 +187,7 @@ class Crowd:
             self._all_in.set()
 
     async def _work(self, connection: Connection, number: int) -> None:
-        await connection.ask(_PREPARE)
+        await connection.prepare()
         mine: set[bytes] = set()
         n = 0
         while not self._stop.is_set():
@@ -187,13 +204,13 @@ class Crowd:
 
     async def _transaction(self, connection: Connection, number: int, n: int) -> bytes:
         """One transaction in four round trips. Returns the database connection's process id."""
-        await connection.ask(query("BEGIN"))
+        await connection.begin()
         if connection.status != "T":
             raise ValueError(f"after BEGIN the status is {connection.status!r}")
         mark = number * 1_000_000 + n
-        ((got, pid),) = await connection.ask(query(f"SELECT {mark}, pg_backend_pid()"))
-        ((sum_, pid_at_end),) = await connection.ask(run_prepared("add", str(n)))
-        await connection.ask(query("COMMIT"))
+        got, pid = await connection.marked(mark)
+        sum_, pid_at_end = await connection.added(n)
+        await connection.commit()
         if got != str(mark).encode() or sum_ != str(n + 1).encode():
             raise ValueError(f"wrong answers: {got!r} for {mark}, {sum_!r} for {n} + 1")
         if pid is None or pid != pid_at_end:
@@ -205,11 +222,10 @@ class Crowd:
     async def _count(self, direct: Login) -> None:
         """Ask the database itself how many connections it has."""
         try:
-            connection = await Connection.open(direct)
+            connection = await self._wire.open(direct)
             try:
                 while True:
-                    ((count,),) = await connection.ask(query(_COUNT))
-                    self.tally.backends = int(count or b"0")
+                    self.tally.backends = await connection.count()
                     self.tally.most_backends = max(self.tally.most_backends, self.tally.backends)
                     await trio.sleep(_COUNT_EVERY)
             finally:
@@ -231,8 +247,8 @@ async def _stop_with_stdin(crowd: Crowd) -> None:
     crowd.stop()
 
 
-async def _run(login: Login, direct: Login, clients: int, seconds: float) -> None:
-    crowd = Crowd(login, direct, pause=2 * mean_pause(clients))
+async def _run(engine: str, login: Login, direct: Login, clients: int, seconds: float) -> None:
+    crowd = Crowd(login, direct, pause=2 * mean_pause(clients), wire=WIRES[engine])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_report, crowd.tally)
         nursery.start_soon(_stop_with_stdin, crowd)
@@ -242,14 +258,14 @@ async def _run(login: Login, direct: Login, clients: int, seconds: float) -> Non
 
 
 def main() -> None:
-    """`python -m rdsp.demo.load PORT DIRECT_PORT CLIENTS SECONDS`; who logs in comes from the environment."""
+    """`python -m rdsp.demo.load PORT DIRECT_PORT CLIENTS SECONDS`; engine and who logs in come from the environment."""
     port, direct_port, clients, seconds = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     user, password = os.environ["RDSP_DEMO_USER"], os.environ["RDSP_DEMO_PASSWORD"]
     database = os.environ["RDSP_DEMO_DATABASE"]
     allow_files()
-    trio.run(
-        _run, Login(port, user, password, database), Login(direct_port, user, password, database), clients, seconds
-    )
+    login = Login(port, user, password, database)
+    direct = Login(direct_port, user, password, database, direct=True)
+    trio.run(_run, os.environ["RDSP_DEMO_ENGINE"], login, direct, clients, seconds)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ in a thread.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,6 +27,12 @@ _PORTS: Final = 3
 _BOOTSTRAP: Final = ("system_tables", "performance_tables", "system_tables_data")
 """What mariadb-install-db feeds to a new server, but for its help texts and views."""
 _DEBIAN: Final = Path("/usr/sbin/mariadbd")
+_MISSING: Final = {
+    "mariadbd": "no MariaDB server ({path}); on Debian: apt-get install mariadb-server-core, or say where one is by "
+    "--server PROGRAM",
+    "mysqld": "no MySQL server ({path}); install MySQL 8.0 or newer, or say where one is by --server PROGRAM; "
+    "in a clone `make demo ENGINE=mysql` fetches one",
+}
 
 
 @attrs.frozen
@@ -62,6 +69,42 @@ def debian_mariadb(plugins: Path | None = None) -> Installation:
     if plugins is not None and not plugins.exists():
         plugins = None
     return Installation((_DEBIAN,), Path("/usr"), mariadb=True, scripts=Path("/usr/share/mysql"), plugins=plugins)
+
+
+def found(program: str, path: Path | None = None) -> Installation:
+    """A server that is installed on this machine. Raises `NotInstalled`, with what to install.
+
+    Args:
+        program: mysqld or mariadbd.
+        path: where it is; None: on PATH, or where Debian's packages put it.
+    """
+    mariadb = program == "mariadbd"
+    if path is None:
+        path = Path(shutil.which(program) or _DEBIAN.with_name(program))
+    # MariaDB's packages bring a mysqld, too, which is MariaDB.
+    if not path.is_file() or _kind(path) != program:
+        raise NotInstalled(_MISSING[program].format(path=path))
+    base = path.resolve().parent.parent
+    if not mariadb:
+        return Installation((path,), base, mariadb=False)
+    for folder in (base / "share/mariadb", base / "share/mysql"):
+        if any((folder / f"{prefix}_system_tables.sql").exists() for prefix in ("mariadb", "mysql")):
+            return Installation((path,), base, mariadb=True, scripts=folder)
+    msg = f"MariaDB's SQL scripts are missing beside {path}: apt-get install mariadb-server-core"
+    raise NotInstalled(msg)
+
+
+def _kind(program: Path) -> str:
+    """What a program is by its own words: mysqld, mariadbd, or "" for something else."""
+    try:
+        done = subprocess.run(
+            [program, "--no-defaults", "--version"], capture_output=True, text=True, check=False, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    if "MariaDB" in done.stdout:
+        return "mariadbd"
+    return "mysqld" if re.search(r"\bVer [0-9]", done.stdout) else ""
 
 
 def unpacked(root: Path, program: str) -> Installation:

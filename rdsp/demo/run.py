@@ -1,4 +1,4 @@
-"""The demo itself: embedded PostgreSQL, proxy, load, and then a proxy to try by hand.
+"""The demo itself: a private database server, the proxy, the load, and then a proxy to try by hand.
 
 `rdsp demo` calls `main`. Whatever happens, short of SIGKILL, nothing is left running and no file is left behind.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -17,18 +16,20 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+import attrs
 import trio
 
 from rdsp.app import App, open_app
 from rdsp.config.load import from_target
+from rdsp.demo.engines import ENGINES, USER, Engine, Server
+from rdsp.demo.engines import password as new_password
 from rdsp.demo.limits import allow_files, mean_pause
-from rdsp.demo.postgres import NotInstalled, Postgres, embedded
+from rdsp.demo.postgres import NotInstalled
 from rdsp.demo.show import Moment, Screen, summary
 from rdsp.errors import ConfigError, RdspError
 from rdsp.observe.events import Observer, SessionEnd
 from rdsp_codecs.errors import PluginError
 
-USER, DATABASE = "demo", "postgres"
 LOAD_SECONDS = 10.0
 FAILED, MISSING = 1, 2
 
@@ -59,7 +60,14 @@ class Troubles(Observer):
         self._keep(text)
 
 
-def main(duration: float | None, clients: int, backends: int, port: int | None) -> int:
+def main(
+    duration: float | None,
+    clients: int,
+    backends: int,
+    port: int | None,
+    engine: str = "postgres",
+    place: str = "",
+) -> int:
     """Run the demo.
 
     Args:
@@ -67,25 +75,24 @@ def main(duration: float | None, clients: int, backends: int, port: int | None) 
         clients: client connections, 1..10000.
         backends: database connections at most, 1..1000.
         port: where to listen; None: any free port.
+        engine: one of `ENGINES`.
+        place: where its server is, see `Engine.server`; "": wherever it usually is.
 
     Returns the exit status: 0, also after a signal; 1 when any client failed or the demo could not be run; 2 when
-    there is no PostgreSQL to start. A signal during the load ends the load early, and the summary tells so far.
+    there is no such server to start. A signal during the load ends the load early, and the summary tells so far.
     """
+    chosen, password = ENGINES[engine], new_password()
     with _signals_interrupt():
         try:
-            server = Postgres(
-                embedded(),
-                settings={"max_connections": str(backends + _SPARE_CONNECTIONS)},
-                superuser=(USER, secrets.token_hex(8)),
-            )
+            server = chosen.server(backends + _SPARE_CONNECTIONS, password, place)
         except NotInstalled as missing:
             _complain(missing)
             return MISSING
         try:
             allow_files()
-            print("starting PostgreSQL...", flush=True)
+            print(f"starting {chosen.title}...", flush=True)
             server.start()
-            return trio.run(_demo, server, duration, clients, backends, port)
+            return trio.run(_Demo(engine, chosen, server, password).run, duration, clients, backends, port)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what is not foreseen is raised again
             return _explain(error)
         finally:
@@ -139,31 +146,47 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-async def _demo(server: Postgres, duration: float | None, clients: int, backends: int, port: int | None) -> int:
-    user, password = server.superuser
-    target = f"postgresql://{user}:{password}@127.0.0.1:{server.port}/{DATABASE}"
-    config = from_target(target, [f"127.0.0.1:{port or 0}"], backends)
-    troubles, hurry = Troubles(), trio.Event()
-    with trio.open_signal_receiver(*_ENDINGS) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_heed, signals, hurry, nursery.cancel_scope)
-            async with open_app(config, [troubles]) as app:
-                ((_, real_port),) = app.addresses["default"]
-                print(
-                    f"PostgreSQL on 127.0.0.1:{server.port}, the proxy on 127.0.0.1:{real_port}\n"
-                    f"{clients} clients; each rests {mean_pause(clients):.2f} s between two transactions, on average",
-                    flush=True,
-                )
-                load = _Load(app, real_port, server.port, password, hurry)
-                last = await load.run(clients, duration or LOAD_SECONDS)
-                print(summary(last), flush=True)
-                status = _verdict(last, backends, troubles)
-                if duration is None and status == 0 and not hurry.is_set():
-                    await _serve(app, real_port, password, hurry)
-            nursery.cancel_scope.cancel()
-            return status
-    print("interrupted", flush=True)
-    return 0
+@attrs.frozen
+class _Demo:
+    """A server that runs, and who logs in to it.
+
+    Attributes:
+        name: of the engine, a key of `ENGINES`.
+    """
+
+    name: str
+    engine: Engine
+    server: Server
+    password: str = attrs.field(repr=False)
+
+    async def run(self, duration: float | None, clients: int, backends: int, port: int | None) -> int:
+        """The proxy and the load. Returns the exit status."""
+        target = f"{self.engine.scheme}://{USER}:{self.password}@127.0.0.1:{self.server.port}/{self.engine.database}"
+        config = from_target(target, [f"127.0.0.1:{port or 0}"], backends)
+        troubles, hurry = Troubles(), trio.Event()
+        with trio.open_signal_receiver(*_ENDINGS) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_heed, signals, hurry, nursery.cancel_scope)
+                async with open_app(config, [troubles]) as app:
+                    ((_, real_port),) = app.addresses["default"]
+                    self._tell(real_port, clients)
+                    load = _Load(app, self, real_port, hurry)
+                    last = await load.run(clients, duration or LOAD_SECONDS)
+                    print(summary(last, self.engine.title), flush=True)
+                    status = _verdict(last, backends, troubles)
+                    if duration is None and status == 0 and not hurry.is_set():
+                        await _serve(app, self.engine.client(real_port, self.password), hurry)
+                nursery.cancel_scope.cancel()
+                return status
+        print("interrupted", flush=True)
+        return 0
+
+    def _tell(self, port: int, clients: int) -> None:
+        print(
+            f"{self.engine.title} on 127.0.0.1:{self.server.port}, the proxy on 127.0.0.1:{port}\n"
+            f"{clients} clients; each rests {mean_pause(clients):.2f} s between two transactions, on average",
+            flush=True,
+        )
 
 
 async def _heed(signals: AsyncIterator[int], hurry: trio.Event, scope: trio.CancelScope) -> None:
@@ -196,14 +219,15 @@ class _Load:
     Invariant: the process lives no longer than `run`.
     """
 
-    def __init__(self, app: App, port: int, direct_port: int, password: str, hurry: trio.Event) -> None:
+    def __init__(self, app: App, demo: _Demo, port: int, hurry: trio.Event) -> None:
         self._app = app
-        self._ports = (str(port), str(direct_port))
+        self._ports = (str(port), str(demo.server.port))
         self._environment = {
             **os.environ,
+            "RDSP_DEMO_ENGINE": demo.name,
             "RDSP_DEMO_USER": USER,
-            "RDSP_DEMO_PASSWORD": password,
-            "RDSP_DEMO_DATABASE": DATABASE,
+            "RDSP_DEMO_PASSWORD": demo.password,
+            "RDSP_DEMO_DATABASE": demo.engine.database,
         }
         self._hurry = hurry
 
@@ -258,9 +282,9 @@ async def _reports(stream: trio.abc.ReceiveStream) -> AsyncIterator[dict[str, An
             yield json.loads(text)
 
 
-async def _serve(app: App, port: int, password: str, hurry: trio.Event) -> None:
+async def _serve(app: App, command: str, hurry: trio.Event) -> None:
     print("\nThe proxy keeps serving; Ctrl-C ends it. Try:\n", flush=True)
-    print(f"  PGPASSWORD={password} psql -h 127.0.0.1 -p {port} -U {USER} {DATABASE}\n", flush=True)
+    print(f"  {command}\n", flush=True)
     await hurry.wait()
     with trio.move_on_after(_DRAIN_SECONDS):
         await app.drain()

@@ -92,13 +92,13 @@ class Screen:
             print(line(moment), flush=True)
 
 
-def summary(load: Mapping[str, Any]) -> str:
+def summary(load: Mapping[str, Any], database: str = "PostgreSQL") -> str:
     """The last lines of the demo, from the clients' last report. Database connections are as the database counts."""
     clients, backends = load.get("connected", 0), load.get("most_backends", 0)
     return (
         "summary\n"
         f"  clients: {clients}\n"
-        f"  backends: {backends} (at most, counted by PostgreSQL)\n"
+        f"  backends: {backends} (at most, counted by {database})\n"
         f"  clients per backend: {clients / max(1, backends):.1f}\n"
         f"  backends that served one client, on average: {load.get('served_by', 0):.1f}\n"
         f"  transactions: {load.get('transactions', 0)} (every answer checked)\n"

@@ -1,5 +1,7 @@
 """A PostgreSQL client as small as the demo's load needs it: log in, simple queries, one prepared statement.
 
+`rdsp.demo.mysql_wire` is the same for MySQL: a `Connection` with the same steps.
+
 Only `rdsp.demo.load` uses it. The login is the engine's own conversation, found by its name.
 """
 
@@ -23,6 +25,7 @@ from rdsp_codecs.questions import Derive
 from rdsp_codecs.registry import find
 
 Row = list[bytes | None]
+_COUNT = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 
 class ServerError(Exception):
@@ -62,6 +65,7 @@ class Login:
     """Who logs in, and where to.
 
     Attributes:
+        direct: to the database itself, not through the proxy.
         keys: what was derived from the password, kept by all connections together: the proxy gives one user one salt,
             and 500 derivations would cost seconds.
     """
@@ -70,6 +74,7 @@ class Login:
     user: str
     password: str = attrs.field(repr=False)
     database: str
+    direct: bool = False
     keys: dict[tuple[bytes, bytes, int], bytes] = attrs.field(factory=dict, repr=False, eq=False)
 
     async def answer(self, question: Any) -> bytes:
@@ -135,6 +140,33 @@ class Connection:
         elif tag == b"Z":
             self.status = body.decode()
         return tag == b"Z"
+
+    async def prepare(self) -> None:
+        """Prepare what `added` runs."""
+        await self.ask(prepare("add", "SELECT $1::int + 1, pg_backend_pid()"))
+
+    async def begin(self) -> None:
+        """Begin a transaction."""
+        await self.ask(query("BEGIN"))
+
+    async def marked(self, mark: int) -> Row:
+        """Ask for a number and for the process id of the database connection, in a text."""
+        (row,) = await self.ask(query(f"SELECT {mark}, pg_backend_pid()"))
+        return row
+
+    async def added(self, number: int) -> Row:
+        """The number plus one and the process id, by the prepared statement."""
+        (row,) = await self.ask(run_prepared("add", str(number)))
+        return row
+
+    async def commit(self) -> None:
+        """End the transaction."""
+        await self.ask(query("COMMIT"))
+
+    async def count(self) -> int:
+        """How many database connections of clients there are besides this one."""
+        ((count,),) = await self.ask(query(_COUNT))
+        return int(count or b"0")
 
     async def leave(self) -> None:
         """Say good-bye and close. Raises what a transport raises."""

@@ -361,7 +361,7 @@ class MySqlRelay(Preparing):
             commands: list[tuple[int, bytes]] = []
             if not alike:
                 init_query = self._policy.init_query.encode("utf-8", "surrogateescape")
-                commands = resets(self._settings, init_query, self._database, state.capabilities)
+                commands = resets(self._settings, init_query, self._database, state)
                 state.shelf.clear()
             prefix = b"\0\1" if attributes else b""
             if unclean:

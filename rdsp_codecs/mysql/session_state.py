@@ -248,18 +248,28 @@ def version_number(version: str) -> int:
     return major * 10000 + minor * 100 + patch
 
 
-def resets(settings: Settings, init_query: bytes, database: bytes, flags: int) -> list[tuple[int, bytes]]:
+def _by_login(state: MySqlState) -> list[bytes]:
+    """What the login has set, by its collation and its flags, and a reset forgets. MariaDB's keeps the collation."""
+    made = [text for flag, text in _BY_LOGIN if state.capabilities & flag]
+    charset, collation = (state.baseline.get(name) for name in (b"character_set_client", COLLATION))
+    if charset and collation and "mariadb" not in state.server_parameters["server_version"].lower():
+        made.insert(0, b"NAMES '%s' COLLATE '%s'" % (charset, collation))
+    return made
+
+
+def resets(settings: Settings, init_query: bytes, database: bytes, state: MySqlState) -> list[tuple[int, bytes]]:
     """The commands that make any backend one of these settings, in order; each must be answered by OK or rows.
 
     Args:
         settings: what is wanted.
         init_query: see `RelayPolicy.init_query`.
         database: the login's; b"": there is none, and `settings` has one or the backend never had any.
-        flags: the connection's capabilities. Two of them are settings, which a login makes and a reset forgets.
+        state: of the backend.
     """
+    flags = state.capabilities
     prefix = b"\0\1" if flags & c.CLIENT_QUERY_ATTRIBUTES else b""
     commands = [(r.COM_RESET_CONNECTION, b"")]
-    if by_login := [text for flag, text in _BY_LOGIN if flags & flag]:
+    if by_login := _by_login(state):
         commands.append((r.COM_QUERY, prefix + b"SET " + b", ".join(by_login)))
     schema = database if settings.schema is None else settings.schema
     if schema:

@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
+import pymysql
 import pytest
 
 from rdsp.demo import postgres as module
+from rdsp.demo.mysql import debian_mariadb
 from rdsp.demo.postgres import NotInstalled, Postgres, embedded
 from tests.waiting import PATIENCE as LIMIT
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.live
-MAIN = "import sys; from rdsp.demo import run; run.LOAD_SECONDS = 0.5; sys.exit(run.main({}, {}, {}, {}))"
+MAIN = "import sys; from rdsp.demo import run; run.LOAD_SECONDS = 0.5; sys.exit(run.main({}))"
 
 
 def processes_with(text: str) -> list[str]:
@@ -94,12 +96,15 @@ def demo(folder: Path) -> Iterator[Callable[..., Demo]]:
 
     def start(*arguments: object) -> Demo:
         try:
-            embedded()
+            if len(arguments) < 5:
+                embedded()
+            else:
+                debian_mariadb()
         except NotInstalled as missing:
             if os.environ.get("RDSP_REQUIRE_SERVERS"):
                 pytest.fail(str(missing))
             pytest.skip(str(missing))
-        started.append(Demo(MAIN.format(*map(repr, arguments)), folder))
+        started.append(Demo(MAIN.format(", ".join(map(repr, arguments))), folder))
         return started[-1]
 
     yield start
@@ -119,6 +124,72 @@ def test_with_a_duration_it_ends_by_itself_with_a_summary_and_leaves_nothing(dem
     assert int(figures["transactions"]) > 60
     assert re.search(r"clients 60  backends 4 .* tx/s", run.output)
     assert run.left_behind() == []
+
+
+def test_mariadb_is_shown_in_the_same_way(demo: Callable[..., Demo]) -> None:
+    run = demo(4.0, 60, 4, None, "mariadb")
+    assert run.end() == 0, run.output
+    figures = dict(re.findall(r"^  ([a-z ]+): (\d+)", run.output, re.MULTILINE))
+    assert (figures["clients"], figures["backends"], figures["errors"]) == ("60", "4", "0")
+    assert int(figures["transactions"]) > 60
+    assert "counted by MariaDB" in run.output
+    assert not re.search(r"pinned [1-9]", run.output)
+    assert run.left_behind() == []
+
+
+def test_mariadb_that_dies_during_the_load_is_a_failure(demo: Callable[..., Demo]) -> None:
+    run = demo(8.0, 20, 3, None, "mariadb")
+    run.read_until(r"[1-9]\d* tx/s")
+    (lock,) = run.folder.glob("*/pid")
+    os.kill(int(lock.read_text()), signal.SIGKILL)
+    assert run.end() == 1, run.output
+    assert "first error: " in run.output
+    assert "Traceback" not in run.output
+    assert run.left_behind() == []
+
+
+def test_with_mariadb_it_serves_until_it_is_interrupted(demo: Callable[..., Demo]) -> None:
+    run = demo(None, 5, 2, None, "mariadb")
+    found = run.read_until(r"MYSQL_PWD=(\S+) mysql -h 127\.0\.0\.1 -P (\d+) -u (\S+) (\S+)")
+    password, port, user, database = found.groups()
+    with (
+        pymysql.connect(host="127.0.0.1", port=int(port), user=user, password=password, database=database) as client,
+        client.cursor() as cursor,
+    ):
+        cursor.execute("SELECT 6 * 7")
+        assert cursor.fetchone() == (42,)
+    run.interrupt(signal.SIGTERM)
+    assert run.end() == 0, run.output
+    assert run.left_behind() == []
+
+
+@pytest.mark.matrix
+def test_mysql_is_shown_in_the_same_way_from_the_folder_that_it_was_fetched_into(demo: Callable[..., Demo]) -> None:
+    root = Path(__file__).parent.parent.parent / "build/unstable/mysql"
+    if not root.exists():
+        if os.environ.get("RDSP_REQUIRE_SERVERS"):
+            pytest.fail("make newest-mysql")
+        pytest.skip("MySQL is missing: make newest-mysql")
+    run = demo(4.0, 60, 4, None, "mysql", str(root))
+    assert run.end() == 0, run.output
+    assert "  errors: 0" in run.output
+    assert "counted by MySQL" in run.output
+    assert run.left_behind() == []
+
+
+@pytest.mark.parametrize("engine", ["mysql", "mariadb"])
+@pytest.mark.parametrize("place", ["", "/nowhere/server", sys.executable])
+def test_without_such_a_server_one_line_says_what_to_install(tmp_path: Path, engine: str, place: str) -> None:
+    """On a machine with none: nothing on PATH, and none where Debian would have it."""
+    program = "import sys, pathlib; from rdsp.demo import mysql, main; mysql._DEBIAN = pathlib.Path('/nowhere/d')\n"
+    program += f"sys.exit(main(1, 5, 2, None, {engine!r}, {place!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT, env={"PATH": str(tmp_path)}
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("rdsp demo: ")
+    assert "--server PROGRAM" in line
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -37,6 +37,7 @@ _ITEM: Final = re.compile(
     r"(?:\s+COLLATE\s+\w+)?\s*",
     re.IGNORECASE,
 ).fullmatch
+_NAMES: Final = re.compile(r"NAMES\s+'?(\w+)'?\s*(?:COLLATE\s+'?(\w+)'?\s*)?", re.IGNORECASE).fullmatch
 _PARTS: Final = re.compile(r""",(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""").split
 
 
@@ -135,8 +136,8 @@ class Session:
 
     def set(self, text: str) -> None:
         """What stands behind SET: all of it, or nothing. Raises `Failure`."""
-        if text.upper().startswith("NAMES "):
-            self._set_names(text[6:].strip(" '"))
+        if names := _NAMES(text):
+            self._set_names(names[1], names[2])
             return
         found = [self._item(each) for each in _PARTS(text)]
         for prefix, name, value in found:
@@ -170,13 +171,13 @@ class Session:
         if told and not name.startswith("session_track_"):
             self._report(name)
 
-    def _set_names(self, charset: str) -> None:
+    def _set_names(self, charset: str, collation: str | None) -> None:
         if charset not in _CHARSETS:
             raise Failure(1115, "42000", f"Unknown character set: '{charset}'")
         for name in ("character_set_client", "character_set_results", "character_set_connection"):
             self.variables[name] = charset
             self._report(name)
-        self.variables["collation_connection"] = _CHARSETS[charset]
+        self.variables["collation_connection"] = collation or _CHARSETS[charset]
         self._state_changed()
 
     # -- transactions -----------------------------------------------------------------------------------------------

@@ -62,10 +62,10 @@ part('statements', async () => {
   for (let n = 0; n < 30; n++) {
     say((await db.execute('SELECT ? + 1 AS v, ? AS w', [n, 'ä'.repeat(n)]))[0])
     say((await other.execute(`SELECT ${n} + ? AS v`, [n]))[0])
-    say((await db.execute('SELECT ? AS v', [n % 2 ? n : `text ${n}`]))[0])
+    say((await db.execute('SELECT ? AS v', [`text ${n}`]))[0])
   }
   const statement = await db.prepare('SELECT ? AS v')
-  say((await statement.execute([1]))[0], (await statement.execute(['two']))[0], (await statement.execute([null]))[0])
+  say((await statement.execute(['one']))[0], (await statement.execute(['two']))[0], (await statement.execute([null]))[0])
   await statement.close()
   db.unprepare('SELECT ? AS v')
   say((await db.execute('SELECT ? AS v', ['again']))[0])
@@ -106,7 +106,9 @@ part('transactions', async () => {
 
 part('several_statements', async () => {
   const db = await open({ multipleStatements: true })
-  say((await db.query("SELECT 1 AS a; SELECT 2 AS b, 'x' AS c; BEGIN; SELECT 3; COMMIT"))[0])
+  const [results] = await db.query("SELECT 1 AS a; SELECT 2 AS b, 'x' AS c; BEGIN; SELECT 3; COMMIT")
+  // Without what the session's trackers say of it: the proxy has those that it asks for itself.
+  say(results.map((one) => (Array.isArray(one) ? one : [one.affectedRows, one.insertId, one.serverStatus & ~0x4000])))
   await fails('in the middle', () => db.query('SELECT 1; SELECT * FROM nowhere; SELECT 2'))
   say((await db.query("SELECT 'alive' AS v"))[0])
   await db.end()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import pymysql
 import pytest
 from pymysql.constants import CLIENT
 
@@ -291,3 +292,19 @@ def test_settings_that_a_login_makes_by_its_flags_stay_with_the_session(
     finally:
         with tracking.admin() as admin, admin.cursor() as cursor:
             cursor.execute("SET GLOBAL interactive_timeout = DEFAULT")
+
+
+@pytest.mark.parametrize("collation", ["utf8mb4_unicode_ci", "latin1_german1_ci", "utf8mb4_bin"])
+def test_the_collation_of_a_login_stays_with_the_session(
+    tracking: MySqlServer, one: ProxyProcess, collation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Node's mysql2 and aiomysql say it in the login's packet, and never again."""
+    monkeypatch.setattr(pymysql.connections.Connection, "set_character_set", lambda *_: None)
+    with Two(tracking, one, collation=collation, charset=collation.partition("_")[0]) as first:
+        with Two(tracking, one) as second:
+            for _ in range(2):
+                first.run("SELECT @@collation_connection, @@character_set_results, COLLATION('ü')")
+                second.run("SELECT @@collation_connection, COLLATION('ü')")
+            first.run("SET time_zone = '+02:00'")
+            second.run("SELECT @@collation_connection")
+            first.run("SELECT @@collation_connection, @@character_set_client, CHARSET('ü')")
