@@ -99,7 +99,7 @@ class Ok:
     warnings: int = 0
     info: bytes | None = None
     trackers: tuple[Tracker, ...] | None = None
-    changes: Changes = attrs.field(default=NO_CHANGES, eq=False, repr=False)
+    changes: Changes = NO_CHANGES
 
 
 _SHORT: Final = 64
@@ -159,7 +159,9 @@ def ok(what: Ok) -> bytes:
 def without_trackers(what: Ok) -> Ok:
     """The same for a client that has not asked for trackers."""
     info = what.info or None
-    return attrs.evolve(what, status=what.status & ~SERVER_SESSION_STATE_CHANGED, trackers=None, info=info)
+    return attrs.evolve(
+        what, status=what.status & ~SERVER_SESSION_STATE_CHANGED, trackers=None, info=info, changes=NO_CHANGES
+    )
 
 
 @attrs.frozen
