@@ -65,6 +65,7 @@ class Offer:
             cannot be offered.
         fingerprint: SHA-256 of our certificate, DER; b"": there is none, or it could not be read.
         compression: ways to compress that a client may use, of `Features.compression`.
+        local_files: a server may ask clients for their files, in engines where it can.
         refusal: nobody is let in: whoever wants to log in is told this, before any proof is asked for.
     """
 
@@ -81,6 +82,7 @@ class Offer:
     refusal: Problem | None = None
     fingerprint: bytes = b""
     compression: tuple[str, ...] = ()
+    local_files: bool = True
 
 
 @attrs.frozen

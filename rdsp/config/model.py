@@ -120,6 +120,13 @@ class Proxy:
         "all. It costs the proxy time, and a client gets no higher level than the proxy's own.",
         Reload.NEW_SESSIONS,
     )
+    local_files: bool = setting(
+        Flag(),
+        True,
+        "Whether servers may ask clients for files (`LOAD DATA LOCAL INFILE`), if both sides have it on. Without it the "
+        "server refuses such statements; in no case is a file asked for that no statement wants.",
+        Reload.NEW_SESSIONS,
+    )
     tls: ClientTls = table(ClientTls, "TLS on the client's side.")
     target: Target = table(Target, "The database server.")
     target_group: TargetGroup = table(TargetGroup, "The pool of database connections.")

@@ -47,6 +47,7 @@ def offer_to(context: SessionContext, transport: Transport, tls: ServerTls | Non
         end_point=tls.end_point if tls is not None else b"",
         fingerprint=tls.fingerprint if tls is not None else b"",
         compression=settings.compression,
+        local_files=settings.local_files,
     )
     if refusal is None:
         context.offers[transport.local] = settings, tls, open_to_local, offer

@@ -80,9 +80,11 @@ def introduced(offer: Offer) -> Conversation[Greeting]:
     welcome = yield Ask(Introduce())
     if isinstance(welcome, Welcome):
         said = welcome.parameters
+        has = int(said[CAPABILITIES])
         face = Face(
             said["server_version"].encode("utf-8", "surrogateescape"),
-            int(said[CAPABILITIES]),
+            # A server refuses a LOAD DATA LOCAL in its own words where the connection has not this.
+            has if offer.local_files else has & ~c.CLIENT_LOCAL_FILES,
             int(said[COLLATION]),
             welcome.connection_id,
             zlib=ZLIB in offer.compression,

@@ -183,10 +183,20 @@ class Hearing(Relay):
         elif part is Part.EOF:
             self._warnings = int.from_bytes(said[1:3], "little")
         if dialogue.clients_turn:
-            self._mode = FILE
+            self._give_file()
         elif dialogue.over:
             self._answered()
         return instead
+
+    def _give_file(self) -> None:
+        """The server asks for a file of the client's machine. Whoever plays a server could ask so for any, at any time:
+        only a client that gives some is asked, and for a text that may be a LOAD.
+        """
+        if not self._flags & c.CLIENT_LOCAL_FILES or self._verdict is HARMLESS:
+            self._server.number -= 1  # that of a packet that the client does not get
+            msg = "a file is asked for, and no statement wants one"
+            raise WireError(msg)
+        self._mode = FILE
 
     def _heard_late(self) -> None:
         """An OK: what has changed before an error is told now, or never."""
