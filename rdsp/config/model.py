@@ -123,8 +123,8 @@ class Proxy:
     local_files: bool = setting(
         Flag(),
         True,
-        "Whether servers may ask clients for files (`LOAD DATA LOCAL INFILE`), if both sides have it on. Without it the "
-        "server refuses such statements; in no case is a file asked for that no statement wants.",
+        "Whether servers may ask clients for files (`LOAD DATA LOCAL INFILE`), if both sides have it on. Without it "
+        "the server refuses such statements; in no case is a file asked for that no statement wants.",
         Reload.NEW_SESSIONS,
     )
     tls: ClientTls = table(ClientTls, "TLS on the client's side.")

@@ -8,8 +8,11 @@ from typing import Final
 from rdsp_codecs.errors import FrameTooBig, WireError
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.framing import FULL, HEADER, packets
+from rdsp_codecs.mysql.judging import READING
 
 _GOODBYE: Final = b"\1\0\0\0\1"
+_LONGEST_NAME: Final = 16
+"""Bytes of a name that `READING` finds, and more."""
 _SHOWN: Final = 1 << 18
 """Bytes of a command that is too long to be held: all that stands before its values."""
 
@@ -65,8 +68,8 @@ class Inbound:
     """
 
     __slots__ = (
-        "_continues", "_data", "_due", "_max_frame", "_max_held", "_sent", "_size", "dropping", "last_number", "number",
-        "option", "streaming", "whole",
+        "_continues", "_data", "_due", "_max_frame", "_max_held", "_sent", "_size", "_tail", "_watched", "dropping",
+        "last_number", "number", "option", "streaming", "whole",
     )  # fmt: skip
 
     def __init__(self, max_frame: int, max_held: int) -> None:
@@ -76,7 +79,8 @@ class Inbound:
         self._size = 0
         """Bytes of the command that `next` has shown, with its headers."""
         self._due = self._sent = 0
-        self._continues = False
+        self._continues = self._watched = False
+        self._tail = b""
         self.streaming = self.dropping = self.whole = False
         self.number = self.last_number = 0
         self.option = 0
@@ -157,9 +161,10 @@ class Inbound:
         """The message at the beginning begins so."""
         self._data[HEADER : HEADER + len(beginning)] = beginning
 
-    def begin_streaming(self, *, dropping: bool = False) -> None:
-        """Let the message at the beginning pass in pieces."""
+    def begin_streaming(self, *, dropping: bool = False, watched: bool = False) -> None:
+        """Let the message at the beginning pass in pieces; `watched`: as long as it reads nothing that others left."""
         self.streaming, self.dropping = True, dropping
+        self._watched, self._tail = watched, b""
         self._continues, self._due, self._sent = True, 0, 0
 
     def begin_file_packet(self) -> bool:
@@ -196,6 +201,10 @@ class Inbound:
                 raise FrameTooBig(self._max_frame)
             at += HEADER
         piece = [bytes(data[:at])] if at and not self.dropping else []
+        if self._watched and piece:
+            if READING(self._tail + piece[0]):
+                raise FrameTooBig(self._max_held)  # the server drops what it has got: its end never comes
+            self._tail = piece[0][-_LONGEST_NAME:]
         del data[:at]
         if self.streaming:
             return piece, None

@@ -78,6 +78,10 @@ class Verdict:
 HARMLESS: Final = Verdict(modest=True)
 UNSEEN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), single=False, reads=ROWS | CONDITIONS, ids=True, saves=True)
 """Of a text that cannot be looked at."""
+WATCHED: Final = attrs.evolve(UNSEEN, reads=0)
+"""Of one that begins as what changes or shows rows: it passes, while no name in it reads what others have left."""
+_OF_ROWS: Final = re.compile(rb"(?i)\s*(?:insert|replace|update|delete|select|with|values|set)\b").match
+READING: Final = re.compile(rb"(?i)found_rows|row_count|warning_count|error_count|last_gtid|\bprofiling").search
 UNKNOWN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), ids=True, saves=True)
 """Of one statement that may do anything."""
 _FREES: Final = re.compile(
@@ -123,6 +127,11 @@ _remembered: dict[tuple[Facts, bytes], Verdict] = {}
 
 Not those in which nothing is found: that is found as fast, and they often hold a number that never comes again.
 """
+
+
+def unseen(beginning: bytes | None) -> Verdict:
+    """Of a text that is too long to be held; `beginning`: as much of it as there is."""
+    return WATCHED if beginning and _OF_ROWS(beginning) and not READING(beginning) else UNSEEN
 
 
 def judge(text: bytes, facts: Facts) -> Verdict:

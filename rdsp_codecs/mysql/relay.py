@@ -24,7 +24,7 @@ from rdsp_codecs.mysql.executing import EXECUTING, NAMING, NUMBER_END, number_of
 from rdsp_codecs.mysql.framing import HEADER
 from rdsp_codecs.mysql.greet import greet_anew
 from rdsp_codecs.mysql.hearing import ANSWER, CHANGING, FILE, IDLE, KILLING, OURS
-from rdsp_codecs.mysql.judging import HARMLESS, UNSEEN, Verdict, judge
+from rdsp_codecs.mysql.judging import HARMLESS, UNSEEN, Verdict, judge, unseen
 from rdsp_codecs.mysql.killing import victim_of
 from rdsp_codecs.mysql.preparing import Preparing
 from rdsp_codecs.mysql.refuse import refuse
@@ -184,7 +184,7 @@ class MySqlRelay(Preparing):
         if head[0] not in (r.COM_QUERY, r.COM_STMT_PREPARE):
             return HARMLESS
         if not self._in.whole:
-            return UNSEEN
+            return unseen(text_of(head[1:]) if self._flags & c.CLIENT_QUERY_ATTRIBUTES else head[1:])
         text = head[1:]
         if head[0] == r.COM_QUERY and self._flags & c.CLIENT_QUERY_ATTRIBUTES:
             behind = text_of(text)
@@ -262,7 +262,7 @@ class MySqlRelay(Preparing):
             if out is not None:
                 self._in.patch(out[:NUMBER_END])
             self._server.begin(self._in.last_number)
-            self._in.begin_streaming()
+            self._in.begin_streaming(watched=command == r.COM_QUERY and not verdict.reads)
 
     def _ends_here(self, head: bytes, verdict: Verdict) -> bool:
         """Answer a command that this backend is not to see: then it is done."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.compression import ZLIB
@@ -141,3 +142,24 @@ def test_what_passes_in_pieces_takes_no_memory(large: ProxyProcess) -> None:
         for _ in range(3):
             assert number(one(client.ask(r.COM_QUERY, attributes + text))) == 33_000_000
         assert resident(large, "VmHWM") - before < 120 << 20
+
+
+def test_a_long_text_is_run_on_a_backend_that_others_have_used(large: ProxyProcess) -> None:
+    """And not, where it reads what the statement before it has left: that was on another connection."""
+    long = b"'" + b"x" * 17_000_000 + b"'"
+    parameters = {CAPABILITIES: str(BASE)}
+    with MySqlClient(large.port, parameters=parameters) as one, MySqlClient(large.port, parameters=parameters) as other:
+        one.ask(r.COM_QUERY, b"DELETE FROM largest")
+        one.ask(r.COM_QUERY, b"INSERT INTO largest VALUES (1), (2)")
+        assert other.rows("SELECT 1") == [(b"1",)]
+        heard = one.ask(r.COM_QUERY, b"INSERT INTO largest VALUES (" + long + b")")
+        assert [each.part for each in heard] == [Part.OK]
+    with MySqlClient(large.port, parameters=parameters) as one, MySqlClient(large.port, parameters=parameters) as other:
+        one.ask(r.COM_QUERY, b"INSERT INTO largest VALUES (1), (2)")
+        assert other.rows("SELECT 1") == [(b"1",)]
+        try:
+            (heard,) = one.ask(r.COM_QUERY, b"INSERT INTO largest VALUES (" + long + b"), (ROW_COUNT())")
+            assert r.read_err(heard.payload).code == 1153
+        except (OSError, PeerClosed):
+            pass  # it was told, and the rest of what it said was not read any more
+        assert other.rows("SELECT COUNT(*) FROM largest WHERE LENGTH(a) > 99") == [(b"1",)]
