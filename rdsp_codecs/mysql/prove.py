@@ -127,7 +127,8 @@ class Prover:
             return found
         if plugin == proofs.PARSEC:
             return (yield from self._parsec(user, said, challenge, known))
-        if plugin == proofs.SHA256 and not self._encrypted:
+        # MariaDB's clients ask for the key over TLS, too.
+        if plugin == proofs.SHA256 and (not self._encrypted or said == proofs.SHA256_WANTS_KEY):
             return (yield from self._sha256(said, challenge, known))
         return [proofs.clear_holds(one, said) for one in known]
 
