@@ -171,7 +171,7 @@ def _opener(settings: Proxy, codec: Codec, credentials: Credentials, deriver: Ke
         places=servers,
         tls=target.tls,
         context=client_context(target, codec.features.alpn),
-        password_of=credentials.backend_password,
+        passwords_of=credentials.passwords,
         answer=answer,
         init_query=settings.target_group.init_query,
         direct_tls=target.tls_negotiation == "direct",

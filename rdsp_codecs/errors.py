@@ -44,6 +44,7 @@ class LoginRefused(CodecError):
         transient: the refusal is about capacity or start-up (53300, 57P03...), so a later try may succeed.
         own_limit: a transient refusal is about a limit of this user's or this database's own: others are let in.
         elsewhere: it is about this server, which starts or stops: another one may let us in.
+        password: it is about the password, as far as the server tells.
         raw: the server's error as complete wire bytes, to hand on unchanged; b"" when there is none.
     """
 
@@ -55,6 +56,7 @@ class LoginRefused(CodecError):
         transient: bool = False,
         own_limit: bool = False,
         elsewhere: bool = False,
+        password: bool = False,
         raw: bytes = b"",
     ) -> None:
         super().__init__(f"{code} {text}" if code else text)
@@ -63,6 +65,7 @@ class LoginRefused(CodecError):
         self.transient = transient
         self.own_limit = own_limit
         self.elsewhere = elsewhere
+        self.password = password
         self.raw = raw
 
 

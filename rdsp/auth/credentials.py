@@ -116,10 +116,6 @@ class Credentials:
             folder.look(now)
         return (self._updates, *(folder.version for folder in self._folders.values()))
 
-    def backend_password(self, user: str) -> str | None:
-        """What the proxy logs in to the database with; None: it has none, and the server must not ask for one."""
-        return next(iter(self.passwords(user)), None)
-
     def knows(self, user: str) -> bool:
         """Whether the user has any password here."""
         return bool(self.passwords(user))

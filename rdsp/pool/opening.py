@@ -90,7 +90,7 @@ class Opener:
         codec: the target's engine.
         places: where servers are.
         tls: the target's mode; `context` goes with it.
-        password_of: the password with which a database user logs in to the server, None without one.
+        passwords_of: with which a database user may log in to the server, those to be tried first first.
         answer: answers the conversations' questions (`Derive`).
         init_query: run once on every new backend; "" for none.
         direct_tls, channel_binding, max_protocol_version, compression: see `BackendLogin`.
@@ -101,7 +101,7 @@ class Opener:
     places: Places
     tls: str
     context: ssl.SSLContext | None
-    password_of: Callable[[str], str | None]
+    passwords_of: Callable[[str], tuple[str, ...]]
     answer: Callable[[Any], Awaitable[Any]]
     init_query: str = ""
     direct_tls: bool = False
@@ -109,6 +109,8 @@ class Opener:
     max_protocol_version: str = ""
     compression: str = ""
     writable: bool = False
+    _right: dict[str, str] = attrs.field(factory=dict, repr=False, init=False)
+    """Users to the passwords that a server has taken after it had refused the first."""
 
     async def open(self, facts: KeyFacts) -> Opened:
         """Log in at the first server that serves, each within its share of the time that is left.
@@ -151,9 +153,37 @@ class Opener:
         raise ConnectionError("; ".join(troubles))
 
     async def _open(self, way: Way, facts: KeyFacts) -> Opened:
+        first, *others = self._passwords(facts.user)
+        try:
+            return await self._open_with(first, way, facts)
+        except LoginRefused as error:
+            if not error.password or not others:
+                raise
+            refused = error
+        # While a password is being changed, it is not known which of two the server has by now.
+        try:
+            opened = await self._open_with(others[0], way, facts)
+        except LoginRefused as error:
+            raise (refused if error.password else error) from None
+        assert others[0] is not None
+        self._right[facts.user] = others[0]
+        return opened
+
+    def _passwords(self, user: str) -> list[str | None]:
+        """At most two, the one to be tried first first; None: there is none, and the server must not ask for one."""
+        known: list[str | None] = list(self.passwords_of(user))
+        right = self._right.get(user)
+        if right in known:
+            known.remove(right)
+            known.insert(0, right)
+        elif right is not None:
+            del self._right[user]
+        return known[:2] or [None]
+
+    async def _open_with(self, password: str | None, way: Way, facts: KeyFacts) -> Opened:
         transport = await way.connect()
         try:
-            state = await self.run(self.codec.login(self._how(way, facts)), transport, way)
+            state = await self.run(self.codec.login(self._how(way, facts, password)), transport, way)
             if self.writable and not await self.run(self.codec.is_writable(state), transport):
                 await self._part(transport)
                 raise _NotWritable
@@ -164,10 +194,10 @@ class Opener:
             raise
         return Opened(transport, state, way)
 
-    def _how(self, way: Way, facts: KeyFacts) -> BackendLogin:
+    def _how(self, way: Way, facts: KeyFacts, password: str | None) -> BackendLogin:
         return BackendLogin(
             user=facts.user,
-            password=self.password_of(facts.user),
+            password=password,
             database=facts.database,
             parameters=facts.startup,
             tls=self.tls if way.may_use_tls else "disable",
@@ -224,7 +254,9 @@ class Opener:
         """
         transport = await way.connect()
         try:
-            await self.run(self.codec.cancel(state, self._how(way, facts)), transport, way)
+            await self.run(
+                self.codec.cancel(state, self._how(way, facts, self._passwords(facts.user)[0])), transport, way
+            )
         finally:
             transport.close()
 

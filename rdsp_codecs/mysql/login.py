@@ -39,6 +39,7 @@ _ATTRIBUTES: Final = ((b"_client_name", b"rdsp"),)
 
 TRANSIENT: Final = frozenset({1040, 1203, 1226, 1053, 3032, 1079, 1836})
 """Numbers of refusals about capacity or start-up: a later try may succeed."""
+_DENIED: Final = 1045
 _OWN_LIMIT: Final = frozenset({1203, 1226})
 _NOT_NOW: Final = frozenset({1053, 3032, 1079})
 
@@ -65,6 +66,7 @@ def refusal(payload: bytes) -> LoginRefused:
         transient=error.code in TRANSIENT,
         own_limit=error.code in _OWN_LIMIT,
         elsewhere=error.code in _NOT_NOW,
+        password=error.code == _DENIED,
         raw=payload,
     )
 

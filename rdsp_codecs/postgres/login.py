@@ -164,6 +164,7 @@ def refusal(body: bytes) -> LoginRefused:
         transient=code in TRANSIENT,
         own_limit=code == "53300" and fields.get("R") in _OWN_LIMIT,
         elsewhere=code in _NOT_NOW,
+        password=code == "28P01",
         raw=m.message(b"E", body) if whole else b"",
     )
 

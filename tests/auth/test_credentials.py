@@ -49,8 +49,8 @@ def test_users_of_the_target_and_of_the_file_are_known_and_others_are_not() -> N
     assert credentials.passwords("app") == ("of-url",)
     assert credentials.passwords("batch") == ("one",)
     assert credentials.passwords("nobody") == ()
-    assert credentials.backend_password("batch") == "one"
-    assert credentials.backend_password("nobody") is None
+    assert credentials.passwords("batch")[0] == "one"
+    assert credentials.passwords("nobody") == ()
     assert (credentials.knows("app"), credentials.knows("nobody"), credentials.knows("APP")) == (True, False, False)
 
 
@@ -78,7 +78,7 @@ def test_a_folders_users_are_known_and_its_password_is_the_newest(tmp_path: Path
     (tmp_path / "notes.txt").write_text("not a secret")
     credentials = Credentials(settings(tmp_path), clock=Clock())
     assert credentials.passwords("app") == ("of-folder", "of-url")
-    assert credentials.backend_password("batch") == "two"
+    assert credentials.passwords("batch")[0] == "two"
 
 
 def test_a_changed_file_is_read_again_but_not_before_a_second_is_over(tmp_path: Path) -> None:

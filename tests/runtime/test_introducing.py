@@ -83,7 +83,7 @@ async def nobody(_question: Any) -> Any:
 def opener_of(*servers: Server, codec: Codec) -> Opener:
     return Opener(
         codec=cast(Any, codec), places=cast(Any, Places(*servers)), tls="disable", context=None,
-        password_of=lambda _: None, answer=nobody,
+        passwords_of=lambda _: (), answer=nobody,
     )  # fmt: skip
 
 

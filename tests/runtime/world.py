@@ -373,7 +373,7 @@ async def world(
             places=OnlyWay(database.connect),
             tls="disable",
             context=None,
-            password_of=lambda _: None,
+            passwords_of=lambda _: (),
             answer=no_answer,
             init_query=group.init_query,
         )
