@@ -17,12 +17,11 @@ from rdsp_codecs.api import (
     RelayPolicy,
 )
 from rdsp_codecs.mysql import upkeep
-from rdsp_codecs.mysql.capabilities import CLIENT_DEPRECATE_EOF
 from rdsp_codecs.mysql.compression import ZLIB, ZSTD
 from rdsp_codecs.mysql.framing import packets
 from rdsp_codecs.mysql.greet import introduced
 from rdsp_codecs.mysql.hearing import EXCLUDE_VARIABLE_SETS
-from rdsp_codecs.mysql.login import CAPABILITIES, COLLATION, OFFERED
+from rdsp_codecs.mysql.login import CAPABILITIES, COLLATION
 from rdsp_codecs.mysql.prove import METHODS
 from rdsp_codecs.mysql.refuse import refuse
 from rdsp_codecs.mysql.relay import MySqlRelay
@@ -72,12 +71,8 @@ class MySqlCodec:
         return upkeep.begin(how)
 
     def startup(self, who: ClientLogin) -> Mapping[str, str]:
-        """See `Codec`: flags that change what packets look like, and the collation.
-
-        Trackers come behind rows only where no EOF does: backends are opened so, whatever the client has.
-        """
-        flags = int(who.parameters[CAPABILITIES]) | (int(who.parameters[OFFERED]) & CLIENT_DEPRECATE_EOF)
-        return {CAPABILITIES: str(flags), COLLATION: who.parameters[COLLATION]}
+        """See `Codec`: flags that change what packets look like or statements mean, and the collation."""
+        return {CAPABILITIES: who.parameters[CAPABILITIES], COLLATION: who.parameters[COLLATION]}
 
     def pool_key(self, who: ClientLogin) -> Hashable:
         """See `Codec`."""

@@ -174,11 +174,8 @@ class Inbound:
         self.begin_streaming()
         return True
 
-    def pieces(self, shift: int) -> tuple[list[bytes], int | None]:
-        """What is here of the message that passes; and at its end how many bytes it had, until then None.
-
-        `shift`: packets that the client has been sent and the server does not know of.
-        """
+    def pieces(self) -> tuple[list[bytes], int | None]:
+        """What is here of the message that passes; and at its end how many bytes it had, until then None."""
         data, at, end = self._data, 0, len(self._data)
         while True:
             if self._due:
@@ -194,7 +191,6 @@ class Inbound:
                 break
             size = data[at] | data[at + 1] << 8 | data[at + 2] << 16
             self.number = self.last_number = data[at + 3]
-            data[at + 3] = (data[at + 3] - shift) & 0xFF
             self._continues, self._due = size == FULL, size
             self._sent += size
             if self._sent > self._max_frame and not self.dropping:

@@ -188,6 +188,9 @@ class Dialogue:
 
     def _other(self, phase: Phase, first: int, payload: bytes, size: int) -> Part:
         if phase == Phase.DEFINITIONS_END:
+            if first == r.OK and self._command == r.COM_STMT_EXECUTE:
+                # MySQL 9.7: a statement that has had a cursor is given another one, which is not asked for.
+                return self._end(payload, size)
             return self._definitions_end(payload)
         if phase == Phase.PARAMETERS_END:
             self._eof(payload)

@@ -28,6 +28,8 @@ SILENT: Final = frozenset({r.COM_STMT_CLOSE, r.COM_STMT_SEND_LONG_DATA})
 NUMBER_END: Final = 5
 _EXECUTE_HEAD: Final = 10
 _BULK_HEAD: Final = 7
+CURSORS: Final = 0x07
+"""Flags with which a cursor is asked for."""
 _COUNTED: Final = 0x08
 """PARAMETER_COUNT_AVAILABLE"""
 _BULK_TYPES: Final = 0x80

@@ -21,7 +21,7 @@ from rdsp_codecs.mysql.compressing import towards_client
 from rdsp_codecs.mysql.compression import ZLIB, ZSTD
 from rdsp_codecs.mysql.framing import packets
 from rdsp_codecs.mysql.line import Line
-from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION, OFFERED
+from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION
 from rdsp_codecs.mysql.prove import OWN_CHALLENGE, Prover, challenge_of, possible
 from rdsp_codecs.mysql.refuse import refuse
 from rdsp_codecs.mysql.responses import (
@@ -260,11 +260,7 @@ def _login_packet(offer: Offer, line: Line, offered: int) -> Generator[Any, Any,
 def _login(offer: Offer, response: m.Response, offered: int, *, encrypted: bool) -> ClientLogin:
     flags = c.agreed(offered, response.head.capabilities)
     database = _text(response.database or b"") or offer.default_database
-    parameters = {
-        CAPABILITIES: str(c.key(flags)),
-        COLLATION: str(response.head.collation),
-        OFFERED: str(offered),
-    }
+    parameters = {CAPABILITIES: str(c.key(flags)), COLLATION: str(response.head.collation)}
     return ClientLogin(_text(response.user), database, parameters, flags, tls=encrypted)
 
 

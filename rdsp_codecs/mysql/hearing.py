@@ -10,24 +10,20 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from rdsp_codecs import moves
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql import trackers as t
 from rdsp_codecs.mysql.commanding import Inbound, packet
-from rdsp_codecs.mysql.dialogue import Part
+from rdsp_codecs.mysql.dialogue import Part, Phase
 from rdsp_codecs.mysql.greet import has_autocommit
-from rdsp_codecs.mysql.holding import Held, only_locks
-from rdsp_codecs.mysql.judging import HARMLESS
-from rdsp_codecs.mysql.refuse import refuse
+from rdsp_codecs.mysql.holding import Held
+from rdsp_codecs.mysql.judging import HARMLESS, Verdict
 from rdsp_codecs.mysql.session_state import NOISE, Interned, Settings
 from rdsp_codecs.mysql.statements import READ_BY, Book
 from rdsp_codecs.mysql.streams import ServerStream
 from rdsp_codecs.mysql.traces import Traces
-from rdsp_codecs.mysql.values import Reader
 from rdsp_codecs.pins import PinBoard, PinReason
-from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.relaying import Keepsake, Relay
 from rdsp_codecs.transaction import Transaction
 
@@ -35,8 +31,8 @@ if TYPE_CHECKING:
     from rdsp_codecs.api import ClientLogin, RelayPolicy
     from rdsp_codecs.mysql.state import MySqlState
 
-_ASK: Final = b"SELECT LAST_INSERT_ID()%b LIMIT 1"
-"""With a LIMIT, for sessions with a sql_select_limit of 0."""
+_EVENTFUL: Final = frozenset({r.COM_QUERY, r.COM_STMT_EXECUTE, r.COM_STMT_BULK_EXECUTE, r.COM_STMT_FETCH})
+"""Commands that run what can change the session, and can be answered by rows."""
 _TOLD: Final = frozenset(
     {b"autocommit", b"character_set_client", b"character_set_connection", b"character_set_results", b"time_zone"}
 )
@@ -94,13 +90,13 @@ class Hearing(Relay):
         self._aside = b""
         self._state: MySqlState | None = None
         self._mode = IDLE
-        self._ours: list[int] = []
-        self._failed = b""
         self._breaks = 0
         """New backends that broke off while they were made this session's, one after the other."""
-        self._rows: list[bytes] = []
         self._victim = 0, False
-        self._asking = False
+        self._unheard = self._was_unheard = False
+        """Rows have ended by an EOF, which tells no changes; and so it was when the command began."""
+        self._adds = 0
+        """Flags that are put to the server's in what is said at the end of a result."""
         self._verdict = HARMLESS
         self._command = 0
         self._bye = self._fatal = self._over = False
@@ -162,9 +158,6 @@ class Hearing(Relay):
 
     def _heard(self, part: Part, said: bytes, number: int) -> bytes | None:
         """A packet was understood. Returns what the client is told in its place."""
-        if self._mode == OURS:
-            self._heard_ours(part, said)
-            return None
         dialogue = self._server.dialogue
         instead: bytes | None = None
         if part is Part.ERR:
@@ -181,7 +174,9 @@ class Hearing(Relay):
             self._warnings = dialogue.ok.warnings
             instead = self._heard_ok(dialogue.ok, number)
         elif part is Part.EOF:
-            self._warnings = int.from_bytes(said[1:3], "little")
+            eof = r.read_eof(said)
+            self._warnings = eof.warnings
+            instead = self._heard_eof(eof, number)
         if dialogue.clients_turn:
             self._give_file()
         elif dialogue.over:
@@ -198,22 +193,33 @@ class Hearing(Relay):
             raise WireError(msg)
         self._mode = FILE
 
-    def _heard_late(self) -> None:
-        """An OK: what has changed before an error is told now, or never."""
-        state = self._state
-        if self._tainted and state is not None and "mariadb" not in state.server_parameters["server_version"].lower():
-            self._tainted = False
+    def _heard_late(self, ok: r.Ok) -> None:
+        """What has changed before an error, or before rows that an EOF ended, is told by an OK, or never."""
+        assert self._state is not None
+        if not self._state.mariadb:
+            self._tainted = self._unheard = False
+        elif ok.trackers is not None:
+            self._unheard = False
+
+    def _heard_eof(self, eof: r.Eof, number: int) -> bytes | None:
+        """Behind definitions or rows: a MariaDB server says here that something has changed, and nobody says what."""
+        state, dialogue = self._state, self._server.dialogue
+        assert state is not None
+        changed = bool(eof.status & r.SERVER_SESSION_STATE_CHANGED)
+        if self._command in _EVENTFUL and (dialogue.over or dialogue.more) and state.tracks:
+            self._unheard = self._unheard or changed or not state.mariadb
+        status = (eof.status & ~r.SERVER_SESSION_STATE_CHANGED if changed else eof.status) | self._adds
+        return packet(r.eof(r.Eof(eof.warnings, status)), number) if status != eof.status else None
 
     def _heard_ok(self, ok: r.Ok, number: int) -> bytes | None:
-        self._heard_late()
-        adds = self._server.adds
+        self._heard_late(ok)
+        adds = self._adds
         if ok.last_insert_id:
             self._id_doubted = True
         self._open_within = bool(ok.status & r.SERVER_STATUS_IN_TRANS)
         if ok.trackers is None:
             return packet(r.ok(attrs.evolve(ok, status=ok.status | adds)), number) if adds else None
-        changes = t.changes(ok.trackers)
-        self._changed(changes)
+        self._changed(t.changes(ok.trackers), explained=self._explained())
         self._tracks_more = self._tracks_more or any(map(_is_tracking, self._verdict.settings))
         if adds:
             ok = attrs.evolve(ok, status=ok.status | adds)
@@ -228,10 +234,10 @@ class Hearing(Relay):
             changed = r.without_trackers(ok)
         return packet(r.ok(changed), number)
 
-    def _changed(self, changes: t.Changes) -> None:
-        """What an answer has reported."""
+    def _changed(self, changes: t.Changes, *, explained: bool = False) -> None:
+        """What an answer has reported. `explained`: by what its command is known to do."""
         if self._misnames and changes.variables:
-            if any(name not in NOISE for name, _ in changes.variables) and not self._explained():
+            if any(name not in NOISE for name, _ in changes.variables) and not explained:
                 self._pin(PinReason.SESSION_SETTING)
             changes = attrs.evolve(changes, variables=())
         self._reported.update([name for name, _ in changes.variables])
@@ -251,11 +257,16 @@ class Hearing(Relay):
         if changes.user_variables:
             self._computed.add(_NAMELESS)
             self._pin(PinReason.USER_VARIABLE)
-        if changes.state_changed and not self._explained():
+        if changes.state_changed and not explained:
             self._pin(PinReason.UNRECOGNISED_STATE)
 
     def _explained(self) -> bool:
-        return self._verdict.explains or self._command in _CHANGE_SCHEMA
+        """Nothing but what the command says can have changed. Not so where more is told than what it has done."""
+        return self._hides(self._command, self._verdict) and not self._was_unheard
+
+    def _hides(self, command: int, verdict: Verdict) -> bool:
+        """Whether the report that the state has changed is no news behind this command."""
+        return verdict.explains or command in _CHANGE_SCHEMA
 
     def _answered(self) -> None:
         """The answer to the client's command is over: where does the session stand?"""
@@ -335,129 +346,6 @@ class Hearing(Relay):
             return _OPEN
         return _OPEN if self._saved and not self._autocommit else _NONE
 
-    def _boundary(self) -> int:
-        """Nothing is owed, and the client has said no more: `OVER`, or a question first."""
-        if not self._over or self._mode != IDLE or not self._server.between:
-            return moves.NOTHING
-        state = self._state
-        assert state is not None
-        free = not self.pins
-        if self._unknown:
-            self._ask()
-            return moves.NOTHING
-        if self._held.doubted and self.transaction is not _OPEN and only_locks(self.pins.active()):
-            self._ask()
-            return moves.NOTHING
-        if free and (self.transaction is Transaction.UNKNOWN or (self._id_doubted and self.transaction is _NONE)):
-            self._ask()
-            return moves.NOTHING
-        self._over = False
-        if free and self.transaction is _NONE:
-            tells = state.follows and not self._strayed and not self._tainted
-            state.settings = self._settings if tells else None
-            state.used = True
-            state.last_id = self._id
-            left = self._left
-            self.keepsake = state.traces = left.token if left.here and state.follows else None
-            state.warned = left.dirty
-        return moves.OVER
-
-    # -- commands of ours -----------------------------------------------------------------------------------------
-
-    def _ask(self) -> None:
-        """What LAST_INSERT_ID is now; the answer's flags tell where the transaction stands."""
-        self._asking = True
-        if not (self._unknown or self._held.doubted or self._id_doubted):
-            # It leaves what an error has left.
-            self._send_ours([(r.COM_SET_OPTION, b"\0\0" if self._settings.multi else b"\1\0")])
-            return
-        prefix = b"\0\1" if self._server.dialogue.flags & c.CLIENT_QUERY_ATTRIBUTES else b""
-        self._left.here = 0
-        more = [b"@@SESSION." + name for name in sorted(self._unknown)]
-        if self._held.doubted:
-            more.append(self._held.question)
-        self._send_ours([(r.COM_QUERY, prefix + _ASK % b"".join([b", " + one for one in more]))])
-
-    def _send_ours(self, commands: list[tuple[int, bytes]]) -> None:
-        self._ours = [command for command, _ in commands]
-        self._mode = OURS
-        self._rows.clear()
-        self._server.silent = True
-        self._server.dialogue.asked(self._ours[0])
-        self.to_server += [packet(bytes((command,)) + body, 0) for command, body in commands]
-
-    def _heard_ours(self, part: Part, said: bytes) -> None:
-        dialogue = self._server.dialogue
-        if part is Part.ERR:
-            self._failed = self._failed or said
-        elif part is Part.ROW:
-            self._rows.append(said)
-        elif part is Part.FILE:
-            self._failed = self._failed or refuse(Problem(ProblemCode.SYNC_FAILED))
-            return
-        if self._asking and dialogue.ok is not None:
-            self._heard_late()
-        if self._asking and dialogue.ok is not None and dialogue.ok.trackers is not None:
-            # What has changed by the time of an ERR is reported with the next answer.
-            self._changed(t.changes(dialogue.ok.trackers))
-        if not dialogue.over:
-            return
-        self._ours.pop(0)
-        if self._ours:
-            dialogue.asked(self._ours[0])
-            return
-        self._server.silent = False
-        self._mode = IDLE
-        self._settled()
-
-    def _settled(self) -> None:
-        """Our commands were answered."""
-        status = self._server.dialogue.status
-        if self._asking:
-            self._asked()
-        elif status is not None:
-            self._autocommit = bool(status & r.SERVER_STATUS_AUTOCOMMIT)
-
-    def _asked(self) -> None:
-        """The answer to our question is here."""
-        self._asking = False
-        status, failed = self._server.dialogue.status, self._failed
-        self._failed = b""
-        if failed and self._unknown:
-            # One that cannot be asked for.
-            self._lose(self._unknown)
-            self._unknown.clear()
-            return
-        if not failed and status is not None and not self._id_doubted and not self._unknown and not self._rows:
-            self._stand(status)
-            return
-        if failed or status is None or not self._rows:
-            msg = "the server does not say where its session stands"
-            raise WireError(msg)
-        row = Reader(self._rows[-1], "row")
-        value = row.value() or b""
-        if not value.isdigit():
-            msg = "LAST_INSERT_ID is no number"
-            raise WireError(msg)
-        self._id, self._id_doubted = int(value), False
-        told = {name: row.value() for name in sorted(self._unknown)}
-        self._unknown.clear()
-        if told:
-            self._settings, lost = self._shared.told(self._settings, told)
-            if lost:
-                self._lose(told)
-        if self._held.doubted:
-            values: list[bytes | None] = []
-            while row.left:
-                values.append(row.value())
-            self._held.answered(values)
-            self._show_held()
-        self._stand(status)
-
-    def _stand(self, status: int) -> None:
-        self._autocommit = bool(status & r.SERVER_STATUS_AUTOCOMMIT)
-        self.transaction = self._standing(status)
-
     def _as_at_login(self) -> None:
         """COM_RESET_CONNECTION: all is as after the login, but for the database."""
         multi, schema = self._settings.multi, self._settings.schema
@@ -469,7 +357,7 @@ class Hearing(Relay):
         self._computed.clear()
         self._unknown.clear()
         self._id, self._id_doubted = 0, False
-        self._ran = self._tracks_more = False
+        self._ran = self._tracks_more = self._unheard = False
         self._trx, self._pending = t.NO_TRANSACTION, b""
         self._saved = False
         self._autocommit = self._begins_with_autocommit
@@ -481,9 +369,56 @@ class Hearing(Relay):
             if reason not in _STAYING and self.pins.lift(reason):
                 self._unpinned = True
 
+    # -- what the runtime wants to know ---------------------------------------------------------------------------
+
+    @property
+    def unheard(self) -> bool:
+        """See `Relay`."""
+        return bool(self._aside)
+
+    def in_request(self) -> bool:
+        """See `Relay`."""
+        return self._mode not in _RESTING or self.cut_short() or not self._server.between
+
+    def endless(self) -> bool:
+        """See `Relay`."""
+        return self._server.dialogue.phase == Phase.STREAM
+
+    def owes(self) -> bool:
+        """See `Relay`."""
+        return self._mode == OURS or (self._mode == ANSWER and not self._in.streaming)
+
+    def holds_goodbye(self) -> bool:
+        """See `Relay`."""
+        return self._in.ends_with_goodbye
+
+    def may_speak(self) -> bool:
+        """See `Relay`."""
+        return self._server.whole
+
+    def cut_short(self) -> bool:
+        """See `Relay`. In the middle of a file a good-bye would be a line of it."""
+        return self._mode == FILE or (self._in.streaming and not self._in.dropping)
+
+    def cancellable(self) -> bool:
+        """See `Relay`."""
+        return self._mode in (ANSWER, FILE)
+
+    @property
+    def holds_too_much(self) -> bool:
+        """See `Relay`."""
+        return self._in.size > self._policy.max_held
+
+    def in_doubt(self) -> bool:
+        """See `Relay`."""
+        return False
+
 
 _STAYING: Final = (PinReason.NO_TRACKING, PinReason.CONNECTION_NUMBER)
 """Pins that COM_RESET_CONNECTION does not lift."""
+
+
+_RESTING: Final = (IDLE, CHANGING)
 _INERT: Final = frozenset({r.COM_STMT_PREPARE, r.COM_STMT_RESET})
 """Commands that run nothing."""
 _CHANGE_SCHEMA: Final = frozenset({r.COM_INIT_DB, r.COM_RESET_CONNECTION, r.COM_CREATE_DB, r.COM_DROP_DB})

@@ -27,8 +27,6 @@ COLLATION: Final = "collation"
 """The parameter that holds the number of the session's collation at login, 1..255; the server's own without it."""
 AUTOCOMMIT: Final = "autocommit"
 """What a server's sessions begin with: "1" or "0"."""
-OFFERED: Final = "offered"
-"""The parameter that holds what a client was offered, and its servers have."""
 
 _MAX_PACKET: Final = 1 << 24
 _MAX_MESSAGE: Final = 1 << 16

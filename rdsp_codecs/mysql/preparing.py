@@ -15,10 +15,12 @@ from rdsp_codecs.errors import WireError
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import executing as x
 from rdsp_codecs.mysql import responses as r
+from rdsp_codecs.mysql.asking import PREPARE, Asking
 from rdsp_codecs.mysql.commanding import packet
 from rdsp_codecs.mysql.dialogue import Part
 from rdsp_codecs.mysql.framing import FULL
-from rdsp_codecs.mysql.hearing import ANSWER, Hearing
+from rdsp_codecs.mysql.hearing import ANSWER
+from rdsp_codecs.mysql.judging import HARMLESS, Verdict
 from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.refuse import refuse
 from rdsp_codecs.mysql.session_state import facts
@@ -47,7 +49,6 @@ from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
     from rdsp_codecs.api import ClientLogin, RelayPolicy
-    from rdsp_codecs.mysql.judging import Verdict
     from rdsp_codecs.mysql.session_state import Interned
     from rdsp_codecs.mysql.state import MySqlState
 
@@ -69,7 +70,7 @@ _ASIDE: Final = {
 """What MariaDB calls the commands in errors."""
 
 
-class Preparing(Hearing):
+class Preparing(Asking):
     """See the module."""
 
     def __init__(self, who: ClientLogin, policy: RelayPolicy, shared: Interned) -> None:
@@ -80,7 +81,6 @@ class Preparing(Hearing):
         """The same on the backend."""
         self._counted = False
         """The first result's columns were told."""
-        self._preparing = False
         self._aftercare = 0
         """How many of our commands undo what was set to prepare one."""
 
@@ -164,6 +164,10 @@ class Preparing(Hearing):
         elif self.pins.lift(PinReason.PREPARED_STATEMENT):
             self._unpinned = True
 
+    def _executes_rows(self, command: int, verdict: Verdict) -> bool:
+        statement = self._statement
+        return command == r.COM_STMT_EXECUTE and verdict is HARMLESS and statement is not None and statement.columns > 0
+
     # -- what goes to the backend ---------------------------------------------------------------------------------
 
     def _begin_prepare(self, head: bytes, verdict: Verdict) -> bool:
@@ -211,19 +215,22 @@ class Preparing(Hearing):
                 statement.lost = False
                 self._decline(command)
                 return None
+        scrolls = command == r.COM_STMT_EXECUTE and bool(head[x.NUMBER_END] & x.CURSORS) and not self._mariadb
+        statement.scrolled = statement.scrolled or scrolls
         made = state.shelf.find(statement)
         if made is None:
             self._prepare(state, statement, command)
             return None
+        made.scrolled = made.scrolled or scrolls
         self._made = made
         out = self._typed(head, statement, made, place)
         if out is None:
             self._decline(command)
             return None
-        self._server.adds = 0
+        self._adds = 0
         self._counted = False
         if command in x.EXECUTING and statement.columns and made.columns != statement.columns:
-            self._server.adds = r.SERVER_STATUS_METADATA_CHANGED
+            self._adds = r.SERVER_STATUS_METADATA_CHANGED
             statement.columns = made.columns
         if command == r.COM_STMT_SEND_LONG_DATA:
             self._bind(statement, made, statement.bonds | LONG_DATA)
@@ -273,26 +280,24 @@ class Preparing(Hearing):
         attributes = bool(state.capabilities & c.CLIENT_QUERY_ATTRIBUTES)
         before, after = _between(now, then, attributes), _between(then, now, attributes)
         self._aftercare = len(after)
-        self._preparing = True
         if not self._mariadb:
             self._left.here &= ~CONDITIONS
-        self._send_ours([*before, (r.COM_STMT_PREPARE, text), *after])
+        self._send_ours([*before, (r.COM_STMT_PREPARE, text), *after], PREPARE)
 
     def _heard_ours(self, part: Part, said: bytes) -> None:
-        if self._preparing and part is Part.ERR and len(self._ours) <= self._aftercare:
+        if self._purpose == PREPARE and part is Part.ERR and len(self._ours) <= self._aftercare:
             msg = "a session's settings could not be set again behind a statement that was prepared by others"
             raise WireError(msg)
         prepared = self._server.dialogue.prepared
-        if self._preparing and prepared is not None:
+        if self._purpose == PREPARE and prepared is not None:
             self._made = Made(prepared.statement_id, prepared.columns)
         super()._heard_ours(part, said)
 
     def _settled(self) -> None:
         """Our commands were answered."""
-        if not self._preparing:
+        if self._purpose != PREPARE:
             super()._settled()
             return
-        self._preparing = False
         state, statement, made, failed = self._state, self._statement, self._made, self._failed
         assert state is not None
         assert statement is not None
@@ -351,7 +356,7 @@ class Preparing(Hearing):
         elif statement is not None and made is not None:
             self._unbind(statement, made)
         self._statement = self._made = None
-        self._server.adds = 0
+        self._adds = 0
         super()._answered()
 
     def _unbind(self, statement: Statement, made: Made) -> None:
@@ -364,6 +369,8 @@ class Preparing(Hearing):
                 made.types = UNSURE
             elif status & r.SERVER_STATUS_CURSOR_EXISTS and not status & r.SERVER_STATUS_LAST_ROW_SENT:
                 bonds |= CURSOR
+            elif made.scrolled and statement.columns and self._ended_by_ok():
+                bonds |= CURSOR  # an OK instead of rows, see `Dialogue`
         elif command == r.COM_STMT_FETCH:
             if self._error == _NO_CURSOR if self._erred else status & r.SERVER_STATUS_LAST_ROW_SENT:
                 bonds &= ~CURSOR
@@ -371,6 +378,10 @@ class Preparing(Hearing):
             bonds &= ALONE
         if bonds != statement.bonds:
             self._bind(statement, made, bonds)
+
+    def _ended_by_ok(self) -> bool:
+        ok = self._server.dialogue.ok
+        return ok is not None and ok.header == r.OK
 
     # -- what texts are read by -----------------------------------------------------------------------------------
 

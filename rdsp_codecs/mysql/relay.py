@@ -17,9 +17,9 @@ from rdsp_codecs.errors import FrameTooBig
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql import trackers as t
+from rdsp_codecs.mysql.asking import SYNC
 from rdsp_codecs.mysql.attributes import text_of
 from rdsp_codecs.mysql.commanding import Use, packet, plan
-from rdsp_codecs.mysql.dialogue import Phase
 from rdsp_codecs.mysql.executing import EXECUTING, NAMING, NUMBER_END, number_of
 from rdsp_codecs.mysql.framing import HEADER
 from rdsp_codecs.mysql.greet import greet_anew
@@ -94,7 +94,7 @@ class MySqlRelay(Preparing):
 
     def _stream(self) -> None:
         """A part of a packet that passes in pieces."""
-        pieces, ended = self._in.pieces(self._server.shift if self._mode == FILE else 0)
+        pieces, ended = self._in.pieces()
         self.to_server += pieces
         if self._mode == FILE and ended is not None:
             self._server.dialogue.given(ended)
@@ -228,6 +228,8 @@ class MySqlRelay(Preparing):
         verdict = self._found(head)
         if verdict is None:
             return
+        if command != r.COM_STMT_PREPARE and self._is_prompted(command, verdict):
+            return
         if self._ends_here(head, verdict):
             self._over = True
             return
@@ -239,6 +241,7 @@ class MySqlRelay(Preparing):
         self._command = command
         self._verdict = HARMLESS if command == r.COM_STMT_PREPARE else verdict
         self._erred, self._open_within = False, True
+        self._was_unheard = self._unheard
         self._reported.clear()
         reason = _PINNED_BY.get(plan(command))
         if reason is not None:
@@ -255,13 +258,15 @@ class MySqlRelay(Preparing):
         if self._in.whole:
             taken = self._in.take()
             self.to_server.append(taken if out is None else packet(out, taken[HEADER - 1]))
-            self._server.begin(self._in.number)
+            self._server.number = self._in.number
             if dialogue.over:
                 self._mode, self._over = IDLE, True
+                return
+            self._listen_behind(command, verdict)
         else:
             if out is not None:
                 self._in.patch(out[:NUMBER_END])
-            self._server.begin(self._in.last_number)
+            self._server.number = self._in.last_number
             self._in.begin_streaming(watched=command == r.COM_QUERY and not verdict.reads)
 
     def _ends_here(self, head: bytes, verdict: Verdict) -> bool:
@@ -314,7 +319,7 @@ class MySqlRelay(Preparing):
             self._aside += data
             return moves.MORE
         self._aside = self._server.feed(data)
-        if self._failed and not self._preparing:
+        if self._failed and self._purpose == SYNC:
             return self._unfit()
         if self._aside:
             return self._news() | moves.MORE
@@ -333,7 +338,7 @@ class MySqlRelay(Preparing):
         """See `Relay`."""
         self._state = state
         status = r.SERVER_STATUS_AUTOCOMMIT if state.autocommit else 0
-        self._server.reset(state.capabilities, status, classic=not self._flags & c.CLIENT_DEPRECATE_EOF)
+        self._server.reset(state.capabilities, status)
         self._failed = b""
         self._over = False
         self._trx, self._pending = t.NO_TRANSACTION, b""
@@ -379,7 +384,6 @@ class MySqlRelay(Preparing):
         self._failed = b""
         self._server.silent = False
         self._mode = IDLE
-        self._asking = False
         self._ours.clear()
         self.unharmed = False
         self.refused = b"" if state.used else error
@@ -387,7 +391,7 @@ class MySqlRelay(Preparing):
 
     def broke_off(self) -> int:
         """See `Relay`."""
-        if self._state is None or self._mode != OURS or self._asking or self._preparing:
+        if self._state is None or self._mode != OURS or self._purpose != SYNC:
             return moves.NOTHING
         # Where one fresh one after the other breaks off, none will be better.
         self._breaks += not self._state.used
@@ -403,7 +407,8 @@ class MySqlRelay(Preparing):
         self._aside = b""
         self._mode = IDLE
         self._over = False
-        self._preparing = False
+        self._unheard = False
+        self._behind = []
         self._statement = self._made = None
         self.refused = b""
         self.unharmed = False
@@ -441,50 +446,6 @@ class MySqlRelay(Preparing):
             self._in.begin_streaming(dropping=True)
         return self._pump()
 
-    # -- what the runtime wants to know ---------------------------------------------------------------------------
-
-    @property
-    def unheard(self) -> bool:
-        """See `Relay`."""
-        return bool(self._aside)
-
-    def in_request(self) -> bool:
-        """See `Relay`."""
-        return self._mode not in _RESTING or self.cut_short() or not self._server.between
-
-    def endless(self) -> bool:
-        """See `Relay`."""
-        return self._server.dialogue.phase == Phase.STREAM
-
-    def owes(self) -> bool:
-        """See `Relay`."""
-        return self._mode == OURS or (self._mode == ANSWER and not self._in.streaming)
-
-    def holds_goodbye(self) -> bool:
-        """See `Relay`."""
-        return self._in.ends_with_goodbye
-
-    def may_speak(self) -> bool:
-        """See `Relay`."""
-        return self._server.whole
-
-    def cut_short(self) -> bool:
-        """See `Relay`. In the middle of a file a good-bye would be a line of it."""
-        return self._mode == FILE or (self._in.streaming and not self._in.dropping)
-
-    def cancellable(self) -> bool:
-        """See `Relay`."""
-        return self._mode in (ANSWER, FILE)
-
-    @property
-    def holds_too_much(self) -> bool:
-        """See `Relay`."""
-        return self._in.size > self._policy.max_held
-
-    def in_doubt(self) -> bool:
-        """See `Relay`."""
-        return False
-
 
 def _word(text: bytes) -> bytes:
     """How a text begins."""
@@ -493,7 +454,6 @@ def _word(text: bytes) -> bytes:
 
 _KILLS: Final = frozenset({r.COM_QUERY, r.COM_PROCESS_KILL})
 _DECLINED: Final = {r.COM_PROCESS_KILL: "COM_PROCESS_KILL"}
-_RESTING: Final = (IDLE, CHANGING)
 _PINNED_BY: Final = {
     Use.STRANGE: PinReason.UNRECOGNISED_STATE,
     Use.REPLICATION: PinReason.REPLICATION,

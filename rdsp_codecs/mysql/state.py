@@ -62,3 +62,13 @@ class MySqlState:
         self.shelf = Shelf()
         self.warned = False
         self.traces: Keepsake | None = None
+
+    @property
+    def mariadb(self) -> bool:
+        """The server is of that family."""
+        return is_mariadb(self.server_parameters["server_version"])
+
+
+def is_mariadb(version: str) -> bool:
+    """Whether a server that says this of itself is of MariaDB's family."""
+    return "mariadb" in version.lower()

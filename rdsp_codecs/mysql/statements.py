@@ -70,10 +70,12 @@ class Statement:
             in this session. Empty with MariaDB's, which do not.
         bonds: LONG_DATA, CURSOR, ALONE.
         lost: what was sent of a parameter did not get to a backend.
+        scrolled: it was executed with a cursor.
     """
 
     __slots__ = (
-        "_key", "bonds", "columns", "context", "families", "lost", "number", "parameters", "text", "types", "verdict"
+        "_key", "bonds", "columns", "context", "families", "lost", "number", "parameters", "scrolled", "text", "types",
+        "verdict",
     )  # fmt: skip
 
     def __init__(self, text: bytes | None, context: Context, verdict: Verdict) -> None:
@@ -84,7 +86,7 @@ class Statement:
         self.types: Types | None = None
         self.families = b""
         self.bonds = 0 if text is not None else ALONE
-        self.lost = False
+        self.lost = self.scrolled = False
         self._key: Hashable = None if text is None else (text, context)
 
     @property
@@ -102,9 +104,10 @@ class Made:
         types: those that it has for its parameters; None: it was never sent any.
         families: as in `Statement`, of all who have used it.
         owner: whose long data or cursor it holds.
+        scrolled: it has had a cursor: MySQL's servers open one from then on, and send no rows without being asked.
     """
 
-    __slots__ = ("columns", "families", "number", "owner", "types")
+    __slots__ = ("columns", "families", "number", "owner", "scrolled", "types")
 
     def __init__(self, number: int, columns: int) -> None:
         self.number = number
@@ -112,6 +115,7 @@ class Made:
         self.types: Types | None = None
         self.families = b""
         self.owner: Statement | None = None
+        self.scrolled = False
 
 
 def joined(before: bytes, now: bytes) -> bytes:
@@ -143,6 +147,8 @@ class Shelf:
 
     def _suits(self, made: Made, statement: Statement) -> bool:
         if made.owner is not None and made.owner is not statement:
+            return False
+        if made.scrolled and not statement.scrolled:
             return False
         # Where its session has sent no types, those of others would be taken for its own.
         if statement.types is None and made.types is not None:

@@ -46,10 +46,11 @@ class Traces:
         dirty: there may be some on that backend.
         found: whether FOUND_ROWS may be anything but 0.
         reads: the session reads such things, or has prepared to.
+        uncounted: ROW_COUNT is 0 there where it was -1: a COM_SET_OPTION has it so again.
         token: with it the session finds the backend again; another one whenever it has to go elsewhere.
     """
 
-    __slots__ = ("_mariadb", "dirty", "found", "here", "reads", "rows", "token", "warned")
+    __slots__ = ("_mariadb", "dirty", "found", "here", "reads", "rows", "token", "uncounted", "warned")
 
     def __init__(self, *, mariadb: bool) -> None:
         self._mariadb = mariadb
@@ -57,7 +58,7 @@ class Traces:
         self.token = Keepsake()
         self.here = 0
         self.rows: int | None = 0
-        self.warned = self.found = self.dirty = False
+        self.warned = self.found = self.dirty = self.uncounted = False
 
     def begin(self) -> None:
         """As behind a login."""
@@ -69,7 +70,14 @@ class Traces:
         """The session is on a backend where it was not before, or others were since."""
         self.token = Keepsake()
         self.here = 0
-        self.dirty = False
+        self.dirty = self.uncounted = False
+
+    def count_lost(self) -> None:
+        """A command of ours was answered by an OK, and left all but ROW_COUNT as it was."""
+        if self.rows is None:
+            self.here &= ~ROWS
+        else:
+            self.uncounted = self.rows < 0
 
     def answered(
         self, command: int, verdict: Verdict, word: bytes, ok: r.Ok | None, warnings: int, erred: bool
@@ -89,6 +97,7 @@ class Traces:
         if command in _SILENT:
             return
         self.here |= ROWS
+        self.uncounted = False
         if erred or ok is None:
             self.rows = -1
         else:

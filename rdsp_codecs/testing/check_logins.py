@@ -33,7 +33,7 @@ _BOUND: Final[dict[str, Any]] = {"end_point": b"e" * 32}
 
 def _meet(codec: Codec, wire: Wire, asked: Offer, wants: BackendLogin, answer: Any, seed: int) -> tuple[Any, Any]:
     facts = TlsFacts("TLSv1.3", alpn=codec.features.alpn, **_BOUND)
-    greeting = behind(codec.greet(asked), wire.server())
+    greeting = behind(codec.greet(asked), wire, wire.server())
     read, sent = _Tally(), _Tally()
     found = duo(
         _tallied(greeting, sent, Send), _tallied(codec.login(wants), read, Receive), answer, answer,
@@ -112,7 +112,7 @@ def _ends_otherwise(codec: Codec, wire: Wire) -> None:
     server, client = duo(codec.greet(offer(tls=False)), codec.login(how(wire, tls="require")), answer, answer)
     assert isinstance(client, LoginRefused), f"a server without TLS, and we require it: {_mistold(server, client)}"
     assert not isinstance(server, ClientLogin), "a password was proved without the TLS that was required"
-    state = duo(behind(codec.greet(offer()), wire.server()), codec.login(how(wire)), answer, answer)[1]
+    state = duo(behind(codec.greet(offer()), wire, wire.server()), codec.login(how(wire)), answer, answer)[1]
     _introduces_itself(codec, wire)
     if codec.features.cancel_on_new_connection:
         asked_for, _ = duo(codec.greet(offer()), codec.cancel(state, how(wire)), answer, answer)
@@ -130,7 +130,7 @@ def _introduces_itself(codec: Codec, wire: Wire) -> None:
         asked.append(type(question))
         return answer(question)
 
-    duo(behind(codec.greet(offer()), wire.server()), codec.login(how(wire)), heard, answer)
+    duo(behind(codec.greet(offer()), wire, wire.server()), codec.login(how(wire)), heard, answer)
     if Introduce in asked:
         assert isinstance(codec, Introducing), "the greeting asks Introduce, and the codec lacks introduce()"
         _, told = duo(codec.greet(offer()), codec.introduce(), answer, answer)
@@ -181,7 +181,7 @@ def _spoken(codec: Codec, wire: Wire, **more: Any) -> tuple[bytes, bytes]:
             return stop.value
 
     heard += [b"", b""]
-    greeting = behind(codec.greet(offer(open_to_local=True, tls=False, **more)), wire.server())
+    greeting = behind(codec.greet(offer(open_to_local=True, tls=False, **more)), wire, wire.server())
     duo(listening(greeting, 1), listening(codec.login(told), 0), answer, answer)
     return heard[0], heard[1]
 

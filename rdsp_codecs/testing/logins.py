@@ -65,10 +65,11 @@ def _private_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, 2048)
 
 
-def behind(greeting: Conversation[Greeting], server: Server) -> Conversation[Greeting]:
+def behind(greeting: Conversation[Greeting], wire: Wire, server: Server) -> Conversation[Greeting]:
     """The greeting, and behind it the server, until the other side has done: what a login asks there is answered."""
     found = yield from greeting
     if isinstance(found, ClientLogin):
+        wire.logged_in(server, found)
         data, found.leftover = found.leftover, b""
         try:
             while True:
@@ -97,7 +98,7 @@ def _client(codec: Any, wire: Wire) -> ClientLogin:
 
 def _meet(codec: Codec, wire: Wire, parameters: dict[str, str]) -> tuple[ClientLogin, Any, Server]:
     answer, server = answerer(wire), wire.server()
-    greeting = behind(codec.greet(offer(open_to_local=True, tls=False)), server)
+    greeting = behind(codec.greet(offer(open_to_local=True, tls=False)), wire, server)
     found, state = duo(greeting, codec.login(how(wire, tls="disable", parameters=parameters)), answer, answer)
     if not isinstance(found, ClientLogin) or isinstance(state, Exception):
         msg = f"the two sides of the login do not fit together: {found!r} and {state!r}"

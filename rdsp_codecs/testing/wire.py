@@ -76,6 +76,9 @@ class Wire:
         """The same as such a client has it that does without the proxy."""
         return self.server()
 
+    def logged_in(self, server: Server, who: ClientLogin) -> None:
+        """The proxy is in: what it has agreed at login, where answers depend on that."""
+
     def client(self, who: ClientLogin) -> ClientLogin:
         """Another client than the codec's own `login` is, made of what came of that; or the same."""
         return who

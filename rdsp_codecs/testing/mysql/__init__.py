@@ -18,7 +18,7 @@ from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION
 from rdsp_codecs.testing.mysql import said
 from rdsp_codecs.testing.mysql.server import ModelServer
 from rdsp_codecs.testing.mysql.strategies import REQUESTS
-from rdsp_codecs.testing.wire import Wire
+from rdsp_codecs.testing.wire import Server, Wire
 
 __all__ = ["CLASSIC", "WIRE", "ModelServer", "MySqlServer", "MySqlWire"]
 
@@ -105,6 +105,11 @@ class MySqlWire(Wire):
     def own_server(self) -> MySqlServer:
         """See `Wire`."""
         return MySqlServer(_SPOKEN & ~self._lacks, mariadb=self.mariadb)
+
+    def logged_in(self, server: Server, who: ClientLogin) -> None:
+        """See `Wire`."""
+        assert isinstance(server, MySqlServer)
+        server.model.flags = _SPOKEN & (who.protocol | ~c.CLIENT_DEPRECATE_EOF)
 
     def client(self, who: ClientLogin) -> ClientLogin:
         """See `Wire`."""

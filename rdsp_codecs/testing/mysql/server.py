@@ -2,7 +2,7 @@
 
 It knows a few texts in place of SQL and does with them, packet by packet, what the servers do where a pooler can tell
 the difference: both forms of a result set, several statements and results, trackers, transactions with and without
-autocommit, errors that roll back, prepared statements, and COM_RESET_CONNECTION.
+autocommit, errors that roll back, prepared statements, a view that runs a function, and COM_RESET_CONNECTION.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _SELECTS: Final[dict[str, tuple[tuple[str, ...], Rows]]] = {
     "SELECT n FROM none": (("n",), []),
     "SELECT n FROM three": (("n",), [("1",), ("2",), ("3",)]),
     "SELECT ?": (("?",), [("?",)]),
+    "SELECT n FROM view": (("n",), [("1",)]),
 }
 _VARIABLES: Final = re.compile(r"SELECT (?:@@|LAST_INSERT_ID\(\))[\w., @]*").fullmatch
 _OWN: Final = re.compile(r"SELECT @(\w+)").fullmatch
@@ -49,7 +50,7 @@ class ModelServer(Session):
         self._input = b""
         self._parts = b""
         self._number = 0
-        self._before = 0
+        self._flags_before = 0
         """The flags before the statement."""
         self._out: list[bytes] = []
 
@@ -84,6 +85,7 @@ class ModelServer(Session):
 
     def _command(self, payload: bytes) -> None:
         kind, body, before = payload[0] if payload else -1, payload[1:], self.open
+        self.starts()
         try:
             if kind in (r.COM_QUIT, -1):
                 self.closed = True
@@ -174,7 +176,8 @@ class ModelServer(Session):
     def _run(self, text: str, *, more: bool, binary: bool = False, value: str = "") -> None:
         flags = r.SERVER_MORE_RESULTS_EXISTS if more else 0
         verb = text.split(" ", 1)[0].upper()
-        self._before = self.status()
+        self._flags_before = self.status()
+        self.starts()
         ends = verb in ("COMMIT", "ROLLBACK")
         if verb != "SET":
             self.ran(ends=ends)
@@ -182,8 +185,8 @@ class ModelServer(Session):
             columns, rows = self._select(text, value)
             self._result(columns, rows, flags, binary=binary)
             return
-        if verb in ("BEGIN", "COMMIT", "ROLLBACK") and text == verb:
-            if verb == "BEGIN":
+        if text in ("BEGIN", "START TRANSACTION", "COMMIT", "ROLLBACK"):
+            if verb in ("BEGIN", "START"):
                 self.begin()
             else:
                 self.end(commit=verb == "COMMIT")
@@ -230,6 +233,8 @@ class ModelServer(Session):
             columns, rows = _SELECTS[text]
             if " FROM " in text:
                 self.uses_table()
+            if text == "SELECT n FROM view":
+                self.call()
             return columns, [(value,)] if "?" in text else rows
         if text.startswith("SELECT 1 FROM (SELECT 1) t LIMIT "):  # no engine's table: it begins no transaction
             return ("1",), [("1",)] * int(text[-1])
@@ -264,6 +269,8 @@ class ModelServer(Session):
     def _end(self, flags: int = 0) -> None:
         """Of rows, or of a command that is answered like that."""
         if self._classic:
+            if self.mariadb and self.stirred():
+                flags |= r.SERVER_SESSION_STATE_CHANGED
             self._say(r.eof(r.Eof(0, self.status() | flags)))
         else:
             self._ok(flags=flags, header=r.EOF)
@@ -274,7 +281,7 @@ class ModelServer(Session):
             self._say(_definition(name))
         if self._classic:
             # What a statement begins, servers may tell here already; clients heed the end.
-            self._say(r.eof(r.Eof(0, self._before)))
+            self._say(r.eof(r.Eof(0, self._flags_before)))
         for row in rows:
             self._say(_binary(row) if binary else b"".join(map(_value, row)))
         self._end(flags)

@@ -72,6 +72,8 @@ class Session:
         self.explicit = self.touched = self.begun = self.marked = False
         self._inserting: list[str] = []
         self._changes: list[t.Tracker] = []
+        self._before = 0
+        """How many of them are from statements before."""
         self._state, self._characteristics = t.NO_TRANSACTION, b""
 
     @property
@@ -93,19 +95,34 @@ class Session:
         return found | (r.SERVER_STATUS_IN_TRANS if self.open else 0)
 
     def news(self) -> tuple[t.Tracker, ...] | None:
-        """What an OK reports, and which is reported then."""
-        if not self.flags & c.CLIENT_SESSION_TRACK:
+        """What an OK reports, and which is reported then. MariaDB keeps it while a statement has changed nothing."""
+        if not self.flags & c.CLIENT_SESSION_TRACK or (self.mariadb and not self.stirred()):
             return None
         if self.variables["session_track_transaction_info"] == "CHARACTERISTICS":
             self._news_of_transaction()
         found, self._changes = tuple(self._changes), []
         return found or None
 
-    def _news_of_transaction(self) -> None:
+    def starts(self) -> None:
+        """A statement begins."""
+        self._before = len(self._changes)
+
+    def stirred(self) -> bool:
+        """The statement has changed something that is to be reported."""
+        moved = self.variables["session_track_transaction_info"] == "CHARACTERISTICS" and (
+            self._standing() != (self._state, self._characteristics)
+        )
+        return moved or len(self._changes) > self._before
+
+    def _standing(self) -> tuple[bytes, bytes]:
+        """What is reported of the transaction."""
         kind = "T" if self.explicit else "I" if self.touched else "_"
         wrote = "W" if self.touched and self._inserting else "_"
         state = f"{kind}___{wrote}___".encode()
-        characteristics = b"START TRANSACTION;" if self.explicit else b""
+        return state, b"START TRANSACTION;" if self.explicit else b""
+
+    def _news_of_transaction(self) -> None:
+        state, characteristics = self._standing()
         if characteristics != self._characteristics:
             self._changes.append(t.text(t.SESSION_TRACK_TRANSACTION_CHARACTERISTICS, characteristics))
         if state != self._state:
@@ -118,9 +135,7 @@ class Session:
             self._changes.append(t.variable(name.encode(), self.variables[name].encode()))
 
     def _state_changed(self) -> None:
-        if self.variables["session_track_state_change"] == "ON" and not any(
-            each.kind == t.SESSION_TRACK_STATE_CHANGE for each in self._changes
-        ):
+        if self.variables["session_track_state_change"] == "ON":
             self._changes.append(t.text(t.SESSION_TRACK_STATE_CHANGE, b"1"))
 
     # -- settings ---------------------------------------------------------------------------------------------------
@@ -178,6 +193,12 @@ class Session:
             self.variables[name] = charset
             self._report(name)
         self.variables["collation_connection"] = collation or _CHARSETS[charset]
+        self._state_changed()
+
+    def call(self) -> None:
+        """A stored function, which has set something."""
+        self._set("group_concat_max_len", "2000", told=True)
+        self.own["x"] = "hidden"
         self._state_changed()
 
     # -- transactions -----------------------------------------------------------------------------------------------

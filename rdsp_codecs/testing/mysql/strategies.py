@@ -43,7 +43,7 @@ SETTING = [
     "USE other",
     "USE nowhere",
 ]
-PINNING = ["SET @x = 'a'", "SELECT @x", "CALL two()"]
+PINNING = ["SET @x = 'a'", "SELECT @x", "SELECT n FROM view", "SELECT @@group_concat_max_len", "CALL two()"]
 TEXTS = st.sampled_from(PLAIN)
 QUERIES = st.one_of(
     TEXTS,

@@ -28,10 +28,7 @@ FORGIVEN = {
     r.SERVER_SESSION_STATE_CHANGED: "who has not asked for trackers is told by nobody what they say",
     r.SERVER_QUERY_WAS_SLOW: "it is the machine that was",
 }
-"""Status flags that are not compared, and why.
-
-Nor are those of the EOF behind definitions: where the backend has none, it is made before they are known.
-"""
+"""Status flags that are not compared, and why."""
 OURS = (t.SESSION_TRACK_STATE_CHANGE, t.SESSION_TRACK_TRANSACTION_STATE)
 """Trackers that the proxy asks for itself: it cannot tell yet which of them the client's own session would have had."""
 
@@ -146,10 +143,8 @@ class MySqlTalker:
             heard = self.client.hear(command.files)
         except (PeerClosed, ConnectionError):
             return ["closed"]
-        for at, one in enumerate(heard):
-            if one.part is Part.EOF and heard[at - 1].part is Part.DEFINITION:
-                lines.append("EOF behind definitions")  # see `FORGIVEN`
-            elif one.part is Part.PREPARED and command.code == r.COM_STMT_PREPARE:
+        for one in heard:
+            if one.part is Part.PREPARED and command.code == r.COM_STMT_PREPARE:
                 self._ids.append(one.payload[1:5])
                 lines.append(f"PREPARED {one.payload[5:]!r}")
             else:

@@ -29,19 +29,20 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def proxies(tracking: MySqlServer) -> Iterator[Callable[[int], ProxyProcess]]:
-    """One proxy for each size of pool."""
-    running: dict[int, ProxyProcess] = {}
+def proxies(tracking: MySqlServer) -> Iterator[Callable[[int, int], ProxyProcess]]:
+    """One proxy for each size of pool and form of results: clients of different ones would need each other's places."""
+    running: dict[tuple[int, int], ProxyProcess] = {}
     with tracking.admin() as admin, admin.cursor() as cursor:
         cursor.execute(f"GRANT RELOAD ON *.* TO {USER}")
         cursor.execute("SET GLOBAL local_infile = 1")
 
-    def proxy(size: int) -> ProxyProcess:
-        if size not in running:
-            running[size] = ProxyProcess.for_target(
+    def proxy(size: int, flags: int) -> ProxyProcess:
+        key = size, flags
+        if key not in running:
+            running[key] = ProxyProcess.for_target(
                 target(tracking).removesuffix("/app"), "--max-backends", str(size)
             ).__enter__()
-        return running[size]
+        return running[key]
 
     yield proxy
     for each in running.values():
@@ -59,13 +60,21 @@ def prepare(script: Script, server: MySqlServer) -> None:
             cursor.execute(text)
 
 
+def _flags(script: Script, form: str) -> int:
+    """What the clients of a script have together: where it is not alike, they are of several pools."""
+    flags = FORMS[form]
+    for start in script.start.values():
+        flags = (flags | start.get("more", 0)) & ~start.get("less", 0)
+    return flags
+
+
 @pytest.mark.parametrize(("script", "pool", "form"), CASES)
 def test_the_proxy_answers_as_the_server_does(
     script: Script,
     pool: int,
     form: str,
     tracking: MySqlServer,
-    proxies: Callable[[int], ProxyProcess],
+    proxies: Callable[[int, int], ProxyProcess],
     request: pytest.FixtureRequest,
 ) -> None:
     known = KNOWN if tracking.version.startswith("mariadb") else KNOWN | KNOWN_OF_MYSQL
@@ -74,7 +83,7 @@ def test_the_proxy_answers_as_the_server_does(
     prepare(script, tracking)
     direct = run(script, talkers(tracking.port, FORMS[form]))
     prepare(script, tracking)
-    proxied = run(script, talkers(proxies(pool).port, FORMS[form]))
+    proxied = run(script, talkers(proxies(pool, _flags(script, form)).port, FORMS[form]))
 
     difference = "\n".join(difflib.unified_diff(direct, proxied, "direct", "proxied", lineterm="", n=2))
     assert proxied == direct, "\n" + difference

@@ -56,15 +56,13 @@ def proxy(tracking: MySqlServer, how: tuple[str, int]) -> Iterator[ProxyProcess]
 def shown(heard: list[Any]) -> list[Any]:
     """Packets without what is a connection's own: trackers that nobody has asked for."""
     found: list[Any] = []
-    for at, one in enumerate(heard):
+    for one in heard:
         status = one.status or 0
         if one.ok is not None:
             kept = status & (_PASSING | _OF_RESULT)
             found.append((one.part, one.ok.affected_rows, one.ok.warnings, one.ok.info or b"", kept))
         elif one.part is Part.EOF:
-            # The one behind definitions cannot tell of the result, nor of what follows.
-            last = at == len(heard) - 1
-            found.append((one.part, status & (_PASSING | _OF_RESULT if last else _PASSING)))
+            found.append((one.part, status & (_PASSING | _OF_RESULT)))
         else:
             found.append((one.part, one.payload))
     return found
@@ -342,10 +340,10 @@ def test_a_cursor_keeps_its_backend_until_its_end(
     tracking: MySqlServer, end: str, sessions: tuple[Pair, Pair, Pair], proxy: ProxyProcess
 ) -> None:
     one = sessions[0]
-    # MySQL 9.7 answers one that had a cursor, and is executed without, with a result that has no rows and an OK.
+    # MySQL 9.7 goes on to open one: `test_a_statement_that_has_had_a_cursor_gets_another_one`.
     repeats = tracking.version.startswith("mariadb")
     if end == "executed again" and not repeats:
-        pytest.skip("the server's answer is broken")
+        pytest.skip("it does not end so")
     number = one.prepare(b"SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT ?")
     same = one.prepare(b"SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT ?")
     one.execute(number, 3, cursor=READ_ONLY_CURSOR)
@@ -374,6 +372,30 @@ def test_a_cursor_keeps_its_backend_until_its_end(
         pair.execute(pair.prepare(b"SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT ?"), 9)
     if repeats and end not in ("closed", "connection reset"):
         one.execute(number, 7)
+
+
+def test_a_statement_that_has_had_a_cursor_gets_another_one(
+    tracking: MySqlServer, how: tuple[str, int], sessions: tuple[Pair, Pair, Pair], proxy: ProxyProcess
+) -> None:
+    """MySQL 9.7 says definitions and an OK, with no flag, and the rows are to be fetched. MariaDB sends them."""
+    if how[0] != "classic" and not tracking.version.startswith("mariadb"):
+        pytest.skip("behind definitions an OK is read as a row: a client waits for ever, directly, too")
+    one, two, three = sessions
+    text = b"SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3"
+    numbers = {pair: pair.prepare(text) for pair in (one, three)}
+    one.execute(numbers[one], cursor=READ_ONLY_CURSOR)
+    one.number(r.COM_STMT_FETCH, numbers[one], (5).to_bytes(4, "little"))
+    one.number(r.COM_STMT_FETCH, numbers[one], (5).to_bytes(4, "little"))
+    # Nobody else gets it.
+    three.execute(numbers[three])
+    three.execute(numbers[three], cursor=READ_ONLY_CURSOR)
+    three.number(r.COM_STMT_FETCH, numbers[three], (5).to_bytes(4, "little"))
+    three.number(r.COM_STMT_FETCH, numbers[three], (5).to_bytes(4, "little"))
+    one.execute(numbers[one])
+    one.query(b"SELECT 'between'")
+    one.number(r.COM_STMT_FETCH, numbers[one], (2).to_bytes(4, "little"))
+    one.number(r.COM_STMT_RESET, numbers[one])
+    two.query(b"SELECT 5")
 
 
 def test_long_data_keeps_its_backend_until_it_is_used(sessions: tuple[Pair, Pair, Pair], proxy: ProxyProcess) -> None:

@@ -33,6 +33,5 @@ KNOWN: dict[str, str] = {
 
 KNOWN_OF_MYSQL: dict[str, str] = {
     "several statements in a text, or not, pool of 1": "its answer to COM_SET_OPTION counts the warnings of the statement before",
-    "a procedure with results of its own, classic": "it forgets two flags behind OUT parameters, and the proxy does not",
 }
 """The same at MySQL, or only with one form of results."""
