@@ -69,6 +69,8 @@ def _mysql(name: str) -> Callable[[int, str, str], Server]:
             f"CREATE USER {USER} IDENTIFIED BY '{password}'",
             f"CREATE DATABASE {USER}",
             f"GRANT ALL ON {USER}.* TO {USER}",
+            # In a text of its own CONNECTION_ID() makes a session keep its database connection.
+            f"CREATE DEFINER = {USER} FUNCTION {USER}.backend() RETURNS BIGINT UNSIGNED NO SQL RETURN CONNECTION_ID()",
         ]
         settings = {"skip-name-resolve": "ON", "max-connections": str(connections)}
         if name == "mysql":

@@ -28,7 +28,7 @@ _UTF8MB4: Final = 45
 _LONGLONG: Final = 8
 _IN_TRANSACTION: Final = 1
 _QUIT, _QUERY, _PREPARE, _EXECUTE = b"\x01", b"\x03", b"\x16", b"\x17"
-_COUNT: Final = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'demo' AND id <> @@pseudo_thread_id"
+_COUNT: Final = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'demo' AND id <> CONNECTION_ID()"
 _LARGEST: Final = 0xFFFFFF
 
 
@@ -68,7 +68,10 @@ _PROOFS: Final = {b"mysql_native_password": _native, b"caching_sha2_password": _
 
 def _error(payload: bytes) -> ServerError:
     (number,) = struct.unpack_from("<H", payload, 1)
-    return ServerError(f"{number} {payload[3:].decode(errors='replace').removeprefix('#')}")
+    words = payload[3:]
+    if words[:1] == b"#":
+        words = words[1:6] + b" " + words[6:]
+    return ServerError(f"{number} {words.decode(errors='replace')}")
 
 
 class Connection:
@@ -177,7 +180,7 @@ class Connection:
     async def prepare(self) -> None:
         """Prepare what `added` runs."""
         self._number = 0
-        await self._send(_PREPARE + b"SELECT CAST(? AS SIGNED) + 1, @@pseudo_thread_id")
+        await self._send(_PREPARE + b"SELECT CAST(? AS SIGNED) + 1, backend()")
         payload = await self._packet()
         if payload[:1] == b"\xff":
             raise _error(payload)
@@ -192,7 +195,7 @@ class Connection:
 
     async def marked(self, mark: int) -> Row:
         """Ask for a number and for the number of the database connection, in a text."""
-        (row,) = await self._ask(_QUERY, b"SELECT %d, @@pseudo_thread_id" % mark)
+        (row,) = await self._ask(_QUERY, b"SELECT %d, backend()" % mark)
         return row
 
     async def added(self, number: int) -> Row:

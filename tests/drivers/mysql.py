@@ -102,19 +102,29 @@ MYSQLDB = Program(
     needs=system_mysqldb,
 )
 MYSQL2 = attrs.evolve(Program.node("mysql2"), needs=node_packages)
+SQLALCHEMY = Program.python("sqlalchemy_mysql_program")
+DJANGO = Program.python("django_mysql_program")
+CLIENT = Program(
+    "command line",
+    ("sh", "tests/drivers/mysql_client/run"),
+    frozenset((PinReason.TEXT_PREPARED,)),
+)
 _CROWDED = ("procedures", "ended_by_others")
 
 PROGRAMS: tuple[Program, ...] = (
     PYMYSQL,
-    _crowds(PYMYSQL, *_CROWDED),
+    _crowds(PYMYSQL, *_CROWDED, "warned"),
     CONNECTOR,
-    _crowds(CONNECTOR, *_CROWDED),
+    _crowds(CONNECTOR, *_CROWDED, "another_user"),
     CONNECTOR_C,
-    _crowds(CONNECTOR_C, *_CROWDED),
+    _crowds(CONNECTOR_C, *_CROWDED, "another_user", "compressed"),
     AIOMYSQL,
     AIOMYSQL.crowds(6),
     MYSQLDB,
-    _crowds(MYSQLDB, "procedures"),
+    _crowds(MYSQLDB, "procedures", "another_user"),
+    SQLALCHEMY,
+    DJANGO,
+    CLIENT,
     MYSQL2,
-    _crowds(MYSQL2, *_CROWDED),
+    _crowds(MYSQL2, *_CROWDED, "another_user"),
 )
