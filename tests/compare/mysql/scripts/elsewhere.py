@@ -22,7 +22,7 @@ NOT_YET: dict[int, str] = {
     45: "no test sees a report of progress through the proxy",
     49: "no test has a slow reader of a large result",
 }
-"""Scenarios without a test, and what is missing. The engine is not offered to users."""
+"""Scenarios without a test, and what is missing."""
 
 KNOWN: dict[str, str] = {
     "warnings are heard of by who caused them": "after an INSERT the server is asked for LAST_INSERT_ID at once",
