@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
+from collections.abc import Iterator
+
 import pytest
 
 from tests.servers.mysql import MySqlServer
+
+
+@pytest.fixture
+def leaving_sockets() -> Iterator[None]:
+    """For a driver that leaves the socket of a login that failed to the garbage collector: it is collected here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
 
 
 @pytest.fixture(scope="module")

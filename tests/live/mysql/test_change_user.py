@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import mysql.connector
 import pymysql
 import pytest
 
@@ -422,6 +423,34 @@ def test_in_a_cursor_and_in_a_transaction_with_prepared_statements(people: MySql
         assert fetched.part is Part.ERR
         client.change_user()
         assert client.rows("SELECT COUNT(*) FROM app.kept WHERE n = 2") == [(b"0",)]
+
+
+@pytest.mark.usefixtures("leaving_sockets")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+@pytest.mark.parametrize("pure", [True, False], ids=["pure", "C"])
+def test_connector(people: MySqlServer, proxy: ProxyProcess, pure: bool, tls: bool) -> None:
+    if not pure and not mysql.connector.HAVE_CEXT:
+        pytest.skip("it has no C extension here")
+    connection = mysql.connector.connect(
+        host="127.0.0.1", port=proxy.port, user=USER, password=PASSWORD, database=DATABASE, ssl_disabled=not tls,
+        use_pure=pure,
+    )  # fmt: skip
+    cursor = connection.cursor()
+    for _ in range(3):
+        cursor.execute("SET @a = 5")
+        connection.cmd_change_user(SECOND, SECONDS_PASSWORD, "of_second")
+        cursor.execute("SELECT CURRENT_USER(), DATABASE(), @a, @@character_set_client")
+        assert cursor.fetchall() == [(f"{SECOND}@%", "of_second", None, "utf8mb4")]
+        connection.cmd_change_user(USER, PASSWORD, DATABASE)
+        cursor.execute("SELECT CURRENT_USER(), DATABASE()")
+        assert cursor.fetchall() == [(f"{USER}@%", DATABASE)]
+    with pytest.raises(mysql.connector.Error) as caught:
+        connection.cmd_change_user(SECOND, "wrong", "of_second")
+    assert (caught.value.errno, caught.value.sqlstate) == (1045, "28000")
+    with pytest.raises(mysql.connector.Error):
+        cursor.execute("SELECT 1")
+    connection.shutdown()
 
 
 def test_pymysql_goes_on_behind_it(people: MySqlServer, proxy: ProxyProcess) -> None:

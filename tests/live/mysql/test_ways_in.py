@@ -21,8 +21,12 @@ from tests.servers.mysql import CACHING, DATABASE, PASSWORD, SHA256, USER, MySql
 from tests.servers.mysqlclient import MySqlClient
 from tests.servers.proxy import ProxyProcess
 
-pytestmark = pytest.mark.filterwarnings("ignore:ssl.:DeprecationWarning")
-"""mysql-connector-python's."""
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:ssl.:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.usefixtures("leaving_sockets"),
+]
+"""For mysql-connector-python."""
 CLEAR = "mysql_clear_password"
 METHODS = sorted(prove.METHODS)
 WAYS = ["clear", "TLSv1.2", "TLSv1.3"]
