@@ -172,7 +172,7 @@ class Hearing(Relay):
                 self._id_doubted = self._id_doubted or not self._only_reads
         elif dialogue.ok is not None:
             self._warnings = dialogue.ok.warnings
-            instead = self._heard_ok(dialogue.ok, number)
+            instead = self._heard_ok(dialogue.ok, said, number)
         elif part is Part.EOF:
             eof = r.read_eof(said)
             self._warnings = eof.warnings
@@ -211,7 +211,7 @@ class Hearing(Relay):
         status = (eof.status & ~r.SERVER_SESSION_STATE_CHANGED if changed else eof.status) | self._adds
         return packet(r.eof(r.Eof(eof.warnings, status)), number) if status != eof.status else None
 
-    def _heard_ok(self, ok: r.Ok, number: int) -> bytes | None:
+    def _heard_ok(self, ok: r.Ok, said: bytes, number: int) -> bytes | None:
         self._heard_late(ok)
         adds = self._adds
         if ok.last_insert_id:
@@ -219,23 +219,26 @@ class Hearing(Relay):
         self._open_within = bool(ok.status & r.SERVER_STATUS_IN_TRANS)
         if ok.trackers is None:
             return packet(r.ok(attrs.evolve(ok, status=ok.status | adds)), number) if adds else None
-        self._changed(t.changes(ok.trackers), explained=self._explained())
+        self._changed(ok.changes, explained=self._explained())
         self._tracks_more = self._tracks_more or any(map(_is_tracking, self._verdict.settings))
+        if not adds and not self._tracks_more:
+            told = _told(said, ok, tracked=self._tracked)
+            return packet(told, number) if told else None
         if adds:
             ok = attrs.evolve(ok, status=ok.status | adds)
         if self._tracked and self._tracks_more and not adds:
             return None
         kept = tuple(one for one in ok.trackers or () if self._tracks_more or _is_told(one)) if self._tracked else ()
-        if kept == ok.trackers and not adds:
-            return None
-        if kept:
-            changed = r.Ok(ok.header, ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings, ok.info or b"", kept)
-        else:
-            changed = r.without_trackers(ok)
-        return packet(r.ok(changed), number)
+        return packet(_with_trackers(ok, kept), number)
 
     def _changed(self, changes: t.Changes, *, explained: bool = False) -> None:
         """What an answer has reported. `explained`: by what its command is known to do."""
+        if changes.transaction is not None:
+            self._trx = changes.transaction
+        if changes.characteristics is not None:
+            self._pending = changes.characteristics
+        if changes.only_transaction:
+            return
         if self._misnames and changes.variables:
             if any(name not in NOISE for name, _ in changes.variables) and not explained:
                 self._pin(PinReason.SESSION_SETTING)
@@ -250,10 +253,6 @@ class Hearing(Relay):
             self._pin(PinReason.NO_DATABASE)
         elif changes.schema and self.pins.lift(PinReason.NO_DATABASE):
             self._unpinned = True
-        if changes.transaction is not None:
-            self._trx = changes.transaction
-        if changes.characteristics is not None:
-            self._pending = changes.characteristics
         if changes.user_variables:
             self._computed.add(_NAMELESS)
             self._pin(PinReason.USER_VARIABLE)
@@ -433,3 +432,28 @@ def _is_told(entry: t.Tracker) -> bool:
     if entry.kind == t.SESSION_TRACK_SYSTEM_VARIABLES:
         return all(name in _TOLD for name, _ in t.changes((entry,)).variables)
     return entry.kind == t.SESSION_TRACK_SCHEMA
+
+
+_SHORT: Final = 64
+_MOST: Final = 1024
+_retold: dict[tuple[bytes, bool], bytes] = {}
+"""What clients were told in the place of an OK, of 64 bytes at the most, thrown away together."""
+
+
+def _told(said: bytes, ok: r.Ok, *, tracked: bool) -> bytes:
+    """What a client is told in the place of an OK that has trackers; b"": the same. `tracked`: it asked for some."""
+    found = _retold.get((said, tracked))
+    if found is None:
+        kept = tuple(filter(_is_told, ok.trackers or ())) if tracked else ()
+        found = b"" if kept == ok.trackers else _with_trackers(ok, kept)
+        if len(said) <= _SHORT:
+            if len(_retold) >= _MOST:
+                _retold.clear()
+            _retold[said, tracked] = found
+    return found
+
+
+def _with_trackers(ok: r.Ok, kept: tuple[t.Tracker, ...]) -> bytes:
+    if not kept:
+        return r.ok(r.without_trackers(ok))
+    return r.ok(r.Ok(ok.header, ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings, ok.info or b"", kept))

@@ -52,6 +52,7 @@ class Changes:
         transaction: eight letters, see `NO_TRANSACTION`; None: nothing was said.
         user_variables: MariaDB's, as `variables`.
         unknown: kinds that are not among these.
+        only_transaction: nothing was said but where the transaction stands.
     """
 
     variables: tuple[tuple[bytes, bytes | None], ...] = ()
@@ -62,6 +63,7 @@ class Changes:
     transaction: bytes | None = None
     user_variables: tuple[tuple[bytes, bytes | None], ...] = ()
     unknown: tuple[int, ...] = ()
+    only_transaction: bool = False
 
 
 NO_CHANGES: Final = Changes()
@@ -103,7 +105,17 @@ def changes(entries: Sequence[Tracker]) -> Changes:
             said[_ONE_STRING[kind]] = _one(one)
         else:
             unknown.append(kind)
-    return Changes(tuple(variables), user_variables=tuple(user), unknown=tuple(unknown), **said)  # type: ignore[arg-type]
+    only = bool(entries) and all(one.kind in _OF_TRANSACTION for one in entries)
+    return Changes(
+        tuple(variables),
+        user_variables=tuple(user),
+        unknown=tuple(unknown),
+        only_transaction=only,
+        **said,  # type: ignore[arg-type]
+    )
+
+
+_OF_TRANSACTION: Final = (SESSION_TRACK_TRANSACTION_CHARACTERISTICS, SESSION_TRACK_TRANSACTION_STATE)
 
 
 _ONE_STRING: Final = {

@@ -163,6 +163,10 @@ def test_trackers_say_what_has_changed() -> None:
         unknown=(99,),
     )
     assert t.changes(()) == t.NO_CHANGES
+    of_transaction = t.changes(entries[5:7])
+    assert of_transaction.only_transaction
+    assert of_transaction.transaction == b"T_______"
+    assert not t.changes(entries[4:7]).only_transaction
 
 
 READERS: list[Callable[[bytes], Any]] = [
