@@ -129,6 +129,7 @@ class BackendLogin:
         channel_binding: "disable", "prefer" or "require": whether the login is bound to the TLS connection.
         max_protocol_version: the newest version of the engine's protocol to ask for, in its own words; "": its default.
         compression: the way to compress, of `Features.compression`; "": none. A server without it: `LoginRefused`.
+        local: over a Unix socket: nobody can listen in.
     """
 
     user: str
@@ -141,6 +142,7 @@ class BackendLogin:
     direct_tls: bool = False
     channel_binding: str = "prefer"
     max_protocol_version: str = ""
+    local: bool = False
     compression: str = ""
 
 

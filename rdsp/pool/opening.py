@@ -203,6 +203,7 @@ class Opener:
             tls=self.tls if way.may_use_tls else "disable",
             entropy=os.urandom,
             direct_tls=self.direct_tls and way.may_use_tls,
+            local=not way.may_use_tls,
             channel_binding=self.channel_binding,
             max_protocol_version=self.max_protocol_version,
             compression=self.compression,

@@ -78,8 +78,9 @@ def login(how: BackendLogin) -> Conversation[MySqlState]:
     greeting = m.read_greeting((yield from line.receive()))
     state = _state(greeting)
     facts = yield from _secure(how, greeting, line)
-    state.encrypted = facts is not None
-    head = _head(how, greeting, tls=state.encrypted)
+    # To a Unix socket servers want the password itself where they want it over TLS.
+    state.encrypted = facts is not None or how.local
+    head = _head(how, greeting, tls=facts is not None)
     state.capabilities = head.capabilities
     plugin = greeting.plugin if greeting.plugin in _BY_GREETING else proofs.NATIVE
     prover = _PLUGINS[plugin](how, greeting.challenge, state.encrypted)

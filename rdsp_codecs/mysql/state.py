@@ -22,7 +22,7 @@ class MySqlState:
         connection_id: the server's, for KILL.
         offered: the server's flags; capabilities: those that the connection speaks.
         collation: the server's default, its lower 8 bits.
-        encrypted: the connection uses TLS.
+        encrypted: the connection uses TLS, or a Unix socket: nobody can listen in.
         challenge: the greeting's, which COM_CHANGE_USER answers, too.
         plugin: how the password was proved.
         welcome: the OK that ended the login, with what it says of the session.

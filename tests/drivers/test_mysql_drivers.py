@@ -7,6 +7,8 @@ database connection; the matrix all programs, three copies, at MariaDB 10.11 and
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -114,6 +116,37 @@ def test_three_at_once_see_what_a_direct_connection_sees(
 ) -> None:
     server: MySqlServer = request.getfixturevalue(SERVERS[version])
     check(program, server, proxied(server, pool), certificate, 3)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("statements", ["auto", "disable"])
+@pytest.mark.parametrize("version", SERVERS)
+def test_sysbench_runs_its_transactions_on_two_connections(
+    version: str,
+    statements: str,
+    request: pytest.FixtureRequest,
+    proxied: Callable[[MySqlServer, int], ProxyProcess],
+) -> None:
+    """With eight threads, in binary prepared statements and in texts; nothing pins."""
+    if missing := mysql.sysbench():
+        pytest.fail(missing) if os.environ.get("RDSP_REQUIRE_SERVERS") else pytest.skip(missing)
+    server: MySqlServer = request.getfixturevalue(SERVERS[version])
+    mysql.make_databases(server, DATABASES[:1])
+    proxy = proxied(server, 2)
+    command = [
+        "sysbench", "oltp_read_write", "--db-driver=mysql", "--mysql-host=127.0.0.1", f"--mysql-port={proxy.port}",
+        f"--mysql-user={mysql.USER}", f"--mysql-password={mysql.PASSWORD}", f"--mysql-db={DATABASES[0]}",
+        "--tables=2", "--table-size=500", "--threads=8", "--events=300", "--time=120", f"--db-ps-mode={statements}",
+    ]  # fmt: skip
+    for step in ("prepare", "run", "cleanup"):
+        done = subprocess.run([*command, step], capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        assert "FATAL" not in done.stdout + done.stderr
+        if step == "run":
+            found = re.search(r"transactions: +(\d+)", done.stdout)
+            assert found is not None
+            assert int(found[1]) == 300, done.stdout
+    assert pins(proxy) == set()
 
 
 def test_the_matrix_notices_a_pin_that_nobody_expected(
