@@ -20,6 +20,7 @@ from rdsp_codecs.mysql.greet import has_autocommit
 from rdsp_codecs.mysql.holding import Held
 from rdsp_codecs.mysql.judging import HARMLESS, Verdict
 from rdsp_codecs.mysql.session_state import NOISE, Interned, Settings
+from rdsp_codecs.mysql.state import is_mariadb
 from rdsp_codecs.mysql.statements import READ_BY, Book
 from rdsp_codecs.mysql.streams import ServerStream
 from rdsp_codecs.mysql.traces import Traces
@@ -104,7 +105,7 @@ class Hearing(Relay):
         self._pending = b""
         """SQL that makes the next transaction's characteristics: b"", there are none."""
         self._begins_with_autocommit = self._autocommit = has_autocommit(who.welcome)
-        self._mariadb = who.welcome is not None and "mariadb" in who.welcome.parameters["server_version"].lower()
+        self._mariadb = who.welcome is not None and is_mariadb(who.welcome.parameters["server_version"])
         self._book = Book()
         self._unread = False
         """What texts are read by is not known any more."""
