@@ -52,7 +52,7 @@ class Relay:
     as it is here; all else raises `NotImplementedError` until it is written.
     """
 
-    __slots__ = ("keepsake", "pins", "refused", "to_client", "to_server", "transaction", "unharmed")
+    __slots__ = ("keepsake", "lingers", "pins", "refused", "to_client", "to_server", "transaction", "unharmed")
 
     to_server: list[bytes]
     to_client: list[bytes]
@@ -66,6 +66,10 @@ class Relay:
     """With `UNFIT`: the backend is what it was before it was borrowed, and may be lent to others."""
     keepsake: Keepsake | None
     """What the session has left on the backend that it had last: that one is the best for it, while it is idle."""
+    lingers: bool
+    """With `OVER`: to let go of the backend, the server has to be asked for what it alone knows, and that would change
+    what the client may read next. The session keeps it until the client says more, or `reclaimed` is called.
+    """
 
     def __init__(self) -> None:
         """An idle session's: nothing is held, pinned or open."""
@@ -76,6 +80,7 @@ class Relay:
         self.refused = b""
         self.unharmed = False
         self.keepsake = None
+        self.lingers = False
 
     @property
     def fit(self) -> object:
@@ -128,6 +133,10 @@ class Relay:
         True: the answer is in `to_client`, and nothing of the request is held any more.
         """
         return False
+
+    def reclaimed(self) -> int:
+        """The backend on which it `lingers` is wanted elsewhere: ask, and then say `OVER` again. Returns flags."""
+        return NOTHING
 
     @property
     def alias(self) -> int:

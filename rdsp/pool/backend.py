@@ -31,6 +31,10 @@ class Borrower:
         """The backend's socket is ready."""
         raise NotImplementedError
 
+    def reclaimed(self) -> bool:
+        """Somebody else needs the backend that it keeps for what that alone knows. Returns whether it does so still."""
+        return False
+
 
 class Backend:
     """A database connection.

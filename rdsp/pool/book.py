@@ -150,7 +150,7 @@ class Book(Holdings):
         return self._served(self._grow(now), now)
 
     def _served(self, decisions: Sequence[Decision], now: float) -> Sequence[Decision]:
-        """These decisions, and kept members for those for whom none is being opened, or not soon enough."""
+        """These decisions, and kept members for those for whom no other is on its way, or not soon enough."""
         kept = self._shelves.kept
         if not kept or not self._waiters.all.count:
             return decisions
@@ -158,7 +158,7 @@ class Book(Holdings):
         for key in [key for key in kept if key in self._waiting]:
             while (line := self._waiting.get(key)) is not None and line.first is not None and key in kept:
                 late = now - line.first.since >= self.limits.keepsake_waits
-                if not late and line.count <= self._opening.get(key, 0):
+                if not late and line.count <= self._on_the_way(key):
                     break
                 member = next(iter(kept[key]))
                 self._shelves.remove(member)

@@ -80,10 +80,18 @@ class Holdings:
         return self._limit - len(self._members)
 
     def _may_open(self, key: Hashable, now: float) -> bool:
-        """Whether who waits now has a member opened at once."""
+        """Whether who waits now has a member soon that nobody has left anything on."""
         if self._waiters.all.count >= self._most_waiting or self._opening_count >= self.limits.max_simultaneous_opens:
             return False
-        return self._room() > 0 and now >= max(self._retry_at, self._waiters.failing.not_before(key))
+        if now < max(self._retry_at, self._waiters.failing.not_before(key)):
+            return False
+        return self._room() > 0 or self._on_the_way(key) > 0
+
+    def _on_the_way(self, key: Hashable) -> int:
+        """How many members of the key, or places for one, come by themselves and soon."""
+        members = self._members.values()
+        cleaned = sum(each.state is MemberState.RESETTING and each.key == key for each in members)
+        return self._opening.get(key, 0) + cleaned + self._closing_count
 
     # -- what others are told ------------------------------------------------------------------------------------
 

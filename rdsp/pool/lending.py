@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import math
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from rdsp.net.switchboard import Board
-from rdsp.pool.backend import Backend, Waiter
+from rdsp.pool.backend import Backend, Borrower, Waiter
 from rdsp.pool.book import Book
 from rdsp.pool.member import Decision
 from rdsp_codecs.relaying import Keepsake
@@ -28,7 +30,7 @@ class Lending:
         stir: called when somebody waits while the keeper of time limits sleeps as if nobody did (`timing` False).
     """
 
-    __slots__ = ("_book", "_carry_out", "_clock", "_gone", "_held_up", "_stir", "timing")
+    __slots__ = ("_book", "_carry_out", "_clock", "_gone", "_held_up", "_stir", "lingering", "timing")
 
     def __init__(
         self,
@@ -47,6 +49,8 @@ class Lending:
         self._carry_out = carry_out
         self._stir = stir
         self.timing = False
+        self.lingering: OrderedDict[Borrower, tuple[float, Hashable]] = OrderedDict()
+        """Who has kept a backend after its request, since when, and of what pool; some may not have it any more."""
 
     def take(self, key: Hashable, fit: object = None, keepsake: Keepsake | None = None) -> Backend | None:
         """An idle backend, or None: then `wait`. `fit`, `keepsake`: see `Relay`. Hot path."""
@@ -70,8 +74,36 @@ class Lending:
         decisions = self._book.wait(key, waiter, self._clock.now, at_least)
         if decisions:
             self._carry_out(decisions)
+        elif self.lingering:
+            self._reclaim_for(key)
         if not self.timing:
             self._stir()
+
+    def lingers(self, borrower: Borrower, backend: Backend) -> bool:
+        """Whether the borrower may keep the backend although its request is over: until `reclaimed` is called."""
+        if self._book.waiting or not self._book.limits.grows_when_waiting:
+            return False
+        self.lingering[borrower] = self._clock.now, backend.member.key
+        self.lingering.move_to_end(borrower)
+        return True
+
+    def _reclaim_for(self, key: Hashable) -> None:
+        """Somebody waits: the oldest that is kept of this pool must come back, or else of another one."""
+        order = sorted(self.lingering, key=lambda each: self.lingering[each][1] != key)
+        for borrower in order:
+            del self.lingering[borrower]
+            if borrower.reclaimed():
+                return
+
+    def reclaim_since(self, then: float) -> float:
+        """What has been kept since before that must come back. Returns since when the oldest is kept; inf: none is."""
+        while self.lingering:
+            borrower, (since, _) = next(iter(self.lingering.items()))
+            if since > then:
+                return since
+            del self.lingering[borrower]
+            borrower.reclaimed()
+        return math.inf
 
     def give_back(self, backend: Backend) -> None:
         """The borrower is through with it, at a boundary. Hot path."""

@@ -17,7 +17,7 @@ from rdsp.observe.counters import Counters
 from rdsp.pool.backend import Backend
 from rdsp.pool.pool import Pool
 from rdsp.session import calls
-from rdsp.session.keeping import Keeping
+from rdsp.session.keeping import HALTING, Keeping
 from rdsp.session.machine import State
 from rdsp.session.policy import may_release
 from rdsp.session.reading import FEW, LONG, READS, START, left_the_queue, many_left, paced
@@ -33,7 +33,6 @@ _QUIET: Final = State.QUIET
 _WAITING: Final = State.WAITING
 _NO_TRANSACTION: Final = Transaction.NONE
 
-_HALTING: Final = calls.CLIENT_GONE | calls.FAULT | calls.SERVER_GONE | calls.ENDING
 _INPUT: Final = READABLE | LEAVING
 
 
@@ -45,8 +44,8 @@ class Splice(Keeping):
     """
 
     __slots__ = (
-        "_chunk", "_client_many", "_client_recv", "_counters", "_lending", "_more", "_server_many", "gone", "has_ear",
-        "leaving", "queued", "refusal", "said_fatal", "settling", "state", "stopping", "waiting_since",
+        "_chunk", "_client_many", "_client_recv", "_more", "_server_many", "gone", "has_ear", "queued", "refusal",
+        "said_fatal", "settling", "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -59,18 +58,15 @@ class Splice(Keeping):
         counters: Counters,
         wake: Callable[[], None],
     ) -> None:
-        super().__init__(client, relay, pool, key, board, wake)
-        self.state = _QUIET
+        super().__init__(client, relay, pool, key, board, counters, wake)
         self.said_fatal = False
         self.refusal: Problem | bytes | None = None
         self.queued = False
         """Stands in the pool's queue, not answered yet."""
         self.waiting_since = 0.0
-        self.leaving = False
-        """The client said good-bye behind a request: as at a server, that is finished first."""
         self.settling = False
         """A cancel may still hit what the backend runs: no new request may begin."""
-        self.stopping = self.has_ear = False  # the second is set by `rdsp.session.ears`
+        self.has_ear = False  # set by `rdsp.session.ears`
         self.gone = False
         """The client has left, and what runs for it is only read to its end: see `rdsp.session.aftermath`."""
         self._client_recv = client.recv
@@ -79,8 +75,6 @@ class Splice(Keeping):
         """Reads of `_chunk` that are left; behind them they are of FEW."""
         self._more = False
         """The relay goes on in a turn of its own, which is asked for."""
-        self._lending = pool.lending
-        self._counters = counters
 
     # -- the client's side ----------------------------------------------------------------------------------------
 
@@ -316,7 +310,7 @@ class Splice(Keeping):
             backend = self.backend
             if backend is None:
                 return
-            if self.client_rest or self._more or self.call & _HALTING:
+            if self.client_rest or self._more or self.call & HALTING:
                 self._server_again |= mask & _INPUT
                 return
             try:
@@ -370,7 +364,7 @@ class Splice(Keeping):
     def _go_on(self, _: int) -> None:
         """A turn for what the relay could not do at once; then both sides are read again."""
         self._more = False
-        if self.call & _HALTING:
+        if self.call & HALTING:
             return
         of_server = self.relay.unheard
         try:
@@ -401,6 +395,9 @@ class Splice(Keeping):
         transaction = relay.transaction
         if may_release(transaction, relay.pins, owed=bool(self.server_rest)):
             self._counters.transactions += 1
+            if relay.lingers:
+                self._linger(backend, leaving)
+                return
             self.let_go(backend)
             if leaving:
                 self._pool.lost(backend, "the server closed it at the end of a request")  # only we had that edge

@@ -77,14 +77,20 @@ class Asking(Hearing):
         if self._held.doubted and self.transaction is not _OPEN and only_locks(self.pins.active()):
             self._ask()
             return moves.NOTHING
-        doubted = self._id_doubted or (self._unheard and self._server.dialogue.status is None)
-        if free and (self.transaction is Transaction.UNKNOWN or (doubted and self.transaction is _NONE)):
+        blind = self._unheard and self._server.dialogue.status is None
+        if free and (self.transaction is Transaction.UNKNOWN or (blind and self.transaction is _NONE)):
             self._ask()
             return moves.NOTHING
         if free and self._unheard and self._outside():
             self._listen()
             return moves.NOTHING
-        self._over = False
+        if free and self._id_doubted and self.transaction is _NONE:
+            if self._parting:
+                self._ask()
+                return moves.NOTHING
+            self._over, self.lingers = False, True
+            return moves.OVER
+        self._over = self._parting = False
         if free and self.transaction is _NONE:
             tells = state.follows and not self._strayed and not self._tainted
             state.settings = self._settings if tells else None
@@ -94,6 +100,11 @@ class Asking(Hearing):
             self.keepsake = state.traces = left.token if left.here and state.follows else None
             state.warned = left.dirty
         return moves.OVER
+
+    def reclaimed(self) -> int:
+        """See `Relay`."""
+        self.lingers, self._parting, self._over = False, True, True
+        return self._boundary()
 
     def _outside(self) -> bool:
         """No flag says that a transaction is open, and no savepoint keeps one."""
@@ -161,7 +172,8 @@ class Asking(Hearing):
         commands: Commands = []
         if (self._unheard or self._tainted) and not state.mariadb and not state.capabilities & c.CLIENT_DEPRECATE_EOF:
             commands += self._told_by(state)
-        if not (self._unknown or self._held.doubted or self._id_doubted):
+        self._asks_where = not (self._unknown or self._held.doubted or self._parting)
+        if self._asks_where:
             # It leaves what an error has left.
             self._send_ours([*commands, self._changing_nothing()], ASK)
             return
@@ -264,7 +276,7 @@ class Asking(Hearing):
             self._lose(self._unknown)
             self._unknown.clear()
             return
-        if not failed and status is not None and not self._id_doubted and not self._unknown and not self._rows:
+        if not failed and status is not None and self._asks_where:
             self._stand(status)
             return
         if failed or status is None or not self._rows:

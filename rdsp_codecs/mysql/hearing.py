@@ -78,6 +78,7 @@ class Hearing(Relay):
         self.refused = b""
         self.unharmed = False
         self.keepsake: Keepsake | None = None
+        self.lingers = self._parting = False
         self._who = who
         self._number = 0 if who.welcome is None else who.welcome.connection_id
         self._flags = who.protocol
@@ -113,6 +114,8 @@ class Hearing(Relay):
         """LAST_INSERT_ID as it was last told."""
         self._id_doubted = False
         self._left = Traces(mariadb=self._mariadb)
+        self._asks_where = False
+        """The question is only where the transaction stands."""
         self._warnings = 0
         """How many the last packet of the answer counts."""
         self._word = b""

@@ -249,7 +249,7 @@ class MySqlRelay(Preparing):
         if self._verdict.ids:
             self._id_doubted = True
         self._ran = True
-        self._over = False
+        self._over = self.lingers = self._parting = False
         self._warnings = 0
         self._breaks = 0
         dialogue = self._server.dialogue
@@ -280,8 +280,8 @@ class MySqlRelay(Preparing):
         if command != r.COM_STMT_PREPARE and verdict.reads & ~self._left.here:
             # What it would read belongs to others.
             self._left.reads = True
-            state, free = self._state, not self.pins and self.transaction is _NONE
-            texts = self._left.made(verdict.reads) if free else None
+            state, free = self._state, not self.pins and self.transaction is _NONE and not self._id_doubted
+            texts = self._left.made(verdict.reads, self._id) if free else None
             if texts is not None and state is not None:
                 prefix = b"\0\1" if state.capabilities & c.CLIENT_QUERY_ATTRIBUTES else b""
                 self._send_ours([(r.COM_QUERY, prefix + text) for text in texts])
@@ -409,6 +409,7 @@ class MySqlRelay(Preparing):
         self._over = False
         self._unheard = False
         self._behind = []
+        self.lingers = self._parting = False
         self._statement = self._made = None
         self.refused = b""
         self.unharmed = False

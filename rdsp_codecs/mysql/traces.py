@@ -32,7 +32,8 @@ _CHANGES: Final = frozenset({b"insert", b"update", b"delete", b"replac"})
 _CLEARED: Final = b"SELECT 1 FROM (SELECT 1) t LIMIT %d"
 """It counts -1 rows and clears warnings, at MariaDB, too, where statements without a table leave them; and it finds as
 many rows as it has."""
-_COUNTS_NONE: Final = b"DO 0"
+COUNTS_NONE: Final = b"SET SESSION last_insert_id=%d"
+"""It counts 0 rows, and leaves all else, where that is the value already. DO would find a row at MySQL."""
 CLEARS: Final = _CLEARED % 1
 
 
@@ -126,14 +127,14 @@ class Traces:
             self.here |= CONDITIONS
             self.warned = self.dirty = False
 
-    def made(self, reads: int) -> list[bytes] | None:
+    def made(self, reads: int, last_id: int) -> list[bytes] | None:
         """The statements by which all of these can be read here; None: only elsewhere, if at all."""
         lacking = reads & ~self.here
         if lacking & OTHERS or self.warned or self.rows is None or (lacking & FOUND and self.found):
             return None
         texts = [_CLEARED % (0 if lacking & FOUND else 1)]
         if self.rows == 0:
-            texts.append(_COUNTS_NONE)
+            texts.append(COUNTS_NONE % last_id)
         self.here |= ROWS | CONDITIONS
         self.here = self.here | FOUND if lacking & FOUND else self.here & ~FOUND
         return texts

@@ -62,6 +62,7 @@ class PassingRelay(Relay):
         self.refused = b""
         self.unharmed = False
         self.keepsake = None
+        self.lingers = False
         self._client = ChunkFilter(
             client_framing(policy.max_frame), _FROM_CLIENT, self._asks, self.to_server, _MAX_SHOWN
         )

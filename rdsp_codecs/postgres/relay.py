@@ -91,6 +91,7 @@ class PostgresRelay(Holding):
         self.refused = b""
         self.unharmed = False
         self.keepsake = None
+        self.lingers = False
         dialogue.login = who.user.encode("utf-8", "surrogateescape")[:NAME_BYTES]
         if welcome is not None:
             dialogue.told = told = welcome.parameters

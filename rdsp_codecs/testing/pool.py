@@ -120,6 +120,7 @@ class Client:
             possible.append("read client")
         if backend is not None:
             possible += ["run"] * bool(backend.coming) + ["read server"] * bool(backend.going)
+            possible += ["reclaim"] * self.relay.lingers
             possible += ["break off"] * (self.pool.may_break and self.pool.random.random() < 0.1)
         return possible
 
@@ -135,6 +136,8 @@ class Client:
         elif event == "read client":
             data, self.coming = pool.piece(self.coming)
             self.heed(self.relay.from_client(data))
+        elif event == "reclaim":
+            self.heed(self.relay.reclaimed())
         elif event == "break off":
             self.breaks_off()
         elif backend is not None and event == "run":
@@ -237,7 +240,7 @@ class Client:
         self.must(BOUNDARIES, backend.server.at_rest, "the end of a request was told, and the server waits for more")
         self._look_at(backend)
         relay.pins.fresh()
-        if relay.transaction is Transaction.NONE and not relay.pins:
+        if relay.transaction is Transaction.NONE and not relay.pins and not relay.lingers:
             relay.detached()
             backend.variant = relay.variant
             self.backend = None

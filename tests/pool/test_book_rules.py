@@ -258,8 +258,11 @@ class BookMachine(RuleBasedStateMachine):
         waiting = [waiter.key for waiter in self.waiting]
         assert not free & set(waiting)
         for key in {member.key for member in idle} & set(waiting):
-            # For a kept one somebody waits only while one is opened for them in its stead.
-            assert waiting.count(key) <= len([member for member in self.opening if member.key == key])
+            # For a kept one somebody waits only while another is on its way, and not for long.
+
+            cleaned = [m for m in self.book.members() if m.state is MemberState.RESETTING and m.key == key]
+            coming = [member for member in self.opening if member.key == key]
+            assert waiting.count(key) <= len(coming) + len(cleaned) + len(self.closing)
 
     @invariant()
     def the_shelves_hold_what_is_idle(self) -> None:

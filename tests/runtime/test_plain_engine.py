@@ -16,7 +16,8 @@ from tests.runtime.world import proxy, world
 
 OFFERED = [name for name in vars(PlainRelay) if not name.startswith("_") and name in vars(Relay)]
 LEFT_OUT = [
-    "alias", "answer_alone", "ear_key", "endless", "go_on", "kept", "lost_ear", "mark", "needs_ear", "nudged", "unheard", "variant",
+    "alias", "answer_alone", "ear_key", "endless", "go_on", "kept", "lost_ear", "mark", "needs_ear", "nudged", "reclaimed",
+    "unheard", "variant",
 ]  # fmt: skip
 OF_FLAGS = ["greet_anew", "killed", "victim"]
 """Asked of those alone that have said `ANEW` or `KILL`."""
@@ -29,7 +30,7 @@ def test_it_is_plain_python_whatever_it_derives_from() -> None:
 
 def test_it_has_all_that_a_relay_must_have() -> None:
     lacking = {name for name in vars(Relay) if not name.startswith("_") and name not in vars(PlainRelay)}
-    attributes = {"keepsake", "pins", "refused", "to_client", "to_server", "transaction", "unharmed"}
+    attributes = {"keepsake", "lingers", "pins", "refused", "to_client", "to_server", "transaction", "unharmed"}
     assert lacking == attributes | set(LEFT_OUT) | set(OF_FLAGS)
 
 

@@ -191,8 +191,6 @@ class ModelServer(Session):
             else:
                 self.end(commit=verb == "COMMIT")
             self._ok(flags=flags)
-        elif text == "DO 0":
-            self._ok(flags=flags)
         elif text == "SAVEPOINT a":
             self.mark()
             self._ok(flags=flags)

@@ -25,7 +25,6 @@ NOT_YET: dict[int, str] = {
 """Scenarios without a test, and what is missing."""
 
 KNOWN: dict[str, str] = {
-    "warnings are heard of by who caused them": "after an INSERT the server is asked for LAST_INSERT_ID at once",
     "character sets": "the collation that character_set_results goes with is not restored",
     "trackers that a driver asks for itself": "settings of trackers are seen to be the proxy's",
 }

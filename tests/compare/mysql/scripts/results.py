@@ -102,7 +102,7 @@ RESULTS = (
             says("B", "SELECT 1"),
             says("A", execute(2)),
         ),
-        (2,),
+        (4,),
         before=_ROWS,
     ),
     Script(
@@ -118,7 +118,7 @@ RESULTS = (
             says("B", "UPDATE kept SET b = 6"),
             says("A", "SELECT ROW_COUNT()"),
         ),
-        (2,),
+        (4,),
         before=_ROWS,
     ),
     Script(
@@ -161,7 +161,58 @@ RESULTS = (
             says("B", "SELECT 1"),
             says("A", "SHOW WARNINGS LIMIT 1"),
         ),
-        (2,),
+        (4,),
+        before=_ROWS,
+    ),
+    Script(
+        "what an INSERT with an id of its own leaves",
+        (6, 8),
+        (
+            says("A", "SET sql_mode = ''"),
+            says("A", "INSERT INTO ids (n) VALUES (1), (2), (3)"),
+            says("A", "SELECT ROW_COUNT()"),
+            says("A", "INSERT INTO ids (n) VALUES (99999999999)"),
+            says("B", "INSERT INTO ids (n) VALUES (4)"),
+            says("A", "SHOW WARNINGS"),
+            says("B", "SELECT LAST_INSERT_ID(), ROW_COUNT()"),
+            says("A", "SELECT LAST_INSERT_ID()"),
+            says("A", "INSERT INTO ids VALUES (1, 1)"),
+            says("C", "SELECT LAST_INSERT_ID()"),
+            says("A", "SHOW ERRORS"),
+            says("A", "SELECT LAST_INSERT_ID()"),
+            says("B", "SELECT LAST_INSERT_ID()"),
+            says("C", "SELECT ROW_COUNT()"),
+        ),
+        (4,),
+        before=_IDS,
+    ),
+    Script(
+        "what is left where nothing is",
+        (5, 6, 8),
+        (
+            says("A", "SELECT ROW_COUNT()"),
+            *(
+                step
+                for text in (
+                    "SELECT 1",
+                    "DO 1",
+                    "SET @a = 1",
+                    "COMMIT",
+                    "SHOW TABLES LIKE 'nothing'",
+                    "UPDATE kept SET b = 1 WHERE a = 77",
+                    "USE compared",
+                    "SELECT a FROM kept WHERE a = 77",
+                )
+                for step in (
+                    says("A", text),
+                    says("B", "UPDATE kept SET b = b + 1"),
+                    says("A", "SELECT ROW_COUNT()"),
+                    says("A", text),
+                    says("B", "SELECT 1"),
+                    says("A", "SHOW WARNINGS"),
+                )
+            ),
+        ),
         before=_ROWS,
     ),
     Script(
@@ -174,7 +225,7 @@ RESULTS = (
             says("B", "SELECT @no"),
             says("A", "SELECT @no, @text"),
         ),
-        (2,),
+        (4,),
     ),
     Script(
         "variables of one's own",
