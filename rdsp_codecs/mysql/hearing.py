@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 
 _EVENTFUL: Final = frozenset({r.COM_QUERY, r.COM_STMT_EXECUTE, r.COM_STMT_BULK_EXECUTE, r.COM_STMT_FETCH})
 """Commands that run what can change the session, and can be answered by rows."""
-_TOLD: Final = frozenset(
-    {b"autocommit", b"character_set_client", b"character_set_connection", b"character_set_results", b"time_zone"}
-)
-"""Variables that servers report to who has not chosen others."""
 EXCLUDE_VARIABLE_SETS: Final = "EXCLUDE_VARIABLE_SETS"
 """RDS Proxy's one name in `session_pinning_filters`."""
 _SETS: Final = frozenset({PinReason.SESSION_SETTING, PinReason.USER_VARIABLE, PinReason.RANDOM_SEED})
@@ -224,7 +220,7 @@ class Hearing(Relay):
         if ok.trackers is None:
             return packet(r.ok(attrs.evolve(ok, status=ok.status | adds)), number) if adds else None
         self._changed(ok.changes, explained=self._explained())
-        self._tracks_more = self._tracks_more or any(map(_is_tracking, self._verdict.settings))
+        self._tracks_more = self._tracks_more or any(map(t.is_tracking, self._verdict.settings))
         if not adds and not self._tracks_more:
             told = _told(said, ok, tracked=self._tracked)
             return packet(told, number) if told else None
@@ -232,7 +228,7 @@ class Hearing(Relay):
             ok = attrs.evolve(ok, status=ok.status | adds)
         if self._tracked and self._tracks_more and not adds:
             return None
-        kept = tuple(one for one in ok.trackers or () if self._tracks_more or _is_told(one)) if self._tracked else ()
+        kept = tuple(one for one in ok.trackers or () if self._tracks_more or t.is_told(one)) if self._tracked else ()
         return packet(_with_trackers(ok, kept), number)
 
     def _changed(self, changes: t.Changes, *, explained: bool = False) -> None:
@@ -427,17 +423,6 @@ _INERT: Final = frozenset({r.COM_STMT_PREPARE, r.COM_STMT_RESET})
 _CHANGE_SCHEMA: Final = frozenset({r.COM_INIT_DB, r.COM_RESET_CONNECTION, r.COM_CREATE_DB, r.COM_DROP_DB})
 
 
-def _is_tracking(name: bytes) -> bool:
-    return name.startswith(b"session_track")
-
-
-def _is_told(entry: t.Tracker) -> bool:
-    """Whether a server would report it to who has asked for nothing beyond its defaults."""
-    if entry.kind == t.SESSION_TRACK_SYSTEM_VARIABLES:
-        return all(name in _TOLD for name, _ in t.changes((entry,)).variables)
-    return entry.kind == t.SESSION_TRACK_SCHEMA
-
-
 _SHORT: Final = 64
 _MOST: Final = 1024
 _retold: dict[tuple[bytes, bool], bytes] = {}
@@ -448,7 +433,7 @@ def _told(said: bytes, ok: r.Ok, *, tracked: bool) -> bytes:
     """What a client is told in the place of an OK that has trackers; b"": the same. `tracked`: it asked for some."""
     found = _retold.get((said, tracked))
     if found is None:
-        kept = tuple(filter(_is_told, ok.trackers or ())) if tracked else ()
+        kept = tuple(filter(t.is_told, ok.trackers or ())) if tracked else ()
         found = b"" if kept == ok.trackers else _with_trackers(ok, kept)
         if len(said) <= _SHORT:
             if len(_retold) >= _MOST:

@@ -39,6 +39,7 @@ MOST_VARIABLES: Final = 200
 """User variables that follow a session."""
 _CONNECTION: Final = b"character_set_connection"
 COLLATION: Final = b"collation_connection"
+_MODE: Final = b"sql_mode"
 _NO_USER: Final[Mapping[bytes, bytes]] = {}
 _BY_LOGIN: Final = (
     (c.CLIENT_IGNORE_SPACE, b"SESSION sql_mode = CONCAT(@@sql_mode, ',IGNORE_SPACE')"),
@@ -264,7 +265,8 @@ def resets(settings: Settings, init_query: bytes, database: bytes, state: MySqlS
         settings: what is wanted.
         init_query: see `RelayPolicy.init_query`.
         database: the login's; b"": there is none, and `settings` has one or the backend never had any.
-        state: of the backend.
+        state: of the backend. Who has set no sql_mode is read by the one that the backend began with; a reset makes it
+            the default of now.
     """
     flags = state.capabilities
     prefix = b"\0\1" if flags & c.CLIENT_QUERY_ATTRIBUTES else b""
@@ -278,7 +280,10 @@ def resets(settings: Settings, init_query: bytes, database: bytes, state: MySqlS
     commands.append((r.COM_SET_OPTION, b"\0\0"))
     if init_query:
         commands.append((r.COM_QUERY, prefix + init_query))
-    commands.append((r.COM_QUERY, prefix + settings.setting))
+    setting, mode = settings.setting, state.baseline.get(_MODE)
+    if mode is not None and not any(name == _MODE for name, _ in settings.variables):
+        setting += b"," + _MODE + b"=" + value_text(_MODE, mode)
+    commands.append((r.COM_QUERY, prefix + setting))
     if not settings.multi:
         commands.append((r.COM_SET_OPTION, b"\1\0"))
     return commands

@@ -5,7 +5,15 @@ from __future__ import annotations
 OURS = "a direct connection has no such thing"
 SIZE = "it takes too long for a script that runs in many ways"
 
+FAULT = "no script makes it: a server is disturbed, or what is told comes when it likes"
+_SCENARIOS = "tests/live/mysql/test_scenarios.py"
+
 ELSEWHERE: dict[int, tuple[str, str, str]] = {
+    25: (FAULT, _SCENARIOS, "test_a_backend_that_dies_in_a_transaction_is_not_replaced"),
+    29: (FAULT, _SCENARIOS, "test_a_default_that_changes_under_the_pool"),
+    44: (OURS, _SCENARIOS, "test_a_client_that_would_remember_definitions_is_sent_them"),
+    45: (FAULT, _SCENARIOS, "test_reports_of_progress_end_no_answer"),
+    49: (SIZE, _SCENARIOS, "test_a_slow_reader_of_a_large_result_costs_no_memory"),
     38: (SIZE, "tests/live/mysql/test_proxied.py", "test_large_results_and_texts"),
     39: (OURS, "tests/live/mysql/test_kill.py", "test_one_that_is_over_harms_nobody"),
     43: (
@@ -15,13 +23,7 @@ ELSEWHERE: dict[int, tuple[str, str, str]] = {
     ),
 }
 
-NOT_YET: dict[int, str] = {
-    25: "no test ends a backend in the middle of a transaction",
-    29: "no test changes a global default under the pool; backends live for backend_lifetime",
-    44: "no test offers MariaDB's cached metadata through the proxy",
-    45: "no test sees a report of progress through the proxy",
-    49: "no test has a slow reader of a large result",
-}
+NOT_YET: dict[int, str] = {}
 """Scenarios without a test, and what is missing."""
 
 KNOWN: dict[str, str] = {
