@@ -197,6 +197,7 @@ STATE = (
             says("A", "SELECT 1; SELECT 2"),
             says("A", Command(r.COM_SET_OPTION, b"\7\0")),
         ),
+        (1, 4),
         start={"A": {"less": c.CLIENT_MULTI_STATEMENTS}},
     ),
     Script(
