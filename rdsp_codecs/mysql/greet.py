@@ -21,7 +21,7 @@ from rdsp_codecs.mysql.compressing import towards_client
 from rdsp_codecs.mysql.compression import ZLIB, ZSTD
 from rdsp_codecs.mysql.framing import packets
 from rdsp_codecs.mysql.line import Line
-from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION
+from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, CHALLENGE, COLLATION
 from rdsp_codecs.mysql.prove import OWN_CHALLENGE, Prover, challenge_of, possible
 from rdsp_codecs.mysql.refuse import refuse
 from rdsp_codecs.mysql.responses import (
@@ -188,13 +188,15 @@ def _greeted(entry: _Entry, face: Face) -> Generator[Any, Any, ClientLogin]:
     )
     yield from line.send(m.greeting(greeting))
     response, encrypted = yield from _login_packet(offer, line, offered)
-    login = _login(offer, response, offered, encrypted=encrypted)
+    parameters: dict[str, str] = {}
+    login = _login(offer, response, offered, parameters, encrypted=encrypted)
     entry.knock(login)
     info = None
     if not entry.open:
         passwords = yield Ask(Secrets(login.user, login.database))
         prover = Prover(offer, line, encrypted=encrypted)
         entry.judge(login, (yield from prover.holds(response, greeted, challenge, passwords)), response.plugin)
+        parameters[CHALLENGE] = prover.challenge.hex()
         if encrypted and face.fingerprint and prover.stored and not offered & c.CLIENT_LONG_PASSWORD:
             info = proofs.certificate_proof(prover.stored, challenge, face.fingerprint)
     status = yield from entry.admit(login)
@@ -217,9 +219,11 @@ def _changed(entry: _Entry, who: ClientLogin, command: bytes) -> Generator[Any, 
         raise _Refused(Problem(ProblemCode.UNSUPPORTED, f"COM_CHANGE_USER with collation {collation}"))
     if not entry.open:
         passwords = yield Ask(Secrets(login.user, login.database))
-        held = None
+        held, before = None, bytes.fromhex(who.parameters.get(CHALLENGE, ""))
         if who.protocol & c.CLIENT_PLUGIN_AUTH:
-            held = yield from Prover(offer, line, encrypted=who.tls).holds_anew(asked, passwords)
+            prover = Prover(offer, line, encrypted=who.tls)
+            held = yield from prover.holds_anew(asked, before, passwords)
+            parameters[CHALLENGE] = prover.challenge.hex()
         entry.judge(login, held, asked.plugin)
     status = yield from entry.admit(login)
     yield from line.send(ok(_began(login, status, asked.database)))
@@ -257,10 +261,13 @@ def _login_packet(offer: Offer, line: Line, offered: int) -> Generator[Any, Any,
     return m.read_response(payload, offered), encrypted
 
 
-def _login(offer: Offer, response: m.Response, offered: int, *, encrypted: bool) -> ClientLogin:
+def _login(
+    offer: Offer, response: m.Response, offered: int, parameters: dict[str, str], *, encrypted: bool
+) -> ClientLogin:
+    """`parameters`: to be filled."""
     flags = c.agreed(offered, response.head.capabilities)
     database = _text(response.database or b"") or offer.default_database
-    parameters = {CAPABILITIES: str(c.key(flags)), COLLATION: str(response.head.collation)}
+    parameters |= {CAPABILITIES: str(c.key(flags)), COLLATION: str(response.head.collation)}
     return ClientLogin(_text(response.user), database, parameters, flags, tls=encrypted)
 
 

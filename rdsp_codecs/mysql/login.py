@@ -25,6 +25,8 @@ CAPABILITIES: Final = "capabilities"
 """The parameter that holds the pool's `capabilities.key`, in decimal digits."""
 COLLATION: Final = "collation"
 """The parameter that holds the number of the session's collation at login, 1..255; the server's own without it."""
+CHALLENGE: Final = "challenge"
+"""The parameter that holds the challenge that a client has answered at its login, in hexadecimal digits."""
 AUTOCOMMIT: Final = "autocommit"
 """What a server's sessions begin with: "1" or "0"."""
 

@@ -58,6 +58,7 @@ class Prover:
         line: the connection.
 
     Attributes:
+        challenge: the last one that the client was sent.
         stored: what a server would keep of the password that was proved; b"" for plug-ins of which MariaDB's clients
             make no use of it (`proofs.certificate_proof`).
     """
@@ -66,6 +67,7 @@ class Prover:
         self._offer = offer
         self._line = line
         self._encrypted = encrypted
+        self.challenge = b""
         self.stored = b""
 
     def holds(
@@ -78,6 +80,7 @@ class Prover:
         allowed = possible(self._offer, encrypted=self._encrypted)
         if not allowed:
             return None
+        self.challenge = challenge
         plugin = response.plugin or proofs.NATIVE
         # The greeting's challenge holds for the plug-in that it named; a client may have answered it for another one.
         answered = plugin not in OWN_CHALLENGE and (plugin == greeted or bool(response.proof))
@@ -85,21 +88,28 @@ class Prover:
             return (yield from self._holds(plugin, response.user, response.proof, challenge, passwords))
         return (yield from self._switched(allowed[0], response.user, passwords))
 
-    def holds_anew(self, asked: m.ChangeUser, passwords: tuple[str, ...]) -> Generator[Any, Any, bool | None]:
-        """The same for one that has been somebody else until now.
+    def holds_anew(
+        self, asked: m.ChangeUser, challenge: bytes, passwords: tuple[str, ...]
+    ) -> Generator[Any, Any, bool | None]:
+        """The same for one that has been somebody else until now, and was sent this challenge last; b"": it was none.
 
-        Its proof answers a challenge that was heard before, and counts for nothing: as at servers, it gets another one.
+        Its proof counts for nothing: as at servers, it is asked for another one. MariaDB's give the same challenge
+        again for mysql_native_password, and its clients' library answers that one, whatever it is sent.
         """
         allowed = possible(self._offer, encrypted=self._encrypted)
         if not allowed:
             return None
         plugin = asked.plugin if asked.plugin in allowed else allowed[0]
-        return (yield from self._switched(plugin, asked.user, passwords))
+        again = plugin == proofs.NATIVE and len(challenge) == m.CHALLENGE
+        return (yield from self._switched(plugin, asked.user, passwords, challenge if again else b""))
 
-    def _switched(self, plugin: bytes, user: bytes, passwords: tuple[str, ...]) -> Generator[Any, Any, bool]:
+    def _switched(
+        self, plugin: bytes, user: bytes, passwords: tuple[str, ...], challenge: bytes = b""
+    ) -> Generator[Any, Any, bool]:
         """Ask for a proof by this plug-in, and judge it."""
         long = plugin in OWN_CHALLENGE
-        challenge = challenge_of(self._offer.entropy, edwards.CHALLENGE if long else m.CHALLENGE)
+        challenge = challenge or challenge_of(self._offer.entropy, edwards.CHALLENGE if long else m.CHALLENGE)
+        self.challenge = challenge
         tail = b"" if long else b"\0"
         said = yield from self._line.exchange(m.auth_switch(m.AuthSwitch(plugin, challenge + tail)))
         return (yield from self._holds(plugin, user, said, challenge, passwords))

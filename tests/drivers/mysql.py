@@ -123,7 +123,7 @@ PROGRAMS: tuple[Program, ...] = (
     AIOMYSQL,
     AIOMYSQL.crowds(6),
     MYSQLDB,
-    _crowds(MYSQLDB, "procedures"),
+    _crowds(MYSQLDB, "procedures", "another_user"),
     SQLALCHEMY,
     DJANGO,
     CLIENT,

@@ -17,7 +17,7 @@ from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import messages as m
 from rdsp_codecs.mysql.framing import packets
 from rdsp_codecs.mysql.greet import greet
-from rdsp_codecs.mysql.login import COLLATION, change_user, login
+from rdsp_codecs.mysql.login import CHALLENGE, COLLATION, change_user, login
 from rdsp_codecs.mysql.prove import METHODS
 from rdsp_codecs.mysql.state import MySqlState
 from rdsp_codecs.problems import Problem, ProblemCode
@@ -69,7 +69,7 @@ def test_who_proves_a_password_is_that_user_whatever_the_cuts(seed: int, method:
     assert client is None
     assert (server.user, server.database, server.tls) == ("second", "theirs", tls == "require")
     assert server.protocol == who.protocol
-    assert server.parameters == {**who.parameters, COLLATION: "33"}
+    assert server.parameters == {**who.parameters, COLLATION: "33", CHALLENGE: server.parameters[CHALLENGE]}
     assert state.plugin == METHODS[method]
 
 
@@ -100,24 +100,25 @@ def test_tls_that_is_required_by_now() -> None:
     assert client.code == "3159"
 
 
-def test_a_proof_of_the_challenge_before_counts_for_nothing() -> None:
-    """Whoever has overheard the login knows an answer to it."""
-    who, state = logged_in("disable", "mysql_native_password")
+@pytest.mark.parametrize("method", ["mysql_native_password", "caching_sha2_password"])
+def test_a_proof_in_the_command_counts_for_nothing(method: str) -> None:
+    """Another one is asked for; of mysql_native_password by the same challenge, which MariaDB's library answers."""
+    who, state = logged_in("disable", method)
     asked: list[Any] = []
 
     def heard(question: Any) -> Any:
         asked.append(type(question))
         return BOTH(question)
 
-    changed(who, state, how(), answer=heard, auth_methods=("mysql_native_password",))
+    changed(who, state, how(), answer=heard, auth_methods=(method,))
     assert asked == [Secrets, Admit]
     relay = relay_of(who)
-    command = m.change_user(m.ChangeUser(b"app", b"x" * 20, b"", 45, b"mysql_native_password"))
+    command = m.change_user(m.ChangeUser(b"app", b"x" * 20, b"", 45, method.encode()))
     assert relay.from_client(packets(command, 0)) == moves.ANEW
-    conversation = relay.greet_anew(offer(auth_methods=("mysql_native_password",), entropy=seeded(9)))
+    conversation = relay.greet_anew(offer(auth_methods=(method,), entropy=seeded(9)))
     next(conversation)
     switch = m.read_auth_switch(conversation.send(("secret",)).data[4:])
-    assert switch.data[:-1] != state.challenge
+    assert (switch.data[:-1] == state.challenge) == (method == "mysql_native_password")
 
 
 def test_a_client_that_cannot_switch_is_refused() -> None:
