@@ -19,6 +19,7 @@ _MAY_LACK = frozenset(
         "go_on",
         "greet_anew",
         "kept",
+        "reclaimed",
         "killed",
         "lost_ear",
         "mark",
