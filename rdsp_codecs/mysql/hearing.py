@@ -224,10 +224,11 @@ class Hearing(Relay):
         if not adds and not self._tracks_more:
             told = _told(said, ok, tracked=self._tracked)
             return packet(told, number) if told else None
-        if adds:
-            ok = attrs.evolve(ok, status=ok.status | adds)
         if self._tracked and self._tracks_more and not adds:
             return None
+        ok = r.read_exactly(said, self._server.dialogue.flags)
+        if adds:
+            ok = attrs.evolve(ok, status=ok.status | adds)
         kept = tuple(one for one in ok.trackers or () if self._tracks_more or t.is_told(one)) if self._tracked else ()
         return packet(_with_trackers(ok, kept), number)
 
@@ -423,22 +424,22 @@ _INERT: Final = frozenset({r.COM_STMT_PREPARE, r.COM_STMT_RESET})
 _CHANGE_SCHEMA: Final = frozenset({r.COM_INIT_DB, r.COM_RESET_CONNECTION, r.COM_CREATE_DB, r.COM_DROP_DB})
 
 
-_SHORT: Final = 64
 _MOST: Final = 1024
 _retold: dict[tuple[bytes, bool], bytes] = {}
-"""What clients were told in the place of an OK, of 64 bytes at the most, thrown away together."""
+"""What clients were told in the place of an OK, by its likeness, thrown away together."""
 
 
 def _told(said: bytes, ok: r.Ok, *, tracked: bool) -> bytes:
     """What a client is told in the place of an OK that has trackers; b"": the same. `tracked`: it asked for some."""
-    found = _retold.get((said, tracked))
+    like = r.likeness(said)
+    found = _retold.get((like, tracked)) if like else None
     if found is None:
         kept = tuple(filter(t.is_told, ok.trackers or ())) if tracked else ()
         found = b"" if kept == ok.trackers else _with_trackers(ok, kept)
-        if len(said) <= _SHORT:
+        if like:
             if len(_retold) >= _MOST:
                 _retold.clear()
-            _retold[said, tracked] = found
+            _retold[like, tracked] = found
     return found
 
 

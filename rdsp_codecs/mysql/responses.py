@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from rdsp_codecs.mysql import capabilities as c
-from rdsp_codecs.mysql.trackers import NO_CHANGES, Changes, Tracker, changes, read_trackers, trackers
+from rdsp_codecs.mysql.trackers import COUNTER, NO_CHANGES, Changes, Tracker, changes, read_trackers, trackers
 from rdsp_codecs.mysql.values import NULL, Reader, integer, lenenc, lenenc_integer
 
 COM_SLEEP: Final = 0x00
@@ -105,26 +105,45 @@ class Ok:
 _SHORT: Final = 64
 _MOST: Final = 1024
 _read: dict[tuple[bytes, int], Ok] = {}
-"""OKs that were read, of 64 bytes at the most, thrown away together: servers say the same again and again."""
+"""OKs that were read, by `likeness`, thrown away together: servers say the same again and again."""
+_INFO: Final = 7
+"""Where an OK says how long its info is, if its numbers are small."""
+
+
+def likeness(payload: bytes) -> bytes:
+    """Equal for OKs of 64 bytes at the most that differ at most in MySQL's number of the statement; b"" for others."""
+    size = len(payload)
+    if size > _SHORT:
+        return b""
+    if size > _INFO and payload[1] < NULL and payload[2] < NULL:
+        block = _INFO + 1 + payload[_INFO]
+        name = block + 3
+        value = name + len(COUNTER)
+        # The first entry of the block: its type, its length and the name; nothing that a session sets can look so.
+        if value < size and payload[name:value] == COUNTER and not payload[block + 1]:
+            return payload[:value] + payload[value + 1 + payload[value] :]
+    return payload
 
 
 def read_ok(payload: bytes, flags: int) -> Ok:
+    """The same without the number of the statement, as far as that is told by `likeness`; see `read_exactly`."""
+    like = likeness(payload)
+    if not like:
+        return read_exactly(payload, flags)
+    found = _read.get((like, flags))
+    if found is None:
+        found = read_exactly(payload, flags)
+        if len(_read) >= _MOST:
+            _read.clear()
+        _read[like, flags] = found
+    return found
+
+
+def read_exactly(payload: bytes, flags: int) -> Ok:
     """Read an OK. `flags` are those of the connection. Raises `WireError`.
 
     Servers write `info` with its length, with CLIENT_SESSION_TRACK and without, whatever the specification says.
     """
-    if len(payload) > _SHORT:
-        return _read_ok(payload, flags)
-    found = _read.get((payload, flags))
-    if found is None:
-        found = _read_ok(payload, flags)
-        if len(_read) >= _MOST:
-            _read.clear()
-        _read[payload, flags] = found
-    return found
-
-
-def _read_ok(payload: bytes, flags: int) -> Ok:
     reader = Reader(payload, "OK packet")
     header = reader.integer(1)
     if header not in (OK, EOF):

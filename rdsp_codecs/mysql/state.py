@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from rdsp_codecs.mysql.responses import Ok
@@ -69,6 +70,7 @@ class MySqlState:
         return is_mariadb(self.server_parameters["server_version"])
 
 
+@functools.lru_cache(maxsize=64)
 def is_mariadb(version: str) -> bool:
     """Whether a server that says this of itself is of MariaDB's family."""
     return "mariadb" in version.lower()

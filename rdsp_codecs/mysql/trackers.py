@@ -52,7 +52,7 @@ class Changes:
         transaction: eight letters, see `NO_TRANSACTION`; None: nothing was said.
         user_variables: MariaDB's, as `variables`.
         unknown: kinds that are not among these.
-        only_transaction: nothing was said but where the transaction stands.
+        only_transaction: nothing was said but where the transaction stands, and the number of the statement.
     """
 
     variables: tuple[tuple[bytes, bytes | None], ...] = ()
@@ -105,7 +105,7 @@ def changes(entries: Sequence[Tracker]) -> Changes:
             said[_ONE_STRING[kind]] = _one(one)
         else:
             unknown.append(kind)
-    only = bool(entries) and all(one.kind in _OF_TRANSACTION for one in entries)
+    only = bool(entries) and all(one.kind in _OF_TRANSACTION or _is_counter(one) for one in entries)
     return Changes(
         tuple(variables),
         user_variables=tuple(user),
@@ -123,6 +123,14 @@ _ONE_STRING: Final = {
     SESSION_TRACK_TRANSACTION_CHARACTERISTICS: "characteristics",
     SESSION_TRACK_TRANSACTION_STATE: "transaction",
 }
+
+
+COUNTER: Final = b"\x0cstatement_id"
+"""How the variable begins, as its name and its length, by which MySQL counts statements: it is in every report."""
+
+
+def _is_counter(entry: Tracker) -> bool:
+    return entry.kind == SESSION_TRACK_SYSTEM_VARIABLES and entry.body.startswith(COUNTER)
 
 
 def _one(entry: Tracker) -> bytes:
