@@ -17,6 +17,8 @@ _TEXT: Final = re.compile(
     re.IGNORECASE,
 ).fullmatch
 _NUMBER: Final = 4
+_BEGINNINGS: Final = frozenset({b"k", b"K", b" ", b"\t", b"\n", b"\r", b"\f", b"\v"})
+"""What a KILL can begin with; asked first, because all texts come here."""
 
 
 def victim_of(command: bytes, own: int, *, attributes: bool) -> tuple[int, bool] | None:
@@ -31,8 +33,11 @@ def victim_of(command: bytes, own: int, *, attributes: bool) -> tuple[int, bool]
         return None
     if command[0] == r.COM_PROCESS_KILL:
         return (int.from_bytes(command[1:], "little"), True) if len(command) == 1 + _NUMBER else None
+    at = 3 if attributes else 1
+    if command[at : at + 1] not in _BEGINNINGS:
+        return None
     # A KILL has no backslash, quote or comment: it is read alike in every mode and character set.
-    found = _TEXT(command, 3 if attributes else 1)
+    found = _TEXT(command, at)
     if found is None or (attributes and command[1:3] != b"\0\1"):
         return None
     return own if found[2] is None else int(found[2]), found[1] is None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rdsp_codecs.mysql.responses import Ok
 from rdsp_codecs.mysql.statements import Context, Shelf
@@ -19,6 +18,7 @@ class MySqlState:
 
     Attributes:
         server_parameters: what the server said of itself at login: "server_version".
+        mariadb: the server is of that family.
         leftover: bytes behind the login.
         connection_id: the server's, for KILL.
         offered: the server's flags; capabilities: those that the connection speaks.
@@ -42,6 +42,7 @@ class MySqlState:
 
     def __init__(self, server_version: str) -> None:
         self.server_parameters = {"server_version": server_version}
+        self.mariadb: Final = is_mariadb(server_version)
         self.leftover = b""
         self.connection_id = 0
         self.offered = 0
@@ -64,13 +65,7 @@ class MySqlState:
         self.warned = False
         self.traces: Keepsake | None = None
 
-    @property
-    def mariadb(self) -> bool:
-        """The server is of that family."""
-        return is_mariadb(self.server_parameters["server_version"])
 
-
-@functools.lru_cache(maxsize=64)
 def is_mariadb(version: str) -> bool:
     """Whether a server that says this of itself is of MariaDB's family."""
     return "mariadb" in version.lower()
