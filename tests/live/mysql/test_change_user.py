@@ -41,8 +41,8 @@ def people(tracking: MySqlServer) -> MySqlServer:
             f"CREATE USER IF NOT EXISTS {SECOND} IDENTIFIED BY '{SECONDS_PASSWORD.replace(chr(39), chr(39) * 2)}'",
             f"GRANT ALL ON of_second.* TO {SECOND}",
             f"CREATE USER IF NOT EXISTS {THIRD} IDENTIFIED BY 'what the server knows'",
-            "CREATE TABLE IF NOT EXISTS app.kept (n INT) ENGINE=InnoDB",
-            "DELETE FROM app.kept",
+            "CREATE TABLE IF NOT EXISTS app.of_changed (n INT) ENGINE=InnoDB",
+            "DELETE FROM app.of_changed",
         ):
             cursor.execute(text)
     return tracking
@@ -118,7 +118,7 @@ def test_nothing_of_the_session_before_is_left(people: MySqlServer, proxy: Proxy
         "PREPARE mine FROM 'SELECT 1'",
         "SELECT GET_LOCK('mine', 0)",
         "BEGIN",
-        "INSERT INTO app.kept VALUES (1)",
+        "INSERT INTO app.of_changed VALUES (1)",
     ]
     said = []
     for port in (people.port, proxy.port):
@@ -135,7 +135,7 @@ def test_nothing_of_the_session_before_is_left(people: MySqlServer, proxy: Proxy
             here.append(client.query("EXECUTE mine")[0][:9])
             (executed,) = client.ask(r.COM_STMT_EXECUTE, statement + b"\0\1\0\0\0")
             here.append(r.read_err(executed.payload).code)
-            here.append(client.rows("SELECT COUNT(*) FROM app.kept"))
+            here.append(client.rows("SELECT COUNT(*) FROM app.of_changed"))
             with MySqlClient(people.port) as other:
                 eventually(lambda: other.rows("SELECT IS_FREE_LOCK('mine')") == [(b"1",)])
         said.append(here)
@@ -150,7 +150,7 @@ def test_the_new_user_never_has_the_privileges_of_the_one_before(people: MySqlSe
             client.query(left)
             _as_second(client)
             assert client.rows(_WHO)[0][:2] == (f"{SECOND}@%".encode(), b"of_second")
-            assert r.read_err(client.query("SELECT * FROM app.kept")[0]).code == 1142
+            assert r.read_err(client.query("SELECT * FROM app.of_changed")[0]).code == 1142
             client.query(left)
             client.change_user()
             assert client.rows(_WHO)[0][:2] == (f"{USER}@%".encode(), DATABASE.encode())
@@ -414,15 +414,15 @@ def test_compressed(people: MySqlServer, proxy: ProxyProcess, compression: str) 
 def test_in_a_cursor_and_in_a_transaction_with_prepared_statements(people: MySqlServer, proxy: ProxyProcess) -> None:
     with MySqlClient(proxy.port) as client:
         client.query("BEGIN")
-        client.query("INSERT INTO app.kept VALUES (2)")
-        heard = client.ask(r.COM_STMT_PREPARE, b"SELECT n FROM app.kept")
+        client.query("INSERT INTO app.of_changed VALUES (2)")
+        heard = client.ask(r.COM_STMT_PREPARE, b"SELECT n FROM app.of_changed")
         statement = heard[0].payload[1:5]
         client.ask(r.COM_STMT_EXECUTE, statement + b"\1\1\0\0\0")
         _as_second(client)
         (fetched,) = client.ask(r.COM_STMT_FETCH, statement + b"\1\0\0\0")
         assert fetched.part is Part.ERR
         client.change_user()
-        assert client.rows("SELECT COUNT(*) FROM app.kept WHERE n = 2") == [(b"0",)]
+        assert client.rows("SELECT COUNT(*) FROM app.of_changed WHERE n = 2") == [(b"0",)]
 
 
 @pytest.mark.usefixtures("leaving_sockets")
