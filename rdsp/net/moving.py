@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rdsp.net.overlay import Overlay
 from rdsp.net.transport import WOULD_BLOCK, is_peer_loss
 
 
@@ -19,8 +20,11 @@ def received(recv: Callable[[int], bytes], limit: int) -> bytes:
         return b""
 
 
-def pushed(send: Callable[[bytes], int], data: bytes) -> tuple[bytes, bool]:
-    """Hand over as much as goes now. Returns what is left, and whether the peer is lost (then nothing is left)."""
+def pushed(send: Callable[[bytes], int], data: bytes, overlay: Overlay | None = None) -> tuple[bytes, bool]:
+    """Hand over as much as goes now, or as an `eager` overlay takes in one turn.
+
+    Returns what is left, and whether the peer is lost (then nothing is left).
+    """
     while data:
         try:
             sent = send(data)
@@ -31,6 +35,8 @@ def pushed(send: Callable[[bytes], int], data: bytes) -> tuple[bytes, bool]:
                 raise
             return b"", True
         data = data[sent:]
+        if overlay is not None and overlay.eager:
+            break
     return data, False
 
 

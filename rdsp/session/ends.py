@@ -122,19 +122,7 @@ class Ends(Borrower):
         self, send: Callable[[bytes], int], data: bytes, overlay: Overlay | None, step: Callable[[int], None]
     ) -> tuple[bytes, bool]:
         """Hand over as much as goes now; see `pushed`. Where that takes long, `step` goes on in a turn of its own."""
-        if overlay is None:
-            return pushed(send, data)
-        while data:
-            try:
-                sent = send(data)
-            except WOULD_BLOCK:
-                break
-            except OSError as error:
-                if not is_peer_loss(error):
-                    raise
-                return b"", True
-            data = data[sent:]
-            if overlay.eager:
-                self._board.again(step, WRITABLE)
-                break
-        return data, False
+        rest, lost = pushed(send, data, overlay)
+        if rest and overlay is not None and overlay.eager:
+            self._board.again(step, WRITABLE)
+        return rest, lost

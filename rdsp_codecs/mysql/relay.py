@@ -280,11 +280,10 @@ class MySqlRelay(Preparing):
         if command != r.COM_STMT_PREPARE and verdict.reads & ~self._left.here:
             # What it would read belongs to others.
             self._left.reads = True
-            state, free = self._state, not self.pins and self.transaction is _NONE and not self._id_doubted
+            free = not self.pins and self.transaction is _NONE and not self._id_doubted
             texts = self._left.made(verdict.reads, self._id) if free else None
-            if texts is not None and state is not None:
-                prefix = b"\0\1" if state.capabilities & c.CLIENT_QUERY_ATTRIBUTES else b""
-                self._send_ours([(r.COM_QUERY, prefix + text) for text in texts])
+            if texts is not None:
+                self._send_ours([(r.COM_QUERY, self._text(text)) for text in texts])
                 return True
             # A session that asks so keeps its backend from now on.
             self._wants_traces = True
@@ -362,17 +361,15 @@ class MySqlRelay(Preparing):
         state.settings, state.traces, state.follows = None, None, True
         unclean = alike and not mine and state.warned and self._mariadb
         if not same or unclean:
-            attributes = bool(state.capabilities & c.CLIENT_QUERY_ATTRIBUTES)
             commands: list[tuple[int, bytes]] = []
             if not alike:
                 init_query = self._policy.init_query.encode("utf-8", "surrogateescape")
                 commands = resets(self._settings, init_query, self._database, state)
                 state.shelf.clear()
-            prefix = b"\0\1" if attributes else b""
             if unclean:
-                commands.append((r.COM_QUERY, prefix + CLEARS))
+                commands.append((r.COM_QUERY, self._text(CLEARS)))
             if self._id or alike:
-                commands.append((r.COM_QUERY, prefix + b"SET SESSION last_insert_id=%d" % self._id))
+                commands.append((r.COM_QUERY, self._text(b"SET SESSION last_insert_id=%d" % self._id)))
             self._send_ours(commands)
             return moves.PINNED if self.pins.has_fresh else moves.NOTHING
         self._autocommit = state.autocommit
