@@ -16,7 +16,9 @@ SCRIPTS = {
     "read-only": "oltp_read_only",
     "read-write": "oltp_read_write",
 }
-"""sysbench's own: one query, 16 and 20 in a transaction, BEGIN and COMMIT included."""
+"""sysbench's own."""
+QUERIES = {"point select": 1, "read-only": 16, "read-write": 20}
+"""Of one transaction, BEGIN and COMMIT included."""
 THREADS = (16, 64)
 
 

@@ -84,13 +84,16 @@ def test_a_router_that_may_have_few_connections_cannot_prepare_for_many() -> Non
 
 
 def test_queries_are_counted_by_sysbench() -> None:
-    assert counted(REPORT.format(queries=2000, done=100, lost=0)) == (100, 20.0)
+    assert counted(REPORT.format(queries=2000, done=100, lost=0), 20) == (100, 20.0)
+    assert counted(REPORT.format(queries=2060, done=100, lost=0), 20) == (100, 20.6)
 
 
-@pytest.mark.parametrize("report", [REPORT.format(queries=0, done=0, lost=0), REPORT.format(queries=9, done=9, lost=1)])
-def test_a_run_that_did_nothing_or_lost_connections_is_no_measurement(report: str) -> None:
+@pytest.mark.parametrize(("queries", "done", "lost"), [(0, 0, 0), (180, 9, 1), (1800, 100, 0), (2061, 100, 0)])
+def test_a_run_that_did_nothing_lost_connections_or_did_other_things_is_no_measurement(
+    queries: int, done: int, lost: int
+) -> None:
     with pytest.raises(LoadFailed):
-        counted(report)
+        counted(REPORT.format(queries=queries, done=done, lost=lost), 20)
 
 
 def test_the_transactions_of_all_threads_come_in_the_order_of_their_ends(tmp_path: Path) -> None:
