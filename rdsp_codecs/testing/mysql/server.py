@@ -84,7 +84,7 @@ class ModelServer(Session):
     # -- commands ---------------------------------------------------------------------------------------------------
 
     def _command(self, payload: bytes) -> None:
-        kind, body, before = payload[0] if payload else -1, payload[1:], self.open
+        kind, body, before, begun = payload[0] if payload else -1, payload[1:], self.open, self.begun
         self.starts()
         try:
             if kind in (r.COM_QUIT, -1):
@@ -100,7 +100,8 @@ class ModelServer(Session):
             else:
                 self._simple(kind, body)
         except Failure as failure:
-            self.begun = self.begun or (before and not self.open)
+            # An ERR has no flags: what was untold before it is still.
+            self.begun = self.begun or begun or (before and not self.open)
             self._say(failure.payload)
 
     def _simple(self, kind: int, body: bytes) -> None:
