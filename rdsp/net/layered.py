@@ -27,7 +27,7 @@ class Layered(Overlay):
         below: TLS's records, where it is they.
     """
 
-    __slots__ = ("_below", "_early", "_hungry", "_layer", "_plain", "_pull", "_push", "_rest", "_taken")
+    __slots__ = ("_below", "_early", "_gone", "_hungry", "_layer", "_plain", "_pull", "_push", "_rest", "_taken")
 
     def __init__(
         self,
@@ -47,6 +47,8 @@ class Layered(Overlay):
         self._hungry = False
         """There is nothing to give before more has come."""
         self._rest = b""
+        self._gone = 0
+        """Bytes of it that went out."""
         self._taken = 0
 
     @property
@@ -93,8 +95,10 @@ class Layered(Overlay):
             taken = data if len(data) <= BITE else data[:BITE]
             self._rest = self._layer.wrap(taken)
             self._taken = len(taken)
-        while self._rest:
-            self._rest = self._rest[self._push(self._rest) :]
+        rest = self._rest
+        while self._gone < len(rest):
+            self._gone += self._push(rest[self._gone : self._gone + BITE])
+        self._rest, self._gone = b"", 0
         self.eager = self._taken < len(data)
         return self._taken
 

@@ -39,9 +39,10 @@ class Walker:
     Attributes:
         renumbers: packets get the numbers that `began` says, and the following ones.
         number: of the last packet.
+        whole: how much of the last piece that was given are ends of packets, and whole ones.
     """
 
-    __slots__ = ("_began", "_continues", "_ended", "_first", "_owed", "_partial", "number", "renumbers")
+    __slots__ = ("_began", "_continues", "_ended", "_first", "_owed", "_partial", "number", "renumbers", "whole")
 
     def __init__(self, began: Began, ended: Ended, *, renumbers: bool) -> None:
         self._began = began
@@ -50,7 +51,7 @@ class Walker:
         self._owed = 0
         self._continues = False
         self._first = _EMPTY
-        self.number = 0
+        self.number = self.whole = 0
         self.renumbers = renumbers
 
     @property
@@ -64,6 +65,7 @@ class Walker:
             data, self._partial = self._partial + data, b""
         buffer = bytearray(data) if self.renumbers else None
         at, end = 0, len(data)
+        self.whole = 0
         while True:
             owed = self._owed
             if owed:
@@ -76,6 +78,7 @@ class Walker:
                 self._owed = owed = owed - step
                 if owed:
                     break
+                self.whole = at
                 if not self._continues:
                     self._ended(self._first, self.number)
             if end - at < HEADER:
@@ -92,6 +95,7 @@ class Walker:
             at += HEADER
             self._owed, self._continues = size, size == FULL
             if not size:
+                self.whole = at
                 self._ended(self._first, self.number)
         if buffer is not None:
             return bytes(buffer[:at])
@@ -191,6 +195,28 @@ class Serving(Compression):
         """The number of the next ordinary packet, if it belongs to the same answer."""
         self._command = True
         """What comes is a command, and not a file or a proof."""
+
+    def wrap(self, data: bytes) -> bytes:
+        """See `Layer`. Each packet is in one compressed packet, of 16 MiB at most, whatever pieces it comes in.
+
+        Servers cut in the middle, but a long packet once at most; and there are clients (Connector/Python) that look
+        for the rest of one in the next compressed packet, and no further. Nothing goes out before the end is here.
+        """
+        self._parts.clear()
+        data = self._outer.walk(data)
+        packer, end, at = self._packer, self._outer.whole, 0
+        out: list[bytes] = []
+        for start, number in self._parts:
+            if start > at:
+                out += (packer.hold(data[at:start]), packer.release())
+                at = start
+            packer.number = number & 0xFF
+        if end > at:
+            out += (packer.hold(data[at:end]), packer.release())
+            at = end
+        if at < len(data):
+            out.append(packer.hold(data[at:]))
+        return b"".join(out)
 
     def _comes(self, at: int, number: int) -> int:
         if self._file:

@@ -27,25 +27,65 @@ _LEAST: Final = 50
 """Shorter pieces are sent as they are, as servers do."""
 _SLACK: Final = 1 << 10
 """Bytes, and a 64th, by which what does not shrink may grow: who sends it so could have sent it as it was."""
+_GATHERED: Final = _MOST - (1 << 17)
+"""The most that is gathered for one packet: it may grow, and its length has three bytes, too."""
 
 
 class Packer:
     """Makes compressed packets. `number` is that of the next one; a client sets it to 0 with each command.
+
+    What is to be in one packet, and comes in pieces, is gathered by `hold` until `release`: `WHOLE` bytes as they are,
+    of more what they were compressed to, piece by piece.
 
     Args:
         kind: `ZLIB` or `ZSTD`.
         level: 1..9 for zlib, 1..22 for zstd; 0: the library's default.
     """
 
-    __slots__ = ("_compress", "number")
+    __slots__ = ("_body", "_compress", "_raw", "_stream", "_streams", "held", "number")
 
     def __init__(self, kind: str, level: int = 0) -> None:
         self.number = 0
+        self.held = 0
+        """Bytes that are gathered."""
+        self._raw = bytearray()
+        self._body = bytearray()
+        self._stream: Any = None
         self._compress: Callable[[bytes], bytes]
+        self._streams: Callable[[], Any]
         if kind == ZSTD:
-            self._compress = zstandard.ZstdCompressor(level=level or 3).compress
+            compressor = zstandard.ZstdCompressor(level=level or 3)
+            self._compress = compressor.compress
+            self._streams = compressor.compressobj
         else:
             self._compress = lambda data: zlib.compress(data, level or -1)
+            self._streams = lambda: zlib.compressobj(level or -1)
+
+    def hold(self, data: bytes) -> bytes:
+        """Gather: goes on in the same packet. Returns one that has become too long for more, or b""."""
+        full = self.release() if self.held + len(data) > _GATHERED else b""
+        self.held += len(data)
+        if self._stream is not None:
+            self._body += self._stream.compress(data)
+            return full
+        self._raw += data
+        if self.held > WHOLE:
+            self._stream = self._streams()
+            self._body += self._stream.compress(bytes(self._raw))
+            self._raw.clear()
+        return full
+
+    def release(self) -> bytes:
+        """What is gathered, as a packet; b"": nothing is."""
+        size, self.held = self.held, 0
+        if self._stream is None:
+            raw = bytes(self._raw)
+            self._raw.clear()
+            return self.pack(raw)
+        self._body += self._stream.flush()
+        self._stream = None
+        body, self._body = self._body, bytearray()
+        return self._head(len(body), size) + body
 
     def pack(self, data: bytes) -> bytes:
         """Ordinary packets, or any piece of their stream, as compressed packets."""
@@ -57,10 +97,13 @@ class Packer:
                 packed = self._compress(piece)
                 if len(packed) < len(piece):
                     before, body = len(piece), packed
-            head = len(body).to_bytes(3, "little") + bytes((self.number,)) + before.to_bytes(3, "little")
-            parts += (head, body)
-            self.number = (self.number + 1) & 0xFF
+            parts += (self._head(len(body), before), body)
         return b"".join(parts)
+
+    def _head(self, size: int, before: int) -> bytes:
+        head = size.to_bytes(3, "little") + bytes((self.number,)) + before.to_bytes(3, "little")
+        self.number = (self.number + 1) & 0xFF
+        return head
 
 
 class Unpacker:

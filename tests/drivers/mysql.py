@@ -119,7 +119,7 @@ PROGRAMS: tuple[Program, ...] = (
     CONNECTOR,
     _crowds(CONNECTOR, *_CROWDED, "another_user"),
     CONNECTOR_C,
-    _crowds(CONNECTOR_C, *_CROWDED, "another_user", "compressed"),
+    _crowds(CONNECTOR_C, *_CROWDED, "another_user"),
     AIOMYSQL,
     AIOMYSQL.crowds(6),
     MYSQLDB,

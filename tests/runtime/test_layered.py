@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import select
 import socket
 
@@ -136,6 +137,47 @@ def test_much_is_sent_bite_by_bite_and_the_same_bytes_are_offered_again() -> Non
     assert blocked
     ours.close()
     theirs.close()
+
+
+class Late(Twice):
+    """Gives a million bytes at once, when they are here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._late = b""
+
+    def wrap(self, data: bytes) -> bytes:
+        self._late += super().wrap(data)
+        if len(self._late) < 1 << 20:
+            return b""
+        out, self._late = self._late, b""
+        return out
+
+
+async def test_a_layer_that_gathers_is_offered_more_and_its_long_piece_goes_out_whole(both: Contexts) -> None:
+    for over_tls in (False, True):
+        ours, theirs = ends()
+        if over_tls:
+            await shake_hands(both, ours, theirs)
+        ours.put_on(Late(), b"")
+        theirs.put_on(Twice(), b"")
+        data = random.Random(1).randbytes(1 << 19)
+        assert all(ours.send(data[at : at + BITE]) == BITE for at in range(0, len(data) - BITE, BITE))
+        found, taken = b"", 0
+        while len(found) < len(data):
+            if not taken:
+                try:
+                    taken = ours.send(data[-BITE:])
+                except WOULD_BLOCK:
+                    pass
+            try:
+                found += theirs.recv(70_000)
+            except WOULD_BLOCK:
+                pass
+        assert found == data
+        assert taken == BITE
+        ours.close()
+        theirs.close()
 
 
 def _says(data: bytes, early: bytes = b"") -> Conversation[bytes]:

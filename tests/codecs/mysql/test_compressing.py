@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tracemalloc
 import zlib
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql.compressing import ZSTD_LEVEL, Asking, Serving, agreed, towards_client, towards_server
-from rdsp_codecs.mysql.compression import ZLIB, ZSTD, Packer
+from rdsp_codecs.mysql.compression import ZLIB, ZSTD, Packer, Unpacker
 from rdsp_codecs.mysql.framing import FULL, packets
 from rdsp_codecs.testing.duo import unwrapped
 
@@ -135,6 +136,75 @@ def test_the_boundaries_at_16_megabytes(kind: str, size: int) -> None:
     told = packets(b"y" * size, last + 1)
     assert through(server, client, told, [1 << 16]) == told
     assert not client.begun
+
+
+def pieces(data: bytes, kind: str) -> list[bytes]:
+    """What each compressed packet holds."""
+    found, at = [], 0
+    while at < len(data):
+        size = 7 + int.from_bytes(data[at : at + 3], "little")
+        unpacker = Unpacker(kind)
+        found.append(unpacker.feed(data[at : at + size]))
+        at += size
+    return found
+
+
+def ends_whole(piece: bytes) -> bool:
+    """It is some packets, and nothing else."""
+    at = 0
+    while at < len(piece):
+        at += 4 + int.from_bytes(piece[at : at + 3], "little")
+    return at == len(piece)
+
+
+@given(
+    KINDS,
+    st.lists(st.one_of(PAYLOADS, st.sampled_from([70_000, 300_000]).map(lambda size: bytes(range(256)) * (size >> 8)))),
+    CUTS,
+    st.booleans(),
+)
+def test_a_client_finds_each_packet_in_one_compressed_packet(
+    kind: str, payloads: list[bytes], sizes: list[int], bites: bool
+) -> None:
+    """Whatever the pieces that it comes in: Connector/Python looks no further than into the next one."""
+    server = Serving(kind, 1)
+    unwrapped(server, Packer(kind).pack(packets(b"\3SELECT")))
+    told = stream(payloads, 1)
+    wrapped = b"".join(server.wrap(piece) for piece in cut(told, [1 << 16] if bites else sizes))
+    found = pieces(wrapped, kind)
+    assert b"".join(found) == told
+    assert all(map(ends_whole, found))
+    assert numbers(wrapped) == [(1 + n) & 0xFF for n in range(len(found))]
+
+
+@pytest.mark.parametrize("kind", [ZLIB, ZSTD])
+@pytest.mark.parametrize("size", [FULL - (1 << 17) - 4, FULL - 1, FULL, 2 * FULL + 5])
+def test_a_packet_that_no_compressed_one_can_hold_is_in_two(kind: str, size: int) -> None:
+    """And a row that does not shrink still has a length of three bytes."""
+    server = Serving(kind, 1)
+    unwrapped(server, Packer(kind).pack(packets(b"\3SELECT")))
+    told = packets(random.Random(1).randbytes(size), 1)
+    wrapped = b"".join(server.wrap(piece) for piece in cut(told, [1 << 16]))
+    found = pieces(wrapped, kind)
+    assert b"".join(found) == told
+    assert len(found) <= 2 * (1 + size // FULL)
+    assert (len(found) == 1) == (size < FULL - (1 << 17) - 3)
+
+
+@pytest.mark.parametrize("kind", [ZLIB, ZSTD])
+def test_a_long_packet_that_shrinks_is_gathered_in_little_memory(kind: str) -> None:
+    server = Serving(kind, 1)
+    unwrapped(server, Packer(kind).pack(packets(b"\3SELECT")))
+    bite = bytes(1 << 16)
+    server.wrap((FULL - 1).to_bytes(3, "little") + b"\1" + bite)
+    tracemalloc.start()
+    try:
+        out = [server.wrap(bite) for _ in range(200)]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert not any(out)
+    assert most < 1 << 20
 
 
 def _packet(body: bytes, before: int, number: int = 0) -> bytes:

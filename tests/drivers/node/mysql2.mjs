@@ -181,6 +181,28 @@ part('errors', async () => {
   }
 })
 
+part('compressed', async () => {
+  const db = await open({ compress: true })
+  for (const size of [1, 5000, 16300, 33000, 70000, 200000, 1000000, 16700000]) {
+    const [[{ data }]] = await db.query(`SELECT REPEAT('x', ${size}) AS data`)
+    say(size, data.length, data === 'x'.repeat(size))
+  }
+  const noise = Buffer.alloc(3000000)
+  for (let at = 0, n = 1; at < noise.length; at++) { n = (n * 48271) % 2147483647; noise[at] = n >> 8 }
+  const [[{ again }]] = await db.execute('SELECT CAST(? AS BINARY) AS again', [noise])
+  say(again.equals(noise))
+  await db.query(`CREATE TABLE ${SCHEMA}.squeezed (n INT, t VARCHAR(100))`)
+  const lines = Array.from({ length: 20000 }, (_, n) => Buffer.from(`${n}\ttext ${n}\n`))
+  const [loaded] = await db.query({ sql: `LOAD DATA LOCAL INFILE 'rows' INTO TABLE ${SCHEMA}.squeezed`,
+    infileStreamFactory: () => Readable.from(lines) })
+  const [rows] = await db.query(`SELECT n, t FROM ${SCHEMA}.squeezed ORDER BY n`)
+  say(loaded.affectedRows, rows.length, rows[0], rows[19999])
+  await fails('nowhere', () => db.query('SELECT * FROM nowhere'))
+  say((await db.query('SELECT 1 AS alive'))[0])
+  await db.query(`DROP TABLE ${SCHEMA}.squeezed`)
+  await db.end()
+})
+
 part('encrypted', async () => {
   const db = await open({ host: 'localhost', ssl: { ca: CA } })
   say((await db.query("SELECT LENGTH(REPEAT('t', 1000000)) AS v"))[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import os
+import random
 import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -303,3 +304,32 @@ def _turns(driver: Driver) -> None:
     ask(clients[0], f"DROP TABLE {SCHEMA}.turns")
     for client in clients:
         client.close()
+
+
+def compressed(driver: Driver, *, rows: int = 20_000, **keywords: Any) -> None:
+    """A connection that compresses: rows of all lengths, such as do not shrink, many at once, a file.
+
+    Args:
+        rows: of a long result.
+        keywords: of `connect`, by which it compresses.
+    """
+    connection = driver.connect(**keywords, **driver.infile)
+    for size in (1, 5000, 16_300, 33_000, 70_000, 200_000, 1_000_000, 16_700_000):
+        ((data,),) = ask(connection, f"SELECT REPEAT('x', {size})")
+        say(size, len(data), set(data) == set("x"))
+    for size in (40_000, 3_000_000):  # nothing to gain
+        noise = random.Random(size).randbytes(size)
+        ((data,),) = ask(connection, "SELECT CAST(%s AS BINARY)", (noise,))
+        say(size, bytes(data) == noise)
+    ask(connection, f"CREATE TABLE {SCHEMA}.squeezed (n INT, t VARCHAR(100))")
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "rows")
+        with open(file, "w") as written:
+            written.writelines(f"{n}\ttext {n}\n" for n in range(20_000))
+        say(ask(connection, f"LOAD DATA LOCAL INFILE '{file}' INTO TABLE {SCHEMA}.squeezed"))
+    found = ask(connection, f"SELECT n, t FROM {SCHEMA}.squeezed ORDER BY n LIMIT {rows}")
+    say(len(found), found[0], found[-1], sum(row[0] for row in found))
+    fails(driver, "nowhere", ask, connection, "SELECT * FROM nowhere")
+    say(ask(connection, "SELECT 'alive'"))
+    ask(connection, f"DROP TABLE {SCHEMA}.squeezed")
+    connection.close()

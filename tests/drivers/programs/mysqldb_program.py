@@ -89,5 +89,10 @@ def another_user() -> None:
     connection.close()
 
 
+@part
+def compressed() -> None:
+    mysql_shared.compressed(driver, compress=True)
+
+
 mysql_shared.shared(driver)
 main()
