@@ -4,8 +4,9 @@
 conversations with plain bytes, for tests of an author's own.
 """
 
+from rdsp_codecs.testing.check_anew import NotShown
 from rdsp_codecs.testing.checks import CHECKS, Check, check_codec, codec_checks
 from rdsp_codecs.testing.duo import Script, duo, play
 from rdsp_codecs.testing.wire import Server, Wire
 
-__all__ = ["CHECKS", "Check", "Script", "Server", "Wire", "check_codec", "codec_checks", "duo", "play"]
+__all__ = ["CHECKS", "Check", "NotShown", "Script", "Server", "Wire", "check_codec", "codec_checks", "duo", "play"]

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from rdsp_codecs.api import Codec
+from rdsp_codecs.testing.check_anew import NotShown, anew
 from rdsp_codecs.testing.check_limits import memory
 from rdsp_codecs.testing.check_logins import login, proofs, strangers
 from rdsp_codecs.testing.check_members import members
@@ -21,6 +22,7 @@ _ALL: Final = (
     login,
     proofs,
     strangers,
+    anew,
     splits,
     answers,
     boundaries,
@@ -39,7 +41,11 @@ CHECKS: Final[dict[str, Callable[[Codec, Wire], None]]] = {check.__name__: check
 
 @attrs.frozen
 class Check:
-    """One check of one codec: call it. Raises `AssertionError`, or whatever the codec raises that it must not."""
+    """One check of one codec: call it. Raises `AssertionError`, or whatever the codec raises that it must not.
+
+    What is about something that an engine need not have, and this one has not, raises `NotShown`: pytest and unittest
+    say that it was skipped.
+    """
 
     name: str
     codec: Codec
@@ -69,14 +75,19 @@ def codec_checks(codec: Codec, wire: Wire | None = None) -> list[Check]:
     return [Check(name, codec, found) for name in CHECKS]
 
 
-def check_codec(codec: Codec, wire: Wire | None = None) -> None:
+def check_codec(codec: Codec, wire: Wire | None = None) -> list[str]:
     """Put a codec through all checks, one after the other. See `codec_checks`.
 
-    Raises `AssertionError` at the first that fails, with the check's name in a note.
+    Returns the names of those that have shown nothing, because the engine lacks what they are about. Raises
+    `AssertionError` at the first that fails, with the check's name in a note.
     """
+    skipped = []
     for check in codec_checks(codec, wire):
         try:
             check()
+        except NotShown:
+            skipped.append(check.name)
         except BaseException as error:
             error.add_note(f"in the check {check.name!r} of the engine {codec.name!r}")
             raise
+    return skipped

@@ -7,7 +7,9 @@ from typing import Any, ClassVar, Protocol
 
 from hypothesis.strategies import SearchStrategy
 
+from rdsp_codecs.api import BackendLogin
 from rdsp_codecs.clients import ClientLogin
+from rdsp_codecs.steps import Conversation
 
 
 class Server(Protocol):
@@ -82,6 +84,17 @@ class Wire:
     def client(self, who: ClientLogin) -> ClientLogin:
         """Another client than the codec's own `login` is, made of what came of that; or the same."""
         return who
+
+    def anew(self, state: Any, how: BackendLogin) -> Conversation[Any]:
+        """How a client that is in becomes another user on the same connection (`moves.ANEW`): its side of that.
+
+        Written by who has that; the relay then has `greet_anew`.
+
+        Args:
+            state: what `Codec.login` has come to on this connection.
+            how: the other user, and the password. Raises `LoginRefused` where the server says no.
+        """
+        raise NotImplementedError
 
     def long_request(self, size: int) -> bytes:
         """One request of at least `size` bytes that a server answers."""

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from rdsp_toy.kit import WIRE
+from rdsp_toy.relay import ToyRelay
 
-from rdsp_codecs.testing import CHECKS, check_codec, codec_checks
+from rdsp_codecs.testing import CHECKS, NotShown, check_codec, codec_checks
+from rdsp_codecs.testing.check_anew import anew
+from tests.kit.changing_toy import FAULTS, ChangingRelay, ChangingWire, codec_of
 from tests.kit.mutants import MUTANTS
 
 settings.register_profile(
@@ -49,7 +52,26 @@ def test_a_fault_is_found_by_the_check_that_is_named_for_it(fault: str) -> None:
 
 
 def test_every_check_finds_something() -> None:
-    assert {name for name, _ in MUTANTS.values()} == set(CHECKS)
+    assert {name for name, _ in MUTANTS.values()} | {"anew"} == set(CHECKS)
+
+
+def test_what_an_engine_has_not_is_told_as_not_shown() -> None:
+    """By name, and the one call says which it was: nothing is green that has shown nothing."""
+    with pytest.raises(NotShown, match="'toy' has no other user in mid-session"):
+        anew(codec_of(ToyRelay), WIRE)
+    with pytest.raises(AssertionError, match="does not say how a client asks for it"):
+        anew(codec_of(ChangingRelay), WIRE)
+    with pytest.raises(AssertionError, match=r"the relay has no greet_anew"):
+        anew(codec_of(ToyRelay), ChangingWire())
+
+
+@pytest.mark.usefixtures("same_examples")
+def test_another_user_in_mid_session_passes_and_each_fault_of_it_is_found() -> None:
+    anew(codec_of(ChangingRelay), ChangingWire())
+    for fault in FAULTS:
+        with pytest.raises(AssertionError) as found:
+            anew(codec_of(fault), ChangingWire())
+        assert str(found.value).strip(), fault
 
 
 @pytest.mark.usefixtures("same_examples")

@@ -10,11 +10,13 @@ from typing import Any, ClassVar, Final
 
 from hypothesis import strategies as st
 
+from rdsp_codecs.api import BackendLogin
 from rdsp_codecs.clients import ClientLogin
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.framing import PacketReader
-from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION
+from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION, change_user
+from rdsp_codecs.steps import Conversation
 from rdsp_codecs.testing.mysql import said
 from rdsp_codecs.testing.mysql.server import ModelServer
 from rdsp_codecs.testing.mysql.strategies import REQUESTS
@@ -119,6 +121,10 @@ class MySqlWire(Wire):
         return ClientLogin(
             who.user, who.database, parameters, who.protocol & ~self._lacks, who.tls, welcome=who.welcome
         )
+
+    def anew(self, state: Any, how: BackendLogin) -> Conversation[None]:
+        """See `Wire`."""
+        return change_user(state, how)
 
     def long_request(self, size: int) -> bytes:
         """See `Wire`."""
