@@ -7,7 +7,7 @@ import unittest
 from collections.abc import Callable
 from typing import Any, Final
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsp_codecs import moves
@@ -104,6 +104,7 @@ def _proves(codec: Codec, wire: Wire) -> None:
     methods = [(), *((name,) for name in codec.features.auth_methods)]
     user = _other(wire)
 
+    @settings(deadline=None)
     @given(
         method=st.sampled_from(methods),
         tls=st.sampled_from(["disable", "require"]),
@@ -125,6 +126,7 @@ def _proves(codec: Codec, wire: Wire) -> None:
         signals = relay.from_client(wire.begin)
         assert signals & moves.WANT_BACKEND, f"the session behind it does not go on: {signals}"
 
+    @settings(deadline=None)
     @given(method=st.sampled_from(methods), tls=st.sampled_from(["disable", "require"]))
     def who_does_not(method: tuple[str, ...], tls: str) -> None:
         for password in ("wrong", "", wire.password):
@@ -154,6 +156,7 @@ def _ends_otherwise(codec: Codec, wire: Wire) -> None:
     _, server, client = _changes(codec, wire, wanted, "disable", require_tls=True)
     assert isinstance(server, Turned), f"require_tls: {server!r}, {client!r}"
 
+    @settings(deadline=None)
     @given(st.lists(st.binary(max_size=60), max_size=3))
     def says(what: list[bytes]) -> None:
         who, state = _logged_in(codec, wire, "disable")

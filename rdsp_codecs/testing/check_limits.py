@@ -6,7 +6,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any, Final
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsp_codecs import moves
@@ -38,6 +38,7 @@ def memory(codec: Codec, wire: Wire) -> None:
         taken = _door(codec, wire, filler)
         assert taken <= _MOST, f"before a login {taken} bytes of {filler!r} were taken"
 
+    @settings(deadline=None)
     @given(
         parts=st.lists(
             st.tuples(

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsp_codecs.api import BackendLogin, CancelAsked, ClientLogin, Codec, Introducing, Offer, Turned
@@ -79,6 +79,7 @@ def login(codec: Codec, wire: Wire) -> None:
     """Whoever proves the password gets in, whatever the cuts, by every proof; both sides then know the same."""
     answer = answerer(wire)
 
+    @settings(deadline=None)
     @given(method=st.sampled_from(_methods(codec)), tls=st.sampled_from(["disable", "prefer", "require"]), seed=_SEEDS)
     def holds(method: tuple[str, ...], tls: str, seed: int) -> None:
         asked = how(wire, tls=tls)
@@ -141,6 +142,7 @@ def proofs(codec: Codec, wire: Wire) -> None:
     """Nobody gets in with a wrong password, an unknown name or none; all of them are told the same."""
     answer = answerer(wire)
 
+    @settings(deadline=None)
     @given(method=st.sampled_from(_methods(codec)), tls=st.sampled_from(["disable", "require"]), seed=_SEEDS)
     def holds(method: tuple[str, ...], tls: str, seed: int) -> None:
         for password in (wire.password + "x", "", wire.password[:-1]):
@@ -191,6 +193,7 @@ def strangers(codec: Codec, wire: Wire) -> None:
     answer = answerer(wire)
     clients, servers = _spoken(codec, wire)
 
+    @settings(deadline=None)
     @given(
         data=st.one_of(st.binary(max_size=300), MUTATIONS.map(lambda found: mutated(clients, found))),
         cut=st.integers(1, 60),
@@ -207,6 +210,7 @@ def strangers(codec: Codec, wire: Wire) -> None:
         allowed = (Turned, CancelAsked, ClientLogin) if open_to_local else (Turned, CancelAsked)
         assert isinstance(result, allowed), f"{data!r} was greeted as {result!r}"
 
+    @settings(deadline=None)
     @given(mutations=MUTATIONS, data=st.none() | st.binary(max_size=300), cut=st.integers(1, 60))
     def at_a_server(mutations: Mutations, data: bytes | None, cut: int) -> None:
         told = mutated(servers, mutations) if data is None else data

@@ -8,7 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsp_codecs.api import Codec, RelayPolicy
@@ -35,6 +35,7 @@ def _talk(codec: Codec, wire: Wire, enforced: Iterable[str], *needs: str, breaks
     """Several clients on two servers. `needs`: what must have come up, or nothing was shown."""
     seen: Counter[str] = Counter()
 
+    @settings(deadline=None)
     @given(
         steps=conversations(wire), seed=_SEEDS, policy=_POLICIES, mode=st.sampled_from(["any", "any", "whole", "bytes"])
     )
@@ -115,6 +116,7 @@ def _one_by_one(data: bytes) -> list[bytes]:
 def splits(codec: Codec, wire: Wire) -> None:
     """However the bytes of either side are cut, the same bytes go out, and the session ends in the same state."""
 
+    @settings(deadline=None)
     @given(
         requests=st.lists(st.one_of(wire.requests, st.just(wire.begin), st.just(wire.commit)), min_size=1, max_size=8),
         seeds=st.tuples(_SEEDS, _SEEDS),
@@ -129,6 +131,7 @@ def splits(codec: Codec, wire: Wire) -> None:
             for other in told[1:]:
                 assert other == told[0], f"{request!r} in one piece: {told[0]}; in several: {other}"
 
+    @settings(deadline=None)
     @given(request=wire.requests)
     def everywhere(request: bytes) -> None:
         whole = Lane(codec, wire, lambda data: [data]).feed(request)
@@ -143,6 +146,7 @@ def splits(codec: Codec, wire: Wire) -> None:
 def garbage(codec: Codec, wire: Wire) -> None:
     """Bytes that break the protocol, of either side, are a `WireError` or pass; nothing else is ever raised."""
 
+    @settings(deadline=None)
     @given(steps=conversations(wire, "A"), mutations=MUTATIONS, seed=_SEEDS, policy=_POLICIES)
     def of_a_client(steps: list[Step], mutations: Mutations, seed: int, policy: RelayPolicy) -> None:
         said = b"".join(step.data or b"" for step in steps)
@@ -153,6 +157,7 @@ def garbage(codec: Codec, wire: Wire) -> None:
         except WireError:
             client.leaves()
 
+    @settings(deadline=None)
     @given(steps=conversations(wire, "A"), mutations=MUTATIONS, seed=_SEEDS, policy=_POLICIES)
     def of_a_server(steps: list[Step], mutations: Mutations, seed: int, policy: RelayPolicy) -> None:
         client = _Lying(codec, wire, seed, mutations, policy).client("A")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsp_codecs import moves
@@ -45,6 +45,7 @@ def refusals(codec: Codec, wire: Wire) -> None:
         for last in told_last:
             assert wire.errors(last) == 1, f"last words about {code} are {last!r}"
 
+    @settings(deadline=None)
     @given(refused=wire.requests, then=st.lists(st.one_of(wire.requests, st.just(wire.begin)), min_size=1, max_size=3))
     def then_served(refused: bytes, then: list[bytes]) -> None:
         _refused_and_served(codec, wire, refused, then)
@@ -83,6 +84,7 @@ def endings(codec: Codec, wire: Wire) -> None:
     if not bye:
         return  # the protocol has none: clients close
 
+    @settings(deadline=None)
     @given(requests=st.lists(wire.requests, max_size=3), at=st.integers(0, len(bye)))
     def holds(requests: list[bytes], at: int) -> None:
         lane = Lane(codec, wire, lambda data: [data])
@@ -96,6 +98,7 @@ def endings(codec: Codec, wire: Wire) -> None:
             assert not told.to_server, f"a good-bye went to the server: {told.to_server!r}"
             assert not told.to_client, f"a good-bye was answered: {told.to_client!r}"
 
+    @settings(deadline=None)
     @given(request=wire.requests)
     def held(request: bytes) -> None:
         relay = Lane(codec, wire, lambda data: [data]).relay
@@ -125,6 +128,7 @@ def upkeep(codec: Codec, wire: Wire) -> None:
         _, state, server = log_in(codec, wire)
         return Backend(server, state)
 
+    @settings(deadline=None)
     @given(requests=st.lists(wire.requests, max_size=3), seed=_SEEDS)
     def holds(requests: list[bytes], seed: int) -> None:
         chance, idle = random.Random(seed), backend()  # noqa: S311 - a test's
@@ -142,6 +146,7 @@ def upkeep(codec: Codec, wire: Wire) -> None:
         assert idle.server.at_rest, "a server was reset, and owes something"
         _finds_all_as_it_was(codec, wire, idle, before)
 
+    @settings(deadline=None)
     @given(mutations=MUTATIONS, seed=_SEEDS)
     def spoilt(mutations: Mutations, seed: int) -> None:
         for name in ("probe", "reset", "max_connections", "is_writable"):

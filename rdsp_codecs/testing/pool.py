@@ -276,10 +276,10 @@ class Client:
             backend.run(backend.coming)
             backend.coming = backend.going = b""
             backend.variant = relay.variant
-            if relay.transaction is not Transaction.NONE:
-                converse(pool.codec.reset(backend.state, relay.transaction), backend, pool.random)
-                text = "a server was reset, and its transaction is still open"
-                self.must(TRANSACTIONS, not backend.server.in_transaction, text)
+            # As the runtime does, also where no transaction is open: the session may linger.
+            converse(pool.codec.reset(backend.state, relay.transaction), backend, pool.random)
+            text = "a server was reset, and its transaction is still open"
+            self.must(TRANSACTIONS, not backend.server.in_transaction, text)
         pool.free.append(backend)
 
 

@@ -9,7 +9,7 @@ from rdsp_codecs.testing import Check, codec_checks
 from rdsp_codecs.testing.mariadb import CLASSIC as MARIADB_CLASSIC
 from rdsp_codecs.testing.mysql import CLASSIC, MySqlWire
 from rdsp_codecs.testing.mysql.said import query
-from rdsp_codecs.testing.pool import TRANSACTIONS, Pool, Step
+from rdsp_codecs.testing.pool import SESSIONS, TRANSACTIONS, Pool, Step
 
 
 @pytest.mark.parametrize("check", codec_checks(MYSQL), ids=str)
@@ -41,3 +41,14 @@ def test_an_error_does_not_tell_that_the_one_before_has_rolled_back(wire: MySqlW
     pool = Pool(codec, wire, seed, (TRANSACTIONS,))
     pool.runs([Step("A", query(text), waits=False) for text in texts])
     assert pool.seen["ends"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("wire", [CLASSIC, MARIADB_CLASSIC], ids=["mysql", "mariadb"])
+def test_a_client_that_leaves_while_it_lingers_leaves_a_server_that_is_reset(wire: MySqlWire, seed: int) -> None:
+    """As the pool has it: what the number of an INSERT is was not asked for yet."""
+    codec = MARIADB if wire.mariadb else MYSQL
+    pool = Pool(codec, wire, seed, (SESSIONS,), backends=1, mode="whole")
+    pool.runs([Step("A", query("INSERT INTO t VALUES (1)"), waits=False), Step("A", None, waits=True)])
+    pool.runs([Step("B", query("BEGIN"), waits=False), Step("B", query("SELECT LAST_INSERT_ID()"), waits=True)])
+    assert pool.client("B").backend is not None
