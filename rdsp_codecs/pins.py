@@ -218,10 +218,11 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
         "Take counts and warnings from the protocol, where every driver has them, or ask inside of the transaction.",
     ),
     PinReason.NO_TRACKING: PinFacts(
-        "The server does not report what a session changes.",
+        "The server does not report what a session changes, or cannot undo it.",
         ("mysql", "mariadb"),
         PinUntil.SESSION,
-        "Servers do from MySQL 5.7 and MariaDB 10.2 on.",
+        "Servers do from MySQL 5.7 and MariaDB 10.2 on. With older ones allow as many database connections as clients "
+        "work at the same time, and have clients close those that they do not use: each is the next client's then.",
     ),
 }
 

@@ -231,6 +231,11 @@ class Relay:
         """More than `RelayPolicy.max_held` bytes are held back: the client must not be read now."""
         raise NotImplementedError
 
+    @property
+    def resettable(self) -> bool:
+        """Whether, outside of a request, `Codec.reset` would undo all that the client has left on its backend."""
+        return not self.pins
+
     def in_doubt(self) -> bool:
         """Whether the client may have changed its backend in a way that is not found out: nobody else may have it."""
         raise NotImplementedError

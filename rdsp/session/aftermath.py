@@ -45,7 +45,7 @@ def abandon(splice: Splice, backend: Backend, pool: Pool) -> None:
         cut = relay.cut_short() or bool(splice.server_rest)
         in_request = cut or relay.in_request()
         # Where a relay that failed stands, nobody knows.
-        clean = not relay.pins and not relay.in_doubt() and splice.fault is None
+        clean = relay.resettable and not relay.in_doubt() and splice.fault is None
         splice.refit(backend)
     except Exception:
         pool.lost(backend, "a fault of the program, when its session ended")

@@ -71,7 +71,7 @@ class Asking(Hearing):
         state = self._state
         assert state is not None
         free = not self.pins
-        if self._unknown:
+        if self._unknown and state.tracks:
             self._ask()
             return moves.NOTHING
         if self._held.doubted and self.transaction is not _OPEN and only_locks(self.pins.active()):

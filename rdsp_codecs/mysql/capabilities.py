@@ -164,6 +164,9 @@ def asked(server: int, wanted: int, *, database: bool, tls: bool, zlib: bool, zs
     Returns flags that the server all has. Those of `wanted` that it lacks are left out: `lacking` tells.
     """
     own = ALWAYS | TRANSLATED | CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA | CLIENT_CONNECT_ATTRS
+    if not server & CLIENT_SESSION_TRACK:
+        # MySQL 5.6 looks for attributes behind COM_CHANGE_USER in the wrong place, and refuses most collations.
+        own &= ~CLIENT_CONNECT_ATTRS
     if database:
         own |= CLIENT_CONNECT_WITH_DB
     if tls:

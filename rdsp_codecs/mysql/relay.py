@@ -348,6 +348,8 @@ class MySqlRelay(Preparing):
             self._pin(PinReason.NO_TRACKING)
             self._left.here = 0 if state.used else ALL
             return self._pump()
+        if self._shared.lacks_reset:
+            self._pin(PinReason.NO_TRACKING)
         if self._wants_traces:
             self._pin(PinReason.DIAGNOSTICS)
         settings = state.settings if state.used else self._shared.login
@@ -365,6 +367,8 @@ class MySqlRelay(Preparing):
             if not alike:
                 init_query = self._policy.init_query.encode("utf-8", "surrogateescape")
                 commands = resets(self._settings, init_query, self._database, state)
+                if self._shared.lacks_reset and not state.used:
+                    commands.pop(0)
                 state.shelf.clear()
             if unclean:
                 commands.append((r.COM_QUERY, self._text(CLEARS)))
@@ -384,6 +388,9 @@ class MySqlRelay(Preparing):
         self._ours.clear()
         self.unharmed = False
         self.refused = b"" if state.used else error
+        if error and not self._shared.lacks_reset and r.read_err(error).code == r.UNKNOWN_COMMAND:
+            # From now on each session keeps its backend, and has a new one made its own without a reset.
+            self._shared.lacks_reset, self.refused = True, b""
         return moves.UNFIT
 
     def broke_off(self) -> int:
@@ -415,6 +422,12 @@ class MySqlRelay(Preparing):
     def fit(self) -> object:
         """See `Relay`."""
         return self._settings
+
+    @property
+    def resettable(self) -> bool:
+        """See `Relay`: where every session pins, and what it left is such as a login in mid-session undoes."""
+        pins = self.pins.active()
+        return not pins or (PinReason.NO_TRACKING in pins and _UNDONE.issuperset(pins) and not self._strayed)
 
     @property
     def variant(self) -> Hashable:
@@ -450,6 +463,21 @@ def _word(text: bytes) -> bytes:
     return text[:40].lstrip()[:6].lower()
 
 
+_UNDONE: Final = frozenset(
+    {
+        PinReason.NO_TRACKING,
+        PinReason.CONNECTION_NUMBER,
+        PinReason.DIAGNOSTICS,
+        PinReason.TEMPORARY_TABLE,
+        PinReason.ADVISORY_LOCK,
+        PinReason.TABLE_LOCK,
+        PinReason.OPEN_HANDLER,
+        PinReason.USER_VARIABLE,
+        PinReason.TEXT_PREPARED,
+        PinReason.PREPARED_STATEMENT,
+    }
+)
+"""Not all that a SET makes: MySQL 5.6 keeps insert_id, the seeds of RAND() and profiles."""
 _KILLS: Final = frozenset({r.COM_QUERY, r.COM_PROCESS_KILL})
 _DECLINED: Final = {r.COM_PROCESS_KILL: "COM_PROCESS_KILL"}
 _PINNED_BY: Final = {

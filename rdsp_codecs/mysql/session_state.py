@@ -125,11 +125,17 @@ class Settings:
 
 
 class Interned:
-    """One pool's settings. `login`: what its backends have from the beginning."""
+    """One pool's settings.
+
+    Attributes:
+        login: what its backends have from the beginning.
+        lacks_reset: a server did not know COM_RESET_CONNECTION.
+    """
 
     def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[object, Settings] = weakref.WeakValueDictionary()
         self.login = self.made(None, {}, multi=True)
+        self.lacks_reset = False
 
     def made(
         self,

@@ -8,6 +8,7 @@ from rdsp_codecs.mysql.responses import Ok
 from rdsp_codecs.mysql.statements import Context, Shelf
 
 if TYPE_CHECKING:
+    from rdsp_codecs.api import BackendLogin
     from rdsp_codecs.mysql.lexer import Facts
     from rdsp_codecs.mysql.session_state import Settings
     from rdsp_codecs.relaying import Keepsake
@@ -26,6 +27,8 @@ class MySqlState:
         encrypted: the connection uses TLS, or a Unix socket: nobody can listen in.
         challenge: the greeting's, which COM_CHANGE_USER answers, too.
         plugin: how the password was proved.
+        how: it logged in; None for one that has not begun (`upkeep.begin`).
+        init_query: what was run behind that.
         welcome: the OK that ended the login, with what it says of the session.
         tracks: it reports what its session changes.
         settings: what it has (`session_state.Settings`), None where nobody knows; a new one has those of its login.
@@ -51,6 +54,8 @@ class MySqlState:
         self.encrypted = False
         self.challenge = b""
         self.plugin = b""
+        self.how: BackendLogin | None = None
+        self.init_query = ""
         self.welcome = Ok()
         self.tracks = False
         self.settings: Settings | None = None

@@ -13,7 +13,7 @@ from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.dialogue import Dialogue, Part
 from rdsp_codecs.mysql.framing import PacketReader, packets
-from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION, greeted, login, refusal
+from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION, change_user, greeted, login, refusal
 from rdsp_codecs.mysql.session_state import TRACKING
 from rdsp_codecs.mysql.setting_text import READ_BY
 from rdsp_codecs.mysql.state import MySqlState
@@ -25,6 +25,10 @@ _MOST: Final = 1 << 20
 """Bytes of an answer to a question of ours."""
 _LIMITS: Final = "SELECT @@global.max_connections, @@session.max_user_connections"
 _READ_ONLY: Final = "SELECT @@global.read_only"
+_KEPT: Final = "SET SESSION last_insert_id = 0, timestamp = DEFAULT"
+"""Of what MySQL 5.6 keeps of a session behind COM_CHANGE_USER."""
+_NOT_MADE: Final = "SELECT @@global.init_connect, @@session.insert_id"
+"""What servers run behind logins, and not behind COM_CHANGE_USER; and what MySQL 5.6 keeps that nothing takes away."""
 _NO: Final = (b"0", b"OFF")
 
 
@@ -89,30 +93,59 @@ def query(state: MySqlState, text: str) -> Generator[Any, Any, Answer]:
 
 
 def reset(state: MySqlState, transaction: Transaction) -> Conversation[None]:
-    """COM_RESET_CONNECTION: an open transaction is rolled back, and the session is as after its login, but for its
-    database. Raises `WireError` where the server does not have that, or refuses.
+    """An open transaction is rolled back, and what the session has left is undone.
+
+    By COM_RESET_CONNECTION all is as after the login, but for the database and for what the proxy has set: whoever
+    comes next sees to that. Servers that report nothing, or do not know it, are logged in to anew; then all is as at
+    the beginning. Raises `WireError`, `LoginRefused`.
     """
     state.shelf.clear()
-    answer = yield from ask(state, r.COM_RESET_CONNECTION)
-    if answer.error is not None or answer.status is None or answer.status & r.SERVER_STATUS_IN_TRANS:
-        msg = "COM_RESET_CONNECTION did not reset the session"
+    if state.tracks:
+        answer = yield from ask(state, r.COM_RESET_CONNECTION)
+        if answer.error is None or r.read_err(answer.error).code != r.UNKNOWN_COMMAND:
+            if answer.status is None or answer.status & r.SERVER_STATUS_IN_TRANS:
+                msg = "COM_RESET_CONNECTION did not reset the session"
+                raise WireError(msg)
+            # Nothing of the login is left, not even that the server reports.
+            state.used, state.settings = True, None
+            return
+    yield from _log_in_anew(state)
+
+
+def _log_in_anew(state: MySqlState) -> Conversation[None]:
+    """COM_CHANGE_USER to who it is already, and what else was done with the connection when it was new."""
+    assert state.how is not None
+    yield from change_user(state, state.how)
+    answer = yield from query(state, _NOT_MADE)
+    if answer.rows != [(b"", b"0")] or answer.status is None or answer.status & r.SERVER_STATUS_IN_TRANS:
+        msg = "COM_CHANGE_USER does not make the session as it was"
         raise WireError(msg)
-    # Nothing of the login is left, not even that the server reports.
-    state.used, state.settings = True, None
+    answer = yield from query(state, _KEPT)
+    if answer.error is not None:
+        raise refusal(answer.error)
+    yield from _begin(state)
+    if state.init_query:
+        yield from prepare(state, state.init_query)
+    state.used, state.settings, state.follows = False, None, True
+    state.last_id, state.warned = 0, False
 
 
 def begin(how: BackendLogin) -> Conversation[MySqlState]:
     """Log in, and have the server report what its session changes. Raises what `login` raises."""
     state = yield from login(how)
-    flags = state.capabilities
-    if flags & c.CLIENT_SESSION_TRACK:
+    state.how = how
+    yield from _begin(state)
+    return state
+
+
+def _begin(state: MySqlState) -> Generator[Any, Any, None]:
+    if state.capabilities & c.CLIENT_SESSION_TRACK:
         answer = yield from query(state, TRACKING.decode())
         if answer.error is not None:
             raise refusal(answer.error)
         state.tracks = True
     state.server_parameters = parameters(state)
     yield from _read_by(state)
-    return state
 
 
 def _read_by(state: MySqlState) -> Generator[Any, Any, None]:
@@ -152,6 +185,7 @@ def probe(state: MySqlState) -> Conversation[None]:
 
 def prepare(state: MySqlState, init_query: str) -> Conversation[None]:
     """Run `init_query`. Raises `LoginRefused` with the server's error, or when it leaves a transaction open."""
+    state.init_query = init_query
     answer = yield from query(state, init_query)
     if answer.error is not None:
         raise refusal(answer.error)

@@ -270,7 +270,7 @@ class Client:
         if backend is None:
             return
         relay, pool = self.relay, self.pool
-        if relay.pins or relay.in_doubt() or relay.in_request() or relay.cut_short():
+        if not relay.resettable or relay.in_doubt() or relay.in_request() or relay.cut_short():
             backend = pool.new_backend()
         else:
             backend.run(backend.coming)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pymysql
 import pytest
@@ -12,7 +14,7 @@ from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.dialogue import Part
 from rdsp_codecs.mysql.framing import packets
-from rdsp_codecs.mysql.login import CAPABILITIES
+from rdsp_codecs.mysql.login import CAPABILITIES, COLLATION
 from tests.live.mysql.sidebyside import Side, connect, target
 from tests.live.mysql.test_proxied_commands import shown
 from tests.servers.mysql import MySqlServer
@@ -52,6 +54,7 @@ def running(server: MySqlServer, what: str) -> int:
 
 
 TEXTS = [
+    "SELECT ROW_COUNT()",
     "SELECT 1, NULL, 'ä'",
     "SELECT nothing",
     "SELEC 1",
@@ -145,7 +148,6 @@ def test_clients_use_tls_and_compression_though_it_has_others(server: MySqlServe
 
 
 def test_what_a_session_left_nobody_finds(server: MySqlServer) -> None:
-    """There is no COM_RESET_CONNECTION: its backend is closed."""
     with ProxyProcess.for_target(url(server), "--max-backends", "1") as proxy:
         for way in ("left", "said good-bye", "in the middle"):
             client = MySqlClient(proxy.port)
@@ -162,6 +164,115 @@ def test_what_a_session_left_nobody_finds(server: MySqlServer) -> None:
         with MySqlClient(proxy.port) as client:
             assert client.rows("SELECT @x, COUNT(*) FROM old WHERE a = 'left'") == [(None, b"0")]
         assert running(server, "info LIKE '%SLEEP(55)%'") == 0
+
+
+LEFT = [
+    ["SET @x = 1, sql_mode = 'ANSI_QUOTES', sql_select_limit = 0, autocommit = 0, character_set_results = ucs2"],
+    ["USE other"],
+    ["CREATE TEMPORARY TABLE kept (a INT)"],
+    ["SELECT GET_LOCK('old', 1)"],
+    ["LOCK TABLES old WRITE"],
+    ["FLUSH TABLES WITH READ LOCK"],
+    ["PREPARE s FROM 'SELECT 1'"],
+    ["HANDLER old OPEN"],
+    ["BEGIN", "INSERT INTO old (a) VALUES ('left')"],
+    ["XA START 'a'", "INSERT INTO old (a) VALUES ('left')"],
+    ["XA START 'a'", "INSERT INTO old (a) VALUES ('left')", "XA END 'a'", "XA PREPARE 'a'"],
+    ["SET SESSION TRANSACTION READ ONLY"],
+    ["INSERT INTO old (a) VALUES ('mine')", "SELECT SQL_CALC_FOUND_ROWS 1/0 UNION SELECT 2 LIMIT 1"],
+]
+SEEN = [
+    "SELECT ROW_COUNT(), FOUND_ROWS(), LAST_INSERT_ID(), CONNECTION_ID()",
+    "SHOW WARNINGS",
+    "SHOW SESSION VARIABLES WHERE variable_name NOT IN ('timestamp', 'rand_seed1', 'rand_seed2')",
+    "SELECT DATABASE(), @x, @y, IS_FREE_LOCK('old'), NOW() > '2020-01-01'",
+    "SELECT * FROM kept",
+    "HANDLER old READ FIRST",
+    "SELECT COUNT(*) FROM old WHERE a = 'left'",
+    "TRUNCATE old",
+    "INSERT INTO old (a) VALUES ('mine')",
+]
+
+
+def seen(client: MySqlClient) -> list[Any]:
+    """What a session finds that comes first of all."""
+    return [shown(client.ask(r.COM_QUERY, text.encode())) for text in SEEN]
+
+
+@pytest.mark.parametrize("collation", [33, 45, 192])
+@pytest.mark.parametrize("compression", ["off", "zlib"])
+def test_a_backend_is_the_next_session_s_as_if_it_were_new(
+    server: MySqlServer, tmp_path: Path, compression: str, collation: int
+) -> None:
+    """By COM_CHANGE_USER, on the connection that it is."""
+    with server.admin() as admin, admin.cursor() as cursor:
+        cursor.execute("GRANT RELOAD ON *.* TO app")
+        cursor.execute("TRUNCATE app.old")
+    file = tmp_path / "rdsp.toml"
+    file.write_text(
+        f'[[proxies]]\nlisten = "127.0.0.1:0"\ntarget = {{url = "{url(server, f"&compression={compression}")}"}}\n'
+        """target_group = {init_query = "SET @y = 5, time_zone = '+02:00'", max_backends = 1}\n"""
+    )
+    flags = FLAGS | c.CLIENT_IGNORE_SPACE | c.CLIENT_INTERACTIVE
+    parameters = {CAPABILITIES: str(flags), COLLATION: str(collation)}
+    found = []
+    with ProxyProcess(str(file)) as proxy:
+        for left in [*LEFT, []]:
+            with MySqlClient(proxy.port, parameters=parameters) as client:
+                found.append(seen(client))
+                for text in left:
+                    client.ask(r.COM_QUERY, text.encode())
+        for left, one in zip(LEFT, found[1:], strict=True):
+            for text, now, first in zip(SEEN, one, found[0], strict=True):
+                assert now == first, (left, text)
+        assert "was closed" not in proxy.log()
+
+
+@pytest.mark.parametrize("more", ["", '"EXCLUDE_VARIABLE_SETS"'])
+def test_what_a_change_of_the_user_does_not_undo_closes(server: MySqlServer, tmp_path: Path, more: str) -> None:
+    file = tmp_path / "rdsp.toml"
+    file.write_text(
+        f'[[proxies]]\nlisten = "127.0.0.1:0"\ntarget = {{url = "{url(server)}"}}\n'
+        f"target_group = {{session_pinning_filters = [{more}], max_backends = 1}}\n"
+    )
+    with ProxyProcess(str(file)) as proxy:
+        for name in ("insert_id", "profiling", "timestamp", "rand_seed1", "rand_seed2"):
+            with MySqlClient(proxy.port) as client:
+                found = client.rows("SELECT @@insert_id, RAND() > 0.0001, NOW() > '2020-01-01'")
+                assert found == [(b"0", b"1", b"1")], name
+                assert client.rows("SHOW PROFILES") == []
+                client.query(f"SET {name} = 1")
+                client.query("SELECT 'profiled'")
+        proxy.wait_for_log("dbConnection=5")
+
+
+def test_a_backend_is_not_lent_again_where_logins_run_something(server: MySqlServer) -> None:
+    """COM_CHANGE_USER runs no init_connect."""
+    with server.admin() as admin, admin.cursor() as cursor:
+        cursor.execute("SET GLOBAL init_connect = 'SET @z = 7'")
+        try:
+            with ProxyProcess.for_target(url(server), "--max-backends", "1") as proxy:
+                for _ in range(2):
+                    with MySqlClient(proxy.port) as client:
+                        assert client.rows("SELECT @z") == [(b"7",)]
+        finally:
+            cursor.execute("SET GLOBAL init_connect = ''")
+
+
+def test_a_password_that_was_changed_meanwhile_costs_a_login_and_no_session(server: MySqlServer) -> None:
+    with server.admin() as admin, admin.cursor() as cursor:
+        cursor.execute("CREATE USER moving IDENTIFIED BY 'first'")
+        try:
+            with ProxyProcess.for_target(f"mysql://moving:first@127.0.0.1:{server.port}?sslmode=disable") as proxy:
+                with MySqlClient(proxy.port, "moving", "first", "") as client:
+                    client.rows("SELECT 1")
+                    cursor.execute("SET PASSWORD FOR moving = PASSWORD('second')")
+                proxy.wait_for_log("it could not be reset")
+                cursor.execute("SET PASSWORD FOR moving = PASSWORD('first')")
+                with MySqlClient(proxy.port, "moving", "first", "") as client:
+                    assert client.rows("SELECT 1") == [(b"1",)]
+        finally:
+            cursor.execute("DROP USER moving")
 
 
 def test_a_query_is_killed_by_another_session(server: MySqlServer) -> None:
