@@ -35,6 +35,9 @@ _BEGIN: Final = b"START TRANSACTION"
 _NONE: Final = Transaction.NONE
 _OPEN: Final = Transaction.OPEN
 
+_NO_SCHEMA: Final = frozenset({1044, 1049})
+"""ER_DBACCESS_DENIED_ERROR, ER_BAD_DB_ERROR."""
+
 SYNC: Final = 0
 """The backend is made this session's. If that fails it is another's that is made so."""
 ASK: Final = 1
@@ -56,6 +59,8 @@ class Asking(Hearing):
         """Commands that are not answered yet."""
         self._failed = b""
         """The first ERR that answered one of them."""
+        self._lacks_schema = False
+        """It is all that has failed, and says that the session's database is not there any more, or not for it."""
         self._rows: list[bytes] = []
         self._behind: Commands = []
         """What was sent right behind the client's command, to be told what its rows have changed."""
@@ -219,6 +224,8 @@ class Asking(Hearing):
     def _heard_ours(self, part: Part, said: bytes) -> None:
         dialogue = self._server.dialogue
         if part is Part.ERR:
+            gone = self._ours[0] == r.COM_INIT_DB and r.read_err(said).code in _NO_SCHEMA
+            self._lacks_schema = gone and not self._failed
             self._failed = self._failed or said
         elif part is Part.ROW:
             self._rows.append(said)

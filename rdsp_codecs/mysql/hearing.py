@@ -126,6 +126,8 @@ class Hearing(Relay):
         """The server does not say by their names what variables have changed."""
         self._strayed = False
         """Settings were made on this backend that cannot follow."""
+        self._adrift = False
+        """The backend has another database than the session, and the command under way names one."""
         self._tainted = False
         """Something has failed on this backend, and may have changed settings before: MySQL tells with its next OK."""
         self._only_reads = False

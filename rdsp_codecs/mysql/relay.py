@@ -20,15 +20,15 @@ from rdsp_codecs.mysql import trackers as t
 from rdsp_codecs.mysql.asking import SYNC
 from rdsp_codecs.mysql.attributes import text_of
 from rdsp_codecs.mysql.commanding import Use, packet, plan
+from rdsp_codecs.mysql.equalling import Equalling
 from rdsp_codecs.mysql.executing import EXECUTING, NAMING, NUMBER_END, number_of
 from rdsp_codecs.mysql.framing import HEADER
 from rdsp_codecs.mysql.greet import greet_anew
 from rdsp_codecs.mysql.hearing import ANSWER, CHANGING, FILE, IDLE, KILLING, OURS
 from rdsp_codecs.mysql.judging import HARMLESS, UNSEEN, Verdict, judge, unseen
 from rdsp_codecs.mysql.killing import victim_of
-from rdsp_codecs.mysql.preparing import Preparing
 from rdsp_codecs.mysql.refuse import refuse
-from rdsp_codecs.mysql.session_state import COLLATION, misnames, resets
+from rdsp_codecs.mysql.session_state import COLLATION, misnames
 from rdsp_codecs.mysql.traces import ALL, CLEARS
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.problems import Problem, ProblemCode
@@ -41,10 +41,9 @@ if TYPE_CHECKING:
 
 _AT_ONCE: Final = 128
 _NONE: Final = Transaction.NONE
-_MOST_BREAKS: Final = 10
 
 
-class MySqlRelay(Preparing):
+class MySqlRelay(Equalling):
     """See `rdsp_codecs.relaying.Relay`."""
 
     # -- the client's bytes ---------------------------------------------------------------------------------------
@@ -87,6 +86,10 @@ class MySqlRelay(Preparing):
                     return self._news() | moves.WANT_BACKEND
             elif state.follows or not state.tracks:
                 self._begin(head)
+            elif self.pins:
+                # It keeps the backend, which reports nothing any more.
+                state.follows = True
+                self._send_ours(self._made_mine(state))
             else:
                 # It reports nothing any more: it has to be begun anew.
                 return self._news() | self._boundary() | moves.AGAIN
@@ -319,7 +322,10 @@ class MySqlRelay(Preparing):
             return moves.MORE
         self._aside = self._server.feed(data)
         if self._failed and self._purpose == SYNC:
-            return self._unfit()
+            if not self._lacks_schema:
+                return self._unfit()
+            if self._mode != OURS:
+                return self._without_schema()
         if self._aside:
             return self._news() | moves.MORE
         return self._pump()
@@ -365,11 +371,7 @@ class MySqlRelay(Preparing):
         if not same or unclean:
             commands: list[tuple[int, bytes]] = []
             if not alike:
-                init_query = self._policy.init_query.encode("utf-8", "surrogateescape")
-                commands = resets(self._settings, init_query, self._database, state)
-                if self._shared.lacks_reset and not state.used:
-                    commands.pop(0)
-                state.shelf.clear()
+                commands = self._made_mine(state)
             if unclean:
                 commands.append((r.COM_QUERY, self._text(CLEARS)))
             if self._id or alike:
@@ -378,29 +380,6 @@ class MySqlRelay(Preparing):
             return moves.PINNED if self.pins.has_fresh else moves.NOTHING
         self._autocommit = state.autocommit
         return self._pump()
-
-    def _unfit(self) -> int:
-        state, error = self._state, self._failed
-        assert state is not None
-        self._failed = b""
-        self._server.silent = False
-        self._mode = IDLE
-        self._ours.clear()
-        self.unharmed = False
-        self.refused = b"" if state.used else error
-        if error and not self._shared.lacks_reset and r.read_err(error).code == r.UNKNOWN_COMMAND:
-            # From now on each session keeps its backend, and has a new one made its own without a reset.
-            self._shared.lacks_reset, self.refused = True, b""
-        return moves.UNFIT
-
-    def broke_off(self) -> int:
-        """See `Relay`."""
-        if self._state is None or self._mode != OURS or self._purpose != SYNC:
-            return moves.NOTHING
-        # Where one fresh one after the other breaks off, none will be better.
-        self._breaks += not self._state.used
-        self._failed = b"" if self._breaks < _MOST_BREAKS else refuse(Problem(ProblemCode.SYNC_FAILED))
-        return self._unfit()
 
     def detached(self) -> None:
         """See `Relay`."""
@@ -422,12 +401,6 @@ class MySqlRelay(Preparing):
     def fit(self) -> object:
         """See `Relay`."""
         return self._settings
-
-    @property
-    def resettable(self) -> bool:
-        """See `Relay`: where every session pins, and what it left is such as a login in mid-session undoes."""
-        pins = self.pins.active()
-        return not pins or (PinReason.NO_TRACKING in pins and _UNDONE.issuperset(pins) and not self._strayed)
 
     @property
     def variant(self) -> Hashable:
@@ -463,21 +436,6 @@ def _word(text: bytes) -> bytes:
     return text[:40].lstrip()[:6].lower()
 
 
-_UNDONE: Final = frozenset(
-    {
-        PinReason.NO_TRACKING,
-        PinReason.CONNECTION_NUMBER,
-        PinReason.DIAGNOSTICS,
-        PinReason.TEMPORARY_TABLE,
-        PinReason.ADVISORY_LOCK,
-        PinReason.TABLE_LOCK,
-        PinReason.OPEN_HANDLER,
-        PinReason.USER_VARIABLE,
-        PinReason.TEXT_PREPARED,
-        PinReason.PREPARED_STATEMENT,
-    }
-)
-"""Not all that a SET makes: MySQL 5.6 keeps insert_id, the seeds of RAND() and profiles."""
 _KILLS: Final = frozenset({r.COM_QUERY, r.COM_PROCESS_KILL})
 _DECLINED: Final = {r.COM_PROCESS_KILL: "COM_PROCESS_KILL"}
 _PINNED_BY: Final = {
