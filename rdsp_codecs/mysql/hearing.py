@@ -208,7 +208,9 @@ class Hearing(Relay):
         state, dialogue = self._state, self._server.dialogue
         assert state is not None
         changed = bool(eof.status & r.SERVER_SESSION_STATE_CHANGED)
-        if self._command in _EVENTFUL and (dialogue.over or dialogue.more) and state.tracks:
+        # An error before a COM_SET_OPTION may have ended the transaction.
+        tells = self._command in _EVENTFUL or (self._command == r.COM_SET_OPTION and self.transaction is not _NONE)
+        if tells and (dialogue.over or dialogue.more) and state.tracks:
             self._unheard = self._unheard or changed or not state.mariadb
         status = (eof.status & ~r.SERVER_SESSION_STATE_CHANGED if changed else eof.status) | self._adds
         return packet(r.eof(r.Eof(eof.warnings, status)), number) if status != eof.status else None
@@ -292,6 +294,8 @@ class Hearing(Relay):
             self._fatal = True  # the server has closed the connection, and ours with the client is to end, too
         if status is not None:
             self._autocommit = bool(status & r.SERVER_STATUS_AUTOCOMMIT)
+            # Where no transaction is open and none begins by itself, a SAVEPOINT was for nothing.
+            self._saved = self._saved and not (self._autocommit and not status & r.SERVER_STATUS_IN_TRANS)
             self.transaction = self._standing(status)
         elif self._erred and self._error == _SYNTAX and self._verdict.single:
             pass  # nothing has run

@@ -57,6 +57,10 @@ _LONGEST_TEXT: Final = 1 << 20
 _UNKNOWN: Final = 1243
 _NO_CURSOR: Final = 1421
 _MALFORMED: Final = 1835
+_FETCH: Final = 9
+_LONG_DATA: Final = 7
+"""Bytes of a COM_STMT_FETCH, and the fewest of a COM_STMT_SEND_LONG_DATA, as far as servers mind."""
+_SHORT: Final = (r.COM_STMT_FETCH, r.COM_STMT_SEND_LONG_DATA)
 _TOO_MANY: Final = 1461
 _WORD: Final = re.compile(rb"[A-Za-z0-9_,]*").fullmatch
 _NAMES_SCHEMA: Final = re.compile(rb"database|schema", re.IGNORECASE).search
@@ -91,7 +95,7 @@ class Preparing(Asking):
         command = head[0]
         number = x.number_of(head)
         dot = b"" if self._mariadb else b"."
-        if number is None:
+        if number is None or (command in _SHORT and self._is_short(head)):
             self._reply(command, r.Err(_MALFORMED, b"HY000", b"Malformed communication packet" + dot))
             return True
         statement = self._find(number)
@@ -116,6 +120,11 @@ class Preparing(Asking):
             self._close(statement)
             return True
         return False
+
+    def _is_short(self, head: bytes) -> bool:
+        """Whether a command of `_SHORT` lacks something, and the server minds."""
+        least = _LONG_DATA if head[0] == r.COM_STMT_SEND_LONG_DATA else 0 if self._mariadb else _FETCH
+        return self._in.whole and len(head) < least
 
     def _find(self, number: int) -> Statement | None:
         found = self._book.find(number)

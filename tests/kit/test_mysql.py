@@ -7,8 +7,8 @@ import pytest
 from rdsp_codecs.mysql import MARIADB, MYSQL
 from rdsp_codecs.testing import Check, codec_checks
 from rdsp_codecs.testing.mariadb import CLASSIC as MARIADB_CLASSIC
-from rdsp_codecs.testing.mysql import CLASSIC, MySqlWire
-from rdsp_codecs.testing.mysql.said import query
+from rdsp_codecs.testing.mysql import CLASSIC, WIRE, MySqlWire
+from rdsp_codecs.testing.mysql.said import query, several
 from rdsp_codecs.testing.pool import SESSIONS, TRANSACTIONS, Pool, Step
 
 
@@ -37,10 +37,19 @@ def test_mariadb_passes_with_clients_of_the_classic_form(check: Check) -> None:
 def test_an_error_does_not_tell_that_the_one_before_has_rolled_back(wire: MySqlWire, seed: int) -> None:
     """Until an answer has flags the model leaves open where a transaction stands, as servers do."""
     codec = MARIADB if wire.mariadb else MYSQL
-    texts = ("BEGIN", "INSERT INTO stuck VALUES (1)", "SELEC", "SELECT n FROM three", "COMMIT")
-    pool = Pool(codec, wire, seed, (TRANSACTIONS,))
-    pool.runs([Step("A", query(text), waits=False) for text in texts])
-    assert pool.seen["ends"]
+    stuck = [query(text) for text in ("BEGIN", "INSERT INTO stuck VALUES (1)")]
+    for behind in ([query("SELEC"), query("SELECT n FROM three"), query("COMMIT")], [several(allowed=False)]):
+        pool = Pool(codec, wire, seed, (TRANSACTIONS,))
+        pool.runs([Step("A", each, waits=False) for each in (*stuck, *behind)])
+        assert pool.seen["ends"]
+
+
+@pytest.mark.parametrize("wire", [WIRE, CLASSIC], ids=["newer", "classic"])
+def test_a_savepoint_outside_of_transactions_keeps_no_server_later(wire: MySqlWire) -> None:
+    for text in ("SAVEPOINT a", "SELECT 1; SAVEPOINT a"):
+        pool = Pool(MYSQL, wire, 0, (TRANSACTIONS,))
+        pool.runs([Step("A", query(each), waits=False) for each in (text, "SET autocommit = 0")])
+        assert pool.client("A").backend is None
 
 
 @pytest.mark.parametrize("seed", range(40))
