@@ -15,11 +15,13 @@ from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql import trackers as t
 from rdsp_codecs.mysql.commanding import packet
 from rdsp_codecs.mysql.dialogue import Part
-from rdsp_codecs.mysql.hearing import IDLE, OURS, Hearing
+from rdsp_codecs.mysql.hearing import IDLE, MASKED, OURS, UNMASKED, Hearing
 from rdsp_codecs.mysql.holding import only_locks
 from rdsp_codecs.mysql.judging import Verdict
 from rdsp_codecs.mysql.refuse import refuse
+from rdsp_codecs.mysql.session_state import TRACKING
 from rdsp_codecs.mysql.traces import ROWS
+from rdsp_codecs.mysql.tracking import QUESTION, VIRTUAL, wanted
 from rdsp_codecs.mysql.values import Reader
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
@@ -45,6 +47,9 @@ LISTEN: Final = 2
 COUNT: Final = 3
 """ROW_COUNT() is made again what it was."""
 PREPARE: Final = 4
+MASK: Final = 5
+"""The server is to report what the client wants, for one text."""
+UNMASK: Final = 6
 
 Commands = list[tuple[int, bytes]]
 
@@ -76,6 +81,9 @@ class Asking(Hearing):
         state = self._state
         assert state is not None
         free = not self.pins
+        if self._masked != UNMASKED:
+            self._unmask()
+            return moves.NOTHING
         if self._unknown and state.tracks:
             self._ask()
             return moves.NOTHING
@@ -194,6 +202,29 @@ class Asking(Hearing):
         self._next = self._pending if self._state.mariadb else b""
         self._send_ours(self._told_by(self._state), LISTEN)
 
+    def _is_masked(self, verdict: Verdict) -> bool:
+        """Whether commands of ours go in front of it that have the server report what it should while this runs."""
+        state = self._state
+        assert state is not None
+        if not state.tracks or self._masked == (MASKED if verdict.tracking else UNMASKED):
+            return False
+        if self._masked != UNMASKED:
+            self._unmask()
+            return True
+        self._masked = MASKED
+        commands = [(r.COM_QUERY, self._text(self._wanted.setting))]
+        if self._tainted and not self._mariadb:
+            commands[:0] = [(r.COM_PING, b"")]
+        self._send_ours(commands, MASK)
+        return True
+
+    def _unmask(self) -> None:
+        self._masked = UNMASKED
+        commands = [(r.COM_QUERY, self._text(TRACKING))]
+        if self._asks_wanted:
+            commands[:0] = [(r.COM_QUERY, self._text(QUESTION))]
+        self._send_ours(commands, UNMASK)
+
     def _count_again(self) -> None:
         self._left.uncounted = False
         self._send_ours([self._changing_nothing()], COUNT)
@@ -232,13 +263,14 @@ class Asking(Hearing):
         elif part is Part.FILE:
             self._failed = self._failed or refuse(Problem(ProblemCode.SYNC_FAILED))
             return
-        if dialogue.ok is not None and self._purpose in (ASK, LISTEN):
+        if dialogue.ok is not None and self._purpose in (ASK, LISTEN, MASK, UNMASK):
             self._heard_late(dialogue.ok)
             if dialogue.ok.trackers is not None:
                 changes = dialogue.ok.changes
                 if changes.characteristics == _BEGIN + b";":
                     self._next = b""
-                self._changed(changes)
+                own = self._purpose in (MASK, UNMASK) and self._ours[0] == r.COM_QUERY
+                self._changed(changes, explained=own)
         if not dialogue.over:
             return
         self._ours.pop(0)
@@ -264,6 +296,12 @@ class Asking(Hearing):
             raise WireError(msg)
         elif self._purpose == LISTEN:
             self._listened(status)
+        elif self._purpose in (MASK, UNMASK):
+            self._left.set_over(asked=bool(self._rows))
+            if self._rows:
+                row = Reader(self._rows[-1], "row")
+                self._wanted, self._asks_wanted = wanted([row.value() for _ in VIRTUAL]), False
+            self._stand(status)
 
     def _listened(self, status: int) -> None:
         kept = [part.strip() for part in self._next.split(b";") if part.strip()]

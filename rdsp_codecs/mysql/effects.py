@@ -46,9 +46,11 @@ class Verdict:
             SQL where it is one word, number or literal; None: it is computed, or follows from another one. Trackers do
             not report all of them, so ask for what they did not name.
         role: SET ROLE, as it can be said again; None: there is none.
+        names: the item of a SET that gives character_set_results a collation of its own; b"": that of the character set
+            alone; None: it sets none, or one that pins.
         reads: what it reads of the session's memory of statements before: names in `notable` (LAST_INSERT_ID,
-            FOUND_ROWS, ROW_COUNT, DIAGNOSTICS, SEQUENCE, LAST_GTID, INSERT_ID, PROFILES) and of what the connection is
-            (CONNECTION_ID, PROCESSLIST).
+            FOUND_ROWS, ROW_COUNT, DIAGNOSTICS, SEQUENCE, LAST_GTID, INSERT_ID, PROFILES), of what is
+            reported of it (TRACKING) and of what the connection is (CONNECTION_ID, PROCESSLIST).
         leaves: what it leaves in that memory that no answer tells: LAST_INSERT_ID(expr), SQL_CALC_FOUND_ROWS,
             sequences.
         transaction: flags of `words`: BEGINS, ENDS, CHAINS...
@@ -74,6 +76,7 @@ class Verdict:
     variables: Mapping[bytes, bytes | None] = attrs.field(factory=dict)
     settings: Mapping[bytes, bytes | None] = attrs.field(factory=dict)
     role: bytes | None = None
+    names: bytes | None = None
     reads: frozenset[bytes] = frozenset()
     leaves: frozenset[bytes] = frozenset()
     transaction: int = 0
@@ -115,6 +118,7 @@ def verdict(text: bytes, facts: Facts) -> Verdict:
         variables=look.variables,
         settings=look.settings,
         role=look.role,
+        names=look.names,
         reads=frozenset(look.reads),
         leaves=frozenset(look.leaves),
         transaction=look.transaction,

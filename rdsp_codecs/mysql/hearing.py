@@ -23,7 +23,8 @@ from rdsp_codecs.mysql.session_state import NOISE, Interned, Settings
 from rdsp_codecs.mysql.state import is_mariadb
 from rdsp_codecs.mysql.statements import READ_BY, Book
 from rdsp_codecs.mysql.streams import ServerStream
-from rdsp_codecs.mysql.traces import Traces
+from rdsp_codecs.mysql.traces import CONDITIONS, Traces
+from rdsp_codecs.mysql.tracking import SETS, Wanted
 from rdsp_codecs.pins import PinBoard, PinReason
 from rdsp_codecs.relaying import Keepsake, Relay
 from rdsp_codecs.transaction import Transaction
@@ -55,6 +56,10 @@ OURS: Final = 3
 """Answers to commands of ours are awaited."""
 KILLING: Final = 4
 """The runtime looks for the session that the client wants to be ended."""
+UNMASKED: Final = 0
+MASKED: Final = 1
+PASSED: Final = 2
+
 CHANGING: Final = 5
 """The client wants to be somebody else: nothing more is taken of it."""
 
@@ -139,8 +144,11 @@ class Hearing(Relay):
         self._asked_for: Settings | None = None
         """The settings with which the collation was asked for: if that fails, it is not asked for again."""
         self._erred = self._unpinned = False
-        self._tracks_more = False
-        """The client has said what it wants to be told of its session, and keeps its backend for that."""
+        self._wanted = Wanted()
+        """What the client wants to be told of its session."""
+        self._masked = UNMASKED
+        """Whether the backend reports that, and not what we have to know; and whether the text has run which is for."""
+        self._asks_wanted = False  # that text may have changed it
         self._error = 0
         self._reported: set[bytes] = set()
         """Variables that the answer to this command has reported."""
@@ -173,17 +181,31 @@ class Hearing(Relay):
                 self._tainted = True
                 self._id_doubted = self._id_doubted or not self._only_reads
         elif dialogue.ok is not None:
-            self._warnings = dialogue.ok.warnings
-            instead = self._heard_ok(dialogue.ok, said, number)
+            ok = dialogue.ok
+            if self._counts_others(ok.warnings):
+                ok = attrs.evolve(r.read_exactly(said, dialogue.flags), warnings=self._left.count)
+                said = r.ok(ok)
+                instead = packet(said, number)
+            self._warnings = ok.warnings
+            instead = self._heard_ok(ok, said, number) or instead
         elif part is Part.EOF:
             eof = r.read_eof(said)
+            if self._counts_others(eof.warnings):
+                eof = attrs.evolve(eof, warnings=self._left.count)
+                instead = packet(r.eof(eof), number)
             self._warnings = eof.warnings
-            instead = self._heard_eof(eof, number)
+            instead = self._heard_eof(eof, number) or instead
         if dialogue.clients_turn:
             self._give_file()
         elif dialogue.over:
             self._answered()
         return instead
+
+    def _counts_others(self, warnings: int) -> bool:
+        """Whether an answer counts warnings of a statement that was not this session's."""
+        if self._mariadb or self._command not in _COUNTING or self._left.here & CONDITIONS:
+            return False
+        return warnings != self._left.count
 
     def _give_file(self) -> None:
         """The server asks for a file of the client's machine. Whoever plays a server could ask so for any, at any time:
@@ -224,16 +246,15 @@ class Hearing(Relay):
         if ok.trackers is None:
             return packet(r.ok(attrs.evolve(ok, status=ok.status | adds)), number) if adds else None
         self._changed(ok.changes, explained=self._explained())
-        self._tracks_more = self._tracks_more or any(map(t.is_tracking, self._verdict.settings))
-        if not adds and not self._tracks_more:
-            told = _told(said, ok, tracked=self._tracked)
+        wanted = self._wanted if self._tracked else None
+        masked = wanted is not None and self._masked != UNMASKED
+        if not (adds or masked or (wanted is not None and wanted.counts)):
+            told = _told(said, ok, wanted)
             return packet(told, number) if told else None
-        if self._tracked and self._tracks_more and not adds:
-            return None
         ok = r.read_exactly(said, self._server.dialogue.flags)
         if adds:
             ok = attrs.evolve(ok, status=ok.status | adds)
-        kept = tuple(one for one in ok.trackers or () if self._tracks_more or t.is_told(one)) if self._tracked else ()
+        kept = tuple(one for one in ok.trackers or () if wanted is not None and (masked or wanted.tells(one)))
         return packet(_with_trackers(ok, kept), number)
 
     def _changed(self, changes: t.Changes, *, explained: bool = False) -> None:
@@ -270,7 +291,7 @@ class Hearing(Relay):
 
     def _hides(self, command: int, verdict: Verdict) -> bool:
         """Whether the report that the state has changed is no news behind this command."""
-        return verdict.explains or command in _CHANGE_SCHEMA
+        return verdict.explains or bool(verdict.tracking) or command in _CHANGE_SCHEMA
 
     def _answered(self) -> None:
         """The answer to the client's command is over: where does the session stand?"""
@@ -316,6 +337,7 @@ class Hearing(Relay):
         if verdict is not HARMLESS:
             self._held.ran(verdict, erred=self._erred)
             self._show_held()
+        self._asks_wanted = verdict.tracking == SETS
         if self._erred and verdict.alone and verdict.explains and self._error in _CHECKED:
             return  # servers check all values of a SET before they set the first
         if verdict.variables:
@@ -323,8 +345,12 @@ class Hearing(Relay):
         if not verdict.settings:
             return
         if not self._erred:
+            if verdict.names is not None:
+                self._settings = self._shared.named(self._settings, verdict.names)
             self._settings, unknown = self._shared.unreported(self._settings, verdict.settings, self._reported)
             self._unknown.update(unknown)
+        elif not verdict.single and verdict.names is not None:
+            self._lose(verdict.settings)
         elif len(verdict.settings) > 1 and not (verdict.single and b"character_set_client" in verdict.settings):
             self._lose(verdict.settings)  # some of it may have been set
 
@@ -363,7 +389,8 @@ class Hearing(Relay):
         self._computed.clear()
         self._unknown.clear()
         self._id, self._id_doubted = 0, False
-        self._ran = self._tracks_more = self._unheard = False
+        self._ran = self._unheard = False
+        self._wanted = Wanted()
         self._trx, self._pending = t.NO_TRANSACTION, b""
         self._saved = False
         self._autocommit = self._begins_with_autocommit
@@ -427,25 +454,27 @@ _STAYING: Final = (PinReason.NO_TRACKING, PinReason.CONNECTION_NUMBER)
 _RESTING: Final = (IDLE, CHANGING)
 _INERT: Final = frozenset({r.COM_STMT_PREPARE, r.COM_STMT_RESET})
 """Commands that run nothing."""
+_COUNTING: Final = frozenset({r.COM_INIT_DB, r.COM_PING, r.COM_SET_OPTION})
+"""Commands whose answers count, at MySQL, the warnings of the statement before."""
 _CHANGE_SCHEMA: Final = frozenset({r.COM_INIT_DB, r.COM_RESET_CONNECTION, r.COM_CREATE_DB, r.COM_DROP_DB})
 
 
 _MOST: Final = 1024
-_retold: dict[tuple[bytes, bool], bytes] = {}
+_retold: dict[tuple[bytes, Wanted | None], bytes] = {}
 """What clients were told in the place of an OK, by its likeness, thrown away together."""
 
 
-def _told(said: bytes, ok: r.Ok, *, tracked: bool) -> bytes:
-    """What a client is told in the place of an OK that has trackers; b"": the same. `tracked`: it asked for some."""
+def _told(said: bytes, ok: r.Ok, wanted: Wanted | None) -> bytes:
+    """What a client is told in the place of an OK that has trackers; b"": the same. `wanted`: None, it is told none."""
     like = r.likeness(said)
-    found = _retold.get((like, tracked)) if like else None
+    found = _retold.get((like, wanted)) if like else None
     if found is None:
-        kept = tuple(filter(t.is_told, ok.trackers or ())) if tracked else ()
+        kept = tuple(filter(wanted.tells, ok.trackers or ())) if wanted is not None else ()
         found = b"" if kept == ok.trackers else _with_trackers(ok, kept)
         if like:
             if len(_retold) >= _MOST:
                 _retold.clear()
-            _retold[like, tracked] = found
+            _retold[like, wanted] = found
     return found
 
 

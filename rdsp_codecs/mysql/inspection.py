@@ -15,6 +15,7 @@ from rdsp_codecs.mysql.constants import literal_value, quoted
 from rdsp_codecs.mysql.lexer import UTF8, Facts, Kind, Token
 from rdsp_codecs.mysql.reading import BUDGET, END, NAMES, SpentError
 from rdsp_codecs.mysql.setting_text import READ_BY, SettingText
+from rdsp_codecs.mysql.tracking import is_like
 from rdsp_codecs.mysql.words import BEGINS, CHAINS, ENDS, HEADS, IMPLICIT, RELEASES, SAVEPOINT, XA, Kill
 from rdsp_codecs.pins import PinReason
 
@@ -417,6 +418,15 @@ class Look(SettingText):
             self.reads.add(n.PROCESSLIST)
         elif said[0] in (b"profile", b"profiles"):
             self.reads.add(n.PROFILES)
+        elif b"variables" in said[:2] and said[0] != b"global" and self._shows_tracking(said.index(b"variables") + 1):
+            self.reads.add(n.TRACKING)
+
+    def _shows_tracking(self, at: int) -> bool:
+        """Whether the condition, if there is one from there on, may be true of what says what is reported."""
+        literal = self._peek(at + 1)
+        if self._said(self._peek(at)) != b"like" or literal[0] != Kind.LITERAL:
+            return True
+        return is_like(literal_value(self._text, literal, self._facts))
 
     def _kill(self) -> None:
         soft = self._accept(b"soft")

@@ -18,6 +18,7 @@ from rdsp_codecs.mysql import notable as n
 from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.session_state import NOISE, STAYING
 from rdsp_codecs.mysql.traces import CONDITIONS, FOUND, OTHERS, ROWS
+from rdsp_codecs.mysql.tracking import READS, SETS, VIRTUAL
 from rdsp_codecs.mysql.words import CHAINS, ENDS, RELEASES, SAVEPOINT
 from rdsp_codecs.pins import PinReason
 
@@ -37,6 +38,8 @@ class Verdict:
         ids: it may read or change LAST_INSERT_ID.
         kills: it ends or interrupts connections by their numbers.
         variables: user variables that it sets, and the constants; None: the value is computed.
+        names: see `effects.Verdict`.
+        tracking: what it does with the variables that say what is reported (`tracking`).
         makes, undoes, unlocks, renames, prepares, executes: as `effects.Verdict` has them; `prepares` with what was
             found in the text, None where it cannot be told.
         frees_locks: it surely releases all advisory locks.
@@ -53,6 +56,7 @@ class Verdict:
     pins: tuple[PinReason, ...] = ()
     settings: Mapping[bytes, bytes | None] = NO_SETTINGS
     variables: Mapping[bytes, bytes | None] = NO_SETTINGS
+    names: bytes | None = None
     single: bool = True
     makes: frozenset[tuple[PinReason, bytes]] = frozenset()
     undoes: frozenset[tuple[PinReason, bytes]] = frozenset()
@@ -73,6 +77,7 @@ class Verdict:
     ends: bool = False
     releases: bool = False
     modest: bool = False
+    tracking: int = 0
 
 
 HARMLESS: Final = Verdict(modest=True)
@@ -118,6 +123,13 @@ def _explains(found: effects.Verdict, *, single: bool) -> bool:
     if head == b"create":
         return bool(found.makes)
     return head in _QUIET or (head == b"alter" and found.renames)
+
+
+def _does_no_more(found: effects.Verdict, text: bytes, *, single: bool) -> bool:
+    """Whether a text changes nothing that it does not show: while it runs, only what its session wants is reported."""
+    if not single or found.heads[0] not in (b"select", b"show"):
+        return _explains(found, single=single)
+    return b"(" not in text and b"from" not in text.lower()
 
 
 _REMEMBERED_TEXT: Final = 512
@@ -166,12 +178,16 @@ def _judged(text: bytes, facts: Facts) -> Verdict:
     if found.calls or found.doubtful:
         pins.append(PinReason.UNRECOGNISED_STATE)
     memory = found.reads | found.leaves
+    tracking = SETS if any(name in found.settings for name in VIRTUAL) else READS if n.TRACKING in memory else 0
     pins += [reason for name, reason in _PINNING.items() if name in memory]
     single = len(found.heads) == 1
+    if tracking and not _does_no_more(found, text, single=single):
+        pins.append(PinReason.UNRECOGNISED_STATE)
     return Verdict(
         tuple(dict.fromkeys(pins)),
-        {name: value for name, value in found.settings.items() if name not in NOISE},
+        {name: value for name, value in found.settings.items() if name not in NOISE and name not in VIRTUAL},
         found.variables,
+        found.names,
         single,
         # What else a query has made that fills a table is not known; it is there as long as the table.
         makes=frozenset({(_TEMPORARY, b"")}) if found.fills else found.makes,
@@ -191,4 +207,5 @@ def _judged(text: bytes, facts: Facts) -> Verdict:
         ends=single and found.transaction & (ENDS | CHAINS | SAVEPOINT) == ENDS,
         releases=bool(found.transaction & RELEASES),
         modest=single and found.heads[0] in _MODEST,
+        tracking=tracking,
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from rdsp_codecs.mysql.lexer import Facts, Way, filler_pattern, readable, way
+from rdsp_codecs.mysql.tracking import VIRTUAL
 from rdsp_codecs.pins import PinReason
 
 LAST_INSERT_ID: Final = b"last_insert_id"
@@ -22,6 +23,7 @@ SEQUENCE: Final = b"sequence"
 LAST_GTID: Final = b"last_gtid"
 INSERT_ID: Final = b"insert_id"
 PROFILES: Final = b"profiles"
+TRACKING: Final = b"tracking"
 """What a session remembers of the statements before, and what a connection is: `Verdict.reads` and `leaves`."""
 
 READERS: Final = {
@@ -52,6 +54,7 @@ SYSTEM_READERS: Final = {
     INSERT_ID: INSERT_ID,
     b"pseudo_thread_id": CONNECTION_ID,
     LAST_GTID: LAST_GTID,
+    **dict.fromkeys(VIRTUAL, TRACKING),
 }
 """System variables."""
 

@@ -113,6 +113,8 @@ class Preparing(Asking):
             return True
         if command == r.COM_STMT_RESET and not statement.bonds & ~ALONE:
             statement.lost = False
+            if not self._mariadb:
+                self._left.cleared()
             self._in.take()
             self._say(r.ok(r.Ok(status=self._status())))
             return True
@@ -144,6 +146,8 @@ class Preparing(Asking):
 
     def _reply(self, command: int, error: r.Err) -> None:
         """Let the command go nowhere, with an error where it is answered at all."""
+        if command not in x.SILENT:
+            self._left.failed()
         if self._in.whole:
             self._in.take()
             if command not in x.SILENT:

@@ -24,7 +24,7 @@ from rdsp_codecs.mysql.equalling import Equalling
 from rdsp_codecs.mysql.executing import EXECUTING, NAMING, NUMBER_END, number_of
 from rdsp_codecs.mysql.framing import HEADER
 from rdsp_codecs.mysql.greet import greet_anew
-from rdsp_codecs.mysql.hearing import ANSWER, CHANGING, FILE, IDLE, KILLING, OURS
+from rdsp_codecs.mysql.hearing import ANSWER, CHANGING, FILE, IDLE, KILLING, OURS, PASSED, UNMASKED
 from rdsp_codecs.mysql.judging import HARMLESS, UNSEEN, Verdict, judge, unseen
 from rdsp_codecs.mysql.killing import victim_of
 from rdsp_codecs.mysql.refuse import refuse
@@ -124,7 +124,7 @@ class MySqlRelay(Equalling):
             return True
         if command == r.COM_PING:
             self._in.take()
-            self._say(r.ok(r.Ok(status=self._status())))
+            self._say(r.ok(r.Ok(status=self._status(), warnings=0 if self._mariadb else self._left.count)))
             return True
         if command == r.COM_RESET_CONNECTION:
             self._in.take()
@@ -231,7 +231,7 @@ class MySqlRelay(Equalling):
         verdict = self._found(head)
         if verdict is None:
             return
-        if command != r.COM_STMT_PREPARE and self._is_prompted(command, verdict):
+        if (command != r.COM_STMT_PREPARE and self._is_prompted(command, verdict)) or self._is_masked(verdict):
             return
         if self._ends_here(head, verdict):
             self._over = True
@@ -241,6 +241,7 @@ class MySqlRelay(Equalling):
             out = self._begin_naming(head)
             if out is None:
                 return
+        self._masked = UNMASKED if self._masked == UNMASKED else PASSED
         self._command = command
         self._verdict = HARMLESS if command == r.COM_STMT_PREPARE else verdict
         self._erred, self._open_within = False, True
@@ -391,6 +392,7 @@ class MySqlRelay(Equalling):
         self._mode = IDLE
         self._over = False
         self._unheard = False
+        self._masked = UNMASKED
         self._behind = []
         self.lingers = self._parting = False
         self._statement = self._made = None

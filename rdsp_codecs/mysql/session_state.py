@@ -20,6 +20,7 @@ from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.setting_text import PINNED
 from rdsp_codecs.mysql.settings import NOT_KEPT, in_order, names_are_reported, value_text
 from rdsp_codecs.mysql.trackers import Changes
+from rdsp_codecs.mysql.tracking import VIRTUAL
 
 if TYPE_CHECKING:
     from rdsp_codecs.mysql.state import MySqlState
@@ -39,8 +40,8 @@ MOST_VARIABLES: Final = 200
 """User variables that follow a session."""
 _CONNECTION: Final = b"character_set_connection"
 COLLATION: Final = b"collation_connection"
+RESULTS: Final = b"character_set_results"
 _MODE: Final = b"sql_mode"
-_NO_USER: Final[Mapping[bytes, bytes]] = {}
 _BY_LOGIN: Final = (
     (c.CLIENT_IGNORE_SPACE, b"SESSION sql_mode = CONCAT(@@sql_mode, ',IGNORE_SPACE')"),
     (c.CLIENT_INTERACTIVE, b"SESSION wait_timeout = @@interactive_timeout"),
@@ -68,8 +69,7 @@ NOISE: Final = frozenset({b"statement_id", b"last_gtid", b"last_insert_id", b"id
 """They are no settings: MariaDB reports the first two with every statement, and the server is asked for the others."""
 STAYING: Final = frozenset({*NOT_KEPT, *PINNED}) - NOISE | frozenset(
     b"timestamp default_collation_for_utf8mb4 character_set_collations wsrep_on sql_log_bin query_cache_type"
-    b" pseudo_slave_mode session_track_schema session_track_gtids"
-    b" session_track_system_variables session_track_state_change session_track_transaction_info".split()
+    b" pseudo_slave_mode session_track_gtids".split()
 )
 """Variables that cannot be set on another backend to what they are here, or must not."""
 OF_SCHEMA: Final = frozenset({b"character_set_database", b"collation_database"})
@@ -106,6 +106,8 @@ class Settings:
         schema: the current database, None while it is the login's.
         variables: names and values, in the order in which they are to be set.
         user: user variables, and constants.
+        names: the item of a SET that has given character_set_results its collation, which no variable tells; b"": it
+            has the one that goes with its value.
         multi: several statements in one text are allowed.
     """
 
@@ -113,13 +115,17 @@ class Settings:
     variables: tuple[tuple[bytes, bytes | None], ...]
     multi: bool
     user: tuple[tuple[bytes, bytes], ...] = ()
+    names: bytes = b""
 
     @property
     def setting(self) -> bytes:
         """The SQL that has a server report what it does and makes these settings."""
         parts = [TRACKING]
+        if self.names:
+            parts.append(self.names)
         for name, value in self.variables:
-            parts.append(name + b"=" + value_text(name, value))
+            if name != RESULTS or not self.names:
+                parts.append(name + b"=" + value_text(name, value))
         parts += [b"@`%b`=%b" % one for one in self.user]
         return b",".join(parts)
 
@@ -143,18 +149,21 @@ class Interned:
         variables: Mapping[bytes, bytes | None],
         *,
         multi: bool,
-        user: Mapping[bytes, bytes] = _NO_USER,
     ) -> Settings:
         """The one object for these."""
-        key = schema, tuple((name, variables[name]) for name in in_order(variables)), multi, tuple(sorted(user.items()))
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = Settings(*key)
-        return found
+        return self._interned(Settings(schema, _ordered(variables), multi))
+
+    def _interned(self, made: Settings) -> Settings:
+        key = made.schema, made.variables, made.multi, made.user, made.names
+        return self._known.setdefault(key, made)
 
     def multi(self, settings: Settings, *, multi: bool) -> Settings:
         """The same with that."""
-        return self.made(settings.schema, dict(settings.variables), multi=multi, user=dict(settings.user))
+        return self._interned(attrs.evolve(settings, multi=multi))
+
+    def named(self, settings: Settings, names: bytes) -> Settings:
+        """The same with that."""
+        return self._interned(attrs.evolve(settings, names=names))
 
     def with_user(self, settings: Settings, given: Mapping[bytes, bytes | None]) -> tuple[Settings, set[bytes]]:
         """The same with user variables; and those among them that cannot follow."""
@@ -165,7 +174,7 @@ class Interned:
                 lost.add(name)
             else:
                 user[name] = value  # also NULL: MySQL tells a variable that has it from one that is not there, by types
-        return self.made(settings.schema, dict(settings.variables), multi=settings.multi, user=user), lost
+        return self._interned(attrs.evolve(settings, user=tuple(sorted(user.items())))), lost
 
     def told(self, settings: Settings, given: Mapping[bytes, bytes | None]) -> tuple[Settings, bytes]:
         """The same with these values, as the server has said them; and the name of one that can't follow, b""."""
@@ -175,7 +184,7 @@ class Interned:
                 variables[name] = value
             else:
                 lost = name
-        return self.made(settings.schema, variables, multi=settings.multi, user=dict(settings.user)), lost
+        return self._interned(attrs.evolve(settings, variables=_ordered(variables))), lost
 
     def unreported(
         self, settings: Settings, meant: Mapping[bytes, bytes | None], reported: Container[bytes]
@@ -195,7 +204,7 @@ class Interned:
                 variables[name] = value
             elif name != COLLATION or _CONNECTION not in reported or meant.get(_CONNECTION) is None:
                 unknown.append(name)
-        return self.made(settings.schema, variables, multi=settings.multi, user=dict(settings.user)), unknown
+        return self._interned(attrs.evolve(settings, variables=_ordered(variables))), unknown
 
     def changed(self, settings: Settings, changes: Changes) -> tuple[Settings, bytes]:
         """What the settings are behind an answer that reports `changes`; and the name of one that can't follow, b""."""
@@ -204,15 +213,21 @@ class Interned:
         variables, lost = dict(settings.variables), b""
         if any(name == _CONNECTION for name, _ in changes.variables):
             variables.pop(COLLATION, None)  # a character set brings its own
+        names = b"" if any(name == RESULTS for name, _ in changes.variables) else settings.names
         for name, value in changes.variables:
-            if name in NOISE or (name in OF_SCHEMA and changes.schema is not None):
+            if name in NOISE or name in VIRTUAL or (name in OF_SCHEMA and changes.schema is not None):
                 continue
             if can_follow(name, value):
                 variables[name] = value
             else:
                 lost = name
         schema = settings.schema if changes.schema is None else changes.schema
-        return self.made(schema, variables, multi=settings.multi, user=dict(settings.user)), lost
+        made = attrs.evolve(settings, schema=schema, variables=_ordered(variables), names=names)
+        return self._interned(made), lost
+
+
+def _ordered(variables: Mapping[bytes, bytes | None]) -> tuple[tuple[bytes, bytes | None], ...]:
+    return tuple([(name, variables[name]) for name in in_order(variables)])
 
 
 def facts(state: MySqlState, settings: Settings) -> Facts:

@@ -6,6 +6,7 @@ STATEMENT".
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from rdsp_codecs.mysql import notable as n
@@ -23,6 +24,7 @@ _SCOPES: Final = frozenset({b"global", b"session", b"local", b"persist", b"persi
 _OF_SESSION: Final = frozenset({b"", b"session", b"local"})
 _CHARACTER_SETS: Final = (b"character_set_client", b"character_set_results", b"character_set_connection")
 _COLLATION: Final = b"collation_connection"
+_RESULTS: Final = b"character_set_results"
 _LONGEST: Final = 16
 """How many tokens of a value are kept: more are no constant."""
 PINNED: Final = {
@@ -66,6 +68,7 @@ class SettingText(Bodies):
         self.heads: list[bytes] = []
         self.kills: list[Kill] = []
         self.role: bytes | None = None
+        self.names: bytes | None = None
         self.prepares: tuple[bytes, bytes | None] | None = None
         self.executes: bytes | None = None
         self.uses: bytes | None = None
@@ -158,6 +161,11 @@ class SettingText(Bodies):
         along = also_changes(name)
         if along is not None:
             self.settings[along] = None
+        if name == _RESULTS:
+            # A number is a collation's.
+            known = value is not None and not value[:1].isdigit()
+            self.names = None if not known else b"character_set_results=DEFAULT" if value == b"DEFAULT" else b""
+            self._mind_names()
         reason = PINNED.get(name)
         if reason is not None:
             self._pin(reason)
@@ -214,7 +222,9 @@ class SettingText(Bodies):
         elif self._accept(b"names"):
             self._names()
         elif self._accept(b"character", b"set") or self._accept(b"charset") or self._accept(b"char", b"set"):
-            self._value()
+            charset = plain(self._text, self._value(), self._facts)
+            self.names = None if charset is None else b"CHARACTER SET DEFAULT" if charset == b"DEFAULT" else b""
+            self._mind_names()
             self.settings |= dict.fromkeys((*_CHARACTER_SETS, _COLLATION))
         elif self._accept(b"role"):
             self._role()
@@ -242,6 +252,12 @@ class SettingText(Bodies):
         collation = plain(self._text, value[2:3], self._facts) if len(value) > 2 else None
         self.settings |= dict.fromkeys(_CHARACTER_SETS, charset)
         self.settings[_COLLATION] = collation
+        self.names = _clause(charset, collation) if len(value) in (1, 3) else None
+        self._mind_names()
+
+    def _mind_names(self) -> None:
+        if self.names is None:
+            self._pin(PinReason.SESSION_SETTING)
 
     def _role(self) -> None:
         start = end = self._peek()[1]
@@ -270,3 +286,15 @@ class SettingText(Bodies):
                 level = said[said.index(b"level") + 1 :]
                 words = level[: level.index(b",")] if b"," in level else level
                 self._setting(b"tx_isolation", b"'" + b"-".join(words).upper() + b"'")
+
+
+_NAME: Final = re.compile(rb"'?([a-z0-9_]{1,64})'?").fullmatch
+
+
+def _clause(charset: bytes | None, collation: bytes | None) -> bytes | None:
+    """SET NAMES as it can be said again; None where that is not plain."""
+    names = [_NAME(name.lower()) for name in (charset or b"", collation or b"default")]
+    if names[0] is None or names[1] is None:
+        return None
+    said = [b"DEFAULT" if name[1] == b"default" else b"'" + name[1] + b"'" for name in names if name is not None]
+    return b"NAMES " + (said[0] if said[1] == b"DEFAULT" else b" COLLATE ".join(said))

@@ -26,6 +26,8 @@ ALL: Final = ROWS | CONDITIONS | FOUND | OTHERS
 
 _SILENT: Final = frozenset({r.COM_STMT_PREPARE, r.COM_STMT_CLOSE, r.COM_STMT_SEND_LONG_DATA, r.COM_STATISTICS})
 """Commands that count no rows, and make no warnings but by an error."""
+_CLEARING: Final = frozenset({r.COM_STMT_PREPARE, r.COM_STMT_RESET})
+"""Commands that clear warnings and errors at MySQL."""
 _KNOWN: Final = frozenset({r.COM_PING, r.COM_INIT_DB, r.COM_SET_OPTION, r.COM_RESET_CONNECTION})
 """Commands of which it is known how many rows they count."""
 _CHANGES: Final = frozenset({b"insert", b"update", b"delete", b"replac"})
@@ -44,6 +46,7 @@ class Traces:
         here: what can be read on the backend on which the session has last been.
         rows: ROW_COUNT where a statement of ours can make it (0, -1); None where it cannot.
         warned: there may be warnings or errors.
+        count: how many warnings and errors the last answer told that could make some.
         dirty: there may be some on that backend.
         found: whether FOUND_ROWS may be anything but 0.
         reads: the session reads such things, or has prepared to.
@@ -51,7 +54,7 @@ class Traces:
         token: with it the session finds the backend again; another one whenever it has to go elsewhere.
     """
 
-    __slots__ = ("_mariadb", "dirty", "found", "here", "reads", "rows", "token", "uncounted", "warned")
+    __slots__ = ("_mariadb", "count", "dirty", "found", "here", "reads", "rows", "token", "uncounted", "warned")
 
     def __init__(self, *, mariadb: bool) -> None:
         self._mariadb = mariadb
@@ -59,12 +62,13 @@ class Traces:
         self.token = Keepsake()
         self.here = 0
         self.rows: int | None = 0
+        self.count = 0
         self.warned = self.found = self.dirty = self.uncounted = False
 
     def begin(self) -> None:
         """As behind a login."""
         self.moves()
-        self.rows = 0
+        self.rows = self.count = 0
         self.warned = self.found = False
 
     def moves(self) -> None:
@@ -79,6 +83,24 @@ class Traces:
             self.here &= ~ROWS
         else:
             self.uncounted = self.rows < 0
+
+    def set_over(self, *, asked: bool) -> None:
+        """A SET of ours was run here, which leaves FOUND_ROWS; and `asked`, a SELECT, which leaves nothing."""
+        self.here &= 0 if asked else FOUND
+        self.uncounted = False
+
+    def cleared(self) -> None:
+        """The session has no warnings any more, wherever it is."""
+        self.warned = False
+        self.count = 0
+        self.here &= ~CONDITIONS
+
+    def failed(self) -> None:
+        """A command has failed that no server has seen."""
+        self.here &= ~(CONDITIONS | ROWS)
+        self.warned = True
+        self.count = 1
+        self.rows = -1
 
     def answered(
         self, command: int, verdict: Verdict, word: bytes, ok: r.Ok | None, warnings: int, erred: bool
@@ -95,6 +117,9 @@ class Traces:
         if erred:
             self.here |= CONDITIONS
             self.warned = self.dirty = True
+            self.count = 1
+        elif command in _CLEARING and not self._mariadb:
+            self.cleared()
         if command in _SILENT:
             return
         self.here |= ROWS
@@ -114,15 +139,18 @@ class Traces:
             self.found = True
         elif not verdict.single or word not in _CHANGES:
             self.found = True
-        self._heed_conditions(verdict, word, warned)
+        self._heed_conditions(verdict, word, max(warnings, int(erred)))
 
-    def _heed_conditions(self, verdict: Verdict, word: bytes, warned: bool) -> None:
-        if warned:
+    def _heed_conditions(self, verdict: Verdict, word: bytes, warnings: int) -> None:
+        if warnings:
             self.here |= CONDITIONS
             self.warned = self.dirty = True
-        elif verdict.reads & CONDITIONS:
+            self.count = warnings
+            return
+        if verdict.reads & CONDITIONS:
             return  # it leaves them as they are
-        elif not self._mariadb or not self.warned or word in _CHANGES:
+        self.count = 0
+        if not self._mariadb or not self.warned or word in _CHANGES:
             # At MariaDB only what has to do with tables clears them.
             self.here |= CONDITIONS
             self.warned = self.dirty = False

@@ -172,21 +172,3 @@ def text(kind: int, value: bytes) -> Tracker:
         return Tracker(kind, value)
     prefix = lenenc_integer(0) if kind == SESSION_TRACK_GTIDS else b""
     return Tracker(kind, prefix + lenenc(value))
-
-
-_TOLD: Final = frozenset(
-    {b"autocommit", b"character_set_client", b"character_set_connection", b"character_set_results", b"time_zone"}
-)
-"""Variables that servers report to who has not chosen others."""
-
-
-def is_tracking(name: bytes) -> bool:
-    """Whether the variable says what is reported."""
-    return name.startswith(b"session_track")
-
-
-def is_told(entry: Tracker) -> bool:
-    """Whether a server would report it to who has asked for nothing beyond its defaults."""
-    if entry.kind == SESSION_TRACK_SYSTEM_VARIABLES:
-        return all(name in _TOLD for name, _ in changes((entry,)).variables)
-    return entry.kind == SESSION_TRACK_SCHEMA

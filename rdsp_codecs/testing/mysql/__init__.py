@@ -63,7 +63,7 @@ class MySqlServer:
         """See `Server`: settings, but for what is reported of them."""
         model = self.model
         kept = [(name, value) for name, value in model.variables.items() if not name.startswith("session_track_")]
-        return model.schema, model.several, tuple(kept), tuple(sorted(model.own.items()))
+        return model.schema, model.several, model.results, tuple(kept), tuple(sorted(model.own.items()))
 
     @property
     def effects(self) -> Sequence[Any]:

@@ -53,6 +53,8 @@ class ModelServer(Session):
         self._flags_before = 0
         """The flags before the statement."""
         self._out: list[bytes] = []
+        self.failed = False
+        """The answers of commands that clear nothing count one error more, which MySQL's do."""
 
     @property
     def between(self) -> bool:
@@ -90,6 +92,7 @@ class ModelServer(Session):
             if kind in (r.COM_QUIT, -1):
                 self.closed = True
             elif kind == r.COM_QUERY:
+                self.failed = False
                 self._query(body.decode("latin-1"))
             elif kind == r.COM_STATISTICS:
                 self._say(b"Uptime: 1  Threads: 1")
@@ -102,6 +105,7 @@ class ModelServer(Session):
         except Failure as failure:
             # An ERR has no flags: what was untold before it is still.
             self.begun = self.begun or begun or (before and not self.open)
+            self.failed = not self.mariadb
             self._say(failure.payload)
 
     def _simple(self, kind: int, body: bytes) -> None:
@@ -113,6 +117,7 @@ class ModelServer(Session):
             self.end(commit=False)
             self.renew()
             self.prepared.clear()
+            self.failed = False
         elif kind == r.COM_PING:
             self.ran(ends=False)
         else:
@@ -142,6 +147,7 @@ class ModelServer(Session):
                 where = "mysqld_stmt_reset" if kind == r.COM_STMT_RESET else "mysqld_stmt_execute"
             raise Failure(1243, "HY000", f"Unknown prepared statement handler ({number}) given to {where}")
         self.ran(ends=False)
+        self.failed = False
         if kind == r.COM_STMT_RESET:
             self._ok()
             return
@@ -152,6 +158,7 @@ class ModelServer(Session):
         if text not in _SELECTS and text != "INSERT INTO t VALUES (1)":
             raise Failure(1064, "42000", _SYNTAX)
         self.ran(ends=False)
+        self.failed = False
         self._made += 1
         self.prepared[self._made] = text
         columns = _SELECTS[text][0] if text in _SELECTS else ()
@@ -263,14 +270,14 @@ class ModelServer(Session):
     def _ok(self, rows: int = 0, inserted: int = 0, *, flags: int = 0, header: int = r.OK) -> None:
         news = self.news()
         status = self.status() | flags | (r.SERVER_SESSION_STATE_CHANGED if news else 0)
-        self._say(r.ok(r.Ok(header, rows, inserted, status, trackers=news)))
+        self._say(r.ok(r.Ok(header, rows, inserted, status, int(self.failed), trackers=news)))
 
     def _end(self, flags: int = 0) -> None:
         """Of rows, or of a command that is answered like that."""
         if self._classic:
             if self.mariadb and self.stirred():
                 flags |= r.SERVER_SESSION_STATE_CHANGED
-            self._say(r.eof(r.Eof(0, self.status() | flags)))
+            self._say(r.eof(r.Eof(int(self.failed), self.status() | flags)))
         else:
             self._ok(flags=flags, header=r.EOF)
 

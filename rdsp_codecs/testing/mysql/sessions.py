@@ -68,6 +68,8 @@ class Session:
     def renew(self) -> None:
         """COM_RESET_CONNECTION, and a login. An open transaction is rolled back."""
         self.variables = dict(_LOGIN)
+        self.results = _CHARSETS["utf8mb4"]
+        """The collation of character_set_results, which no variable tells."""
         self.own: dict[str, str] = {}
         self.explicit = self.touched = self.begun = self.marked = False
         self._inserting: list[str] = []
@@ -151,18 +153,21 @@ class Session:
 
     def set(self, text: str) -> None:
         """What stands behind SET: all of it, or nothing. Raises `Failure`."""
-        if names := _NAMES(text):
-            self._set_names(names[1], names[2])
-            return
         found = [self._item(each) for each in _PARTS(text)]
         for prefix, name, value in found:
-            if prefix == "@":
+            if prefix == "NAMES":
+                self._set_names(name, value)
+            elif prefix == "@":
                 self.own[name] = value
             else:
                 self._set(name, value, told=not (self.mariadb and prefix))
         self._state_changed()
 
     def _item(self, text: str) -> tuple[str, str, str]:
+        if names := _NAMES(text):
+            if names[1] not in _CHARSETS:
+                raise Failure(1115, "42000", f"Unknown character set: '{names[1]}'")
+            return "NAMES", names[1], names[2] or _CHARSETS[names[1]]
         parts = _ITEM(text)
         if parts is None:
             raise Failure(1064, "42000", f"You have an error in your SQL syntax near '{text}'")
@@ -183,17 +188,16 @@ class Session:
         self.variables[name] = value
         if name == "character_set_connection":
             self.variables["collation_connection"] = _CHARSETS.get(value, "binary")
+        elif name == "character_set_results":
+            self.results = _CHARSETS.get(value, "binary")
         if told and not name.startswith("session_track_"):
             self._report(name)
 
-    def _set_names(self, charset: str, collation: str | None) -> None:
-        if charset not in _CHARSETS:
-            raise Failure(1115, "42000", f"Unknown character set: '{charset}'")
+    def _set_names(self, charset: str, collation: str) -> None:
         for name in ("character_set_client", "character_set_results", "character_set_connection"):
             self.variables[name] = charset
             self._report(name)
-        self.variables["collation_connection"] = collation or _CHARSETS[charset]
-        self._state_changed()
+        self.variables["collation_connection"] = self.results = collation
 
     def call(self) -> None:
         """A stored function, which has set something."""

@@ -35,6 +35,8 @@ SETTING = [
     "SET sql_mode = 'NONSENSE', time_zone = '+03:00'",
     "SET NAMES latin1",
     "SET NAMES utf8mb4",
+    "SET NAMES utf8mb4 COLLATE utf8mb4_bin",
+    "SET character_set_results = latin1",
     "SET NAMES klingon",
     "SET autocommit = 0",
     "SET autocommit = 1",

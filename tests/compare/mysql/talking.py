@@ -29,8 +29,6 @@ FORGIVEN = {
     r.SERVER_QUERY_WAS_SLOW: "it is the machine that was",
 }
 """Status flags that are not compared, and why."""
-OURS = (t.SESSION_TRACK_STATE_CHANGE, t.SESSION_TRACK_TRANSACTION_STATE)
-"""Trackers that the proxy asks for itself: it cannot tell yet which of them the client's own session would have had."""
 
 DATABASE = "compared"
 """The scripts' own: other tests have tables of the same names."""
@@ -40,6 +38,7 @@ _SECONDS = 20.0
 """How long a packet may take: longer than any lock is waited for."""
 _STATUS = {value: name for name, value in vars(r).items() if name.startswith("SERVER_")}
 _ID = re.compile(rb"(statement (?:handler )?)\(\d+\)")
+_ASKS = b"session_track_transaction_info ="
 _VAR_STRING = 0xFD
 _LONGLONG = 0x08
 
@@ -110,6 +109,7 @@ class MySqlTalker:
     client: MySqlClient
     _ids: list[bytes] = attrs.field(factory=list, init=False)
     _waits: Command | None = attrs.field(default=None, init=False)
+    _asks: bool = attrs.field(default=False, init=False)
 
     def take(self, step: Step) -> list[str]:
         """See `Talker`. Every command is heard before the next one goes out, the last one later where it must wait."""
@@ -119,6 +119,7 @@ class MySqlTalker:
         for at, message in enumerate(step.messages):
             command = query(message) if isinstance(message, str) else message
             self._waits = command
+            self._asks = self._asks or _ASKS in command.body
             with contextlib.suppress(ConnectionError):  # `_hear` finds out
                 self.client.begin(command.code, self._body(command))
             if (step.leaves or step.ready < 0) and at == len(step.messages) - 1:
@@ -148,7 +149,7 @@ class MySqlTalker:
                 self._ids.append(one.payload[1:5])
                 lines.append(f"PREPARED {one.payload[5:]!r}")
             else:
-                lines.append(shown(one))
+                lines.append(shown(one, asks=self._asks))
         return lines
 
     def close(self) -> None:
@@ -156,12 +157,12 @@ class MySqlTalker:
         self.client.close()
 
 
-def shown(heard: Heard) -> str:
-    """A packet as a comparable line."""
+def shown(heard: Heard, *, asks: bool = False) -> str:
+    """A packet as a comparable line. `asks`: the client has asked where its transaction stands."""
     name = heard.part.name
     if heard.ok is not None:
         ok = heard.ok
-        told = "".join(f" {kind} {body!r}" for kind, body in sorted(_told(ok)))
+        told = "".join(f" {kind} {body!r}" for kind, body in sorted(_told(ok, asks=asks)))
         return (
             f"{name} {ok.affected_rows} {ok.last_insert_id} {ok.warnings} {ok.info or b''!r}{_flags(ok.status)}{told}"
         )
@@ -171,8 +172,10 @@ def shown(heard: Heard) -> str:
     return f"{name} {payload!r}" if len(payload) <= _SHOWN else f"{name} {len(payload)} bytes {hash(payload)}"
 
 
-def _told(ok: r.Ok) -> list[tuple[int, bytes]]:
-    return [(one.kind, one.body) for one in ok.trackers or () if one.kind not in OURS]
+def _told(ok: r.Ok, *, asks: bool) -> list[tuple[int, bytes]]:
+    # MySQL tells it, for BEGIN and COMMIT, also to who has not asked.
+    forgiven = t.SESSION_TRACK_TRANSACTION_STATE
+    return [(one.kind, one.body) for one in ok.trackers or () if asks or one.kind != forgiven]
 
 
 def _flags(status: int) -> str:

@@ -26,13 +26,8 @@ ELSEWHERE: dict[int, tuple[str, str, str]] = {
 NOT_YET: dict[int, str] = {}
 """Scenarios without a test, and what is missing."""
 
-KNOWN: dict[str, str] = {
-    "character sets": "the collation that character_set_results goes with is not restored",
-    "trackers that a driver asks for itself": "settings of trackers are seen to be the proxy's",
-}
+KNOWN: dict[str, str] = {}
 """Scripts that are known to fail, on all servers, and why."""
 
-KNOWN_OF_MYSQL: dict[str, str] = {
-    "several statements in a text, or not, pool of 1": "its answer to COM_SET_OPTION counts the warnings of the statement before",
-}
+KNOWN_OF_MYSQL: dict[str, str] = {}
 """The same at MySQL, or only with one form of results."""
