@@ -117,6 +117,8 @@ class Book(Holdings):
             return None
         if (oldest.key is not member.key and oldest.key != member.key) or self._waiters.troubled or self._draining:
             return None
+        if member.keepsake is not None and member.keepsake.worth:
+            return None
         return self._waiters.remove(oldest)
 
     def _to_idle(self, member: Member, now: float) -> None:
@@ -277,7 +279,11 @@ class Book(Holdings):
                 return [*self._close(member, CloseReason.MAKE_ROOM), *self._grow(now)]
             same = self._waiting.get(member.key)
             if same is not None and same.first is not None:
-                return (self._grant(same.first, member),)
+                if member.keepsake is None or not member.keepsake.worth:
+                    return (self._grant(same.first, member),)
+                # Another one may be on its way, or have room.
+                self._to_idle(member, now)
+                return self._served(self._grow(now), now)
         self._to_idle(member, now)
         return self._grow(now)
 

@@ -119,3 +119,5 @@ class Lending:
         decisions = self._book.give_back(member, now)
         if decisions:
             self._carry_out(decisions)
+        elif member.kept and self._book.waiting:
+            self._stir()  # somebody takes it if no other one comes in time

@@ -24,7 +24,7 @@ from rdsp_codecs.mysql.state import is_mariadb
 from rdsp_codecs.mysql.statements import READ_BY, Book
 from rdsp_codecs.mysql.streams import ServerStream
 from rdsp_codecs.mysql.traces import CONDITIONS, Traces
-from rdsp_codecs.mysql.tracking import SETS, Wanted
+from rdsp_codecs.mysql.tracking import LOGIN, SETS, Wanted
 from rdsp_codecs.pins import PinBoard, PinReason
 from rdsp_codecs.relaying import Keepsake, Relay
 from rdsp_codecs.transaction import Transaction
@@ -144,7 +144,7 @@ class Hearing(Relay):
         self._asked_for: Settings | None = None
         """The settings with which the collation was asked for: if that fails, it is not asked for again."""
         self._erred = self._unpinned = False
-        self._wanted = Wanted()
+        self._wanted: Wanted = LOGIN
         """What the client wants to be told of its session."""
         self._masked = UNMASKED
         """Whether the backend reports that, and not what we have to know; and whether the text has run which is for."""
@@ -390,7 +390,7 @@ class Hearing(Relay):
         self._unknown.clear()
         self._id, self._id_doubted = 0, False
         self._ran = self._unheard = False
-        self._wanted = Wanted()
+        self._wanted = LOGIN
         self._trx, self._pending = t.NO_TRANSACTION, b""
         self._saved = False
         self._autocommit = self._begins_with_autocommit

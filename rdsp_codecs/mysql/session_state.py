@@ -78,7 +78,12 @@ OF_SCHEMA: Final = frozenset({b"character_set_database", b"collation_database"})
 
 def can_follow(name: bytes, value: bytes | None) -> bool:
     """Whether a variable can be set to that on any backend."""
-    return name not in STAYING and _NAME.fullmatch(name) is not None and (value is None or len(value) <= _LONGEST)
+    return (
+        name not in STAYING
+        and name not in VIRTUAL
+        and _NAME.fullmatch(name) is not None
+        and (value is None or len(value) <= _LONGEST)
+    )
 
 
 def told_by_text(name: bytes, value: bytes | None) -> bytes | None:

@@ -37,7 +37,7 @@ _YES: Final = (b"1", b"ON")
 
 @attrs.frozen(cache_hash=True)
 class Wanted:
-    """What one session wants. Made by `wanted`; without arguments what servers report to who has chosen nothing.
+    """What one session wants. Made by `wanted`, but for `LOGIN`.
 
     Attributes:
         schema, state: as the variables say.
@@ -77,6 +77,10 @@ class Wanted:
         return b"SET SESSION " + b",".join(b"%b=%b" % pair for pair in pairs)
 
 
+LOGIN: Final = Wanted()
+"""What servers report to who has chosen nothing."""
+
+
 def wanted(values: Sequence[bytes | None]) -> Wanted:
     """What a session wants that has been told these values of `VIRTUAL`."""
     said = tuple(value or b"" for value in values)
@@ -91,12 +95,14 @@ def wanted(values: Sequence[bytes | None]) -> Wanted:
 
 
 _MOST_JOKERS: Final = 4
-_PLAIN: Final = re.compile(rb"[a-zA-Z0-9_%]{0,64}").fullmatch
+_LONGEST: Final = 64
 
 
 def is_like(pattern: bytes | None) -> bool:
     """Whether LIKE may find one of `VIRTUAL` by this; None: it is not known."""
-    if pattern is None or _PLAIN(pattern) is None or pattern.count(b"%") > _MOST_JOKERS:
+    if pattern is None or not pattern.isascii() or b"\\" in pattern:
         return True
-    like = re.compile(pattern.lower().replace(b"_", b".").replace(b"%", b".*"))
+    if len(pattern) > _LONGEST or pattern.count(b"%") > _MOST_JOKERS:
+        return True
+    like = re.compile(re.escape(pattern.lower()).replace(b"_", b".").replace(b"%", b".*"))
     return any(like.fullmatch(name) is not None for name in VIRTUAL)

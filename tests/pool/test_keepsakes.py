@@ -74,6 +74,36 @@ def test_nobody_waits_for_long_for_a_keepsake() -> None:
     assert list(book.tick(due)) == [Grant(waiter, member)]
 
 
+def test_a_member_that_comes_back_with_a_keepsake_is_not_handed_on_while_another_is_opened() -> None:
+    book = Book(attrs.evolve(LIMITS, limit=3))
+    member, keepsake = kept(book, "a", 1.0)
+    assert book.take("a", 1.1, None, keepsake) is member
+    waiter = Waiter("a", 1)
+    (opening,) = book.wait("a", waiter, 1.5)
+    assert isinstance(opening, Open)
+
+    member.keepsake = keepsake
+    assert book.hand_over(member, 1.52) is None
+    assert list(book.give_back(member, 1.52)) == []
+    assert book.next_deadline(1.52) == 1.5 + LIMITS.keepsake_waits
+    assert book.take("a", 1.53, None, keepsake) is member, "its own session finds it"
+
+    member.keepsake = keepsake
+    assert list(book.give_back(member, 1.6)) == [Grant(waiter, member)], "nobody waits for long for it"
+
+
+def test_a_member_that_comes_back_with_a_keepsake_is_handed_on_where_no_other_can_be_had() -> None:
+    book = Book(attrs.evolve(LIMITS, limit=1))
+    member, keepsake = kept(book, "a", 1.0)
+    assert book.take("a", 1.1, None, keepsake) is member
+    waiter = Waiter("a", 1)
+    assert list(book.wait("a", waiter, 1.5)) == []
+
+    member.keepsake = keepsake
+    assert book.hand_over(member, 1.5) is None
+    assert list(book.give_back(member, 1.5)) == [Grant(waiter, member)]
+
+
 def test_nobody_waits_for_an_open_that_fails_while_one_is_kept() -> None:
     book = Book(attrs.evolve(LIMITS, limit=3))
     member, _ = kept(book, "a", 1.0)
