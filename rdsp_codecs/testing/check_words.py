@@ -73,6 +73,8 @@ def _refused_and_served(codec: Codec, wire: Wire, refused: bytes, then: list[byt
     relay.to_client.clear()  # it may have needed no server
     assert not relay.in_request(), f"behind the refusal of {refused!r} the relay is still in a request"
     direct = wire.own_server()
+    if not times:
+        direct.feed(refused)  # it was answered as a server would have
     for request in then:
         got, should = lane.feed(request).to_client, direct.feed(request)
         assert got == should, f"behind the refusal of {refused!r}, {request!r} gets {got!r} instead of {should!r}"
