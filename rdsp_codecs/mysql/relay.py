@@ -125,6 +125,7 @@ class MySqlRelay(Equalling):
         if command == r.COM_PING:
             self._in.take()
             self._say(r.ok(r.Ok(status=self._status(), warnings=0 if self._mariadb else self._left.count)))
+            self._left.pinged()
             return True
         if command == r.COM_RESET_CONNECTION:
             self._in.take()

@@ -95,6 +95,11 @@ class Traces:
         self.count = 0
         self.here &= ~CONDITIONS
 
+    def pinged(self) -> None:
+        """A COM_PING has counted no rows, and no server has seen it."""
+        self.here &= ~ROWS
+        self.rows = 0
+
     def failed(self) -> None:
         """A command has failed that no server has seen."""
         self.here &= ~(CONDITIONS | ROWS)
