@@ -7,7 +7,7 @@ their places, without asking for them by name (decision 19). Compiled itself.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -19,6 +19,12 @@ from rdsp_codecs.transaction import Transaction
 if TYPE_CHECKING:
     from rdsp_codecs.api import Greeting, Offer
     from rdsp_codecs.steps import Conversation
+
+
+EASILY: Final = 1
+"""To ask costs a round trip, and nothing else: so nothing new is opened where this backend can be had."""
+RATHER: Final = 2
+"""To ask changes what the client may read next."""
 
 
 class Keepsake:
@@ -52,7 +58,9 @@ class Relay:
     as it is here; all else raises `NotImplementedError` until it is written.
     """
 
-    __slots__ = ("keepsake", "lingers", "pins", "refused", "to_client", "to_server", "transaction", "unharmed")
+    __slots__ = (
+        "contended", "keepsake", "lingers", "pins", "refused", "to_client", "to_server", "transaction", "unharmed",
+    )  # fmt: skip
 
     to_server: list[bytes]
     to_client: list[bytes]
@@ -64,11 +72,15 @@ class Relay:
     """With `UNFIT`: the server's words with which the request is to be refused; b"": try another backend."""
     unharmed: bool
     """With `UNFIT`: the backend is what it was before it was borrowed, and may be lent to others."""
+    contended: bool
+    """Set by the runtime: the session had to wait for the backend that it has, so others are likely to wait now. What
+    the server has to be asked before it is given back is better asked along with the request.
+    """
     keepsake: Keepsake | None
     """What the session has left on the backend that it had last: that one is the best for it, while it is idle."""
-    lingers: bool
-    """With `OVER`: to let go of the backend, the server has to be asked for what it alone knows, and that would change
-    what the client may read next. The session keeps it until the client says more, or `reclaimed` is called.
+    lingers: int
+    """With `OVER`: to let go of the backend, the server has to be asked for what it alone knows. The session keeps it
+    until the client says more, or `reclaimed` is called. 0: it does not linger. EASILY, RATHER.
     """
 
     def __init__(self) -> None:
@@ -79,8 +91,9 @@ class Relay:
         self.pins = PinBoard()
         self.refused = b""
         self.unharmed = False
+        self.contended = False
         self.keepsake = None
-        self.lingers = False
+        self.lingers = 0
 
     @property
     def fit(self) -> object:

@@ -119,7 +119,15 @@ class Book(Holdings):
             return None
         if member.keepsake is not None and member.keepsake.worth:
             return None
+        if self._promised:
+            self._came(member.key)
         return self._waiters.remove(oldest)
+
+    def may_linger(self, member: Member, now: float) -> bool:
+        """Whether a BORROWED member may stay with its session although its request is over. Hot path."""
+        if self._waiters.all.count or not self.limits.grows_when_waiting or self._draining:
+            return False
+        return now < member.expires_at and len(self._members) <= self._limit
 
     def _to_idle(self, member: Member, now: float) -> None:
         member.idle_since = now
@@ -130,7 +138,9 @@ class Book(Holdings):
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
-    def wait(self, key: Hashable, waiter: Any, now: float, at_least: float = 0.0) -> Sequence[Decision]:
+    def wait(
+        self, key: Hashable, waiter: Any, now: float, at_least: float = 0.0, *, promised: bool = False
+    ) -> Sequence[Decision]:
         """Queue. The answer, `Grant` or `Fail`, comes from this or a later call, unless the waiter `left` before.
 
         Arguments:
@@ -138,6 +148,8 @@ class Book(Holdings):
             at_least: seconds that it may wait in any case, for who needs a key's first member: no `max_waiters`, no
                 `wait_timeout` and no `grows_when_waiting` stand against it. 0: they hold. Who may not wait then has
                 one more member opened nevertheless, so that the next one finds it idle.
+            promised: a BORROWED member of the key is about to come back: for `keepsake_waits` seconds none is opened
+                in its place.
         """
         if self._draining:
             return [Fail(waiter, WaitFailure.CLOSED)]
@@ -149,6 +161,8 @@ class Book(Holdings):
             why = WaitFailure.TOO_MANY_WAITERS if grows else WaitFailure.NOTHING_IDLE
             return [Fail(waiter, why), *self._open_unasked(key, now)]
         self._waiters.add(key, waiter, now, at_least)
+        if promised:
+            self._promised.append((key, now + self.limits.keepsake_waits))
         return self._served(self._grow(now), now)
 
     def _served(self, decisions: Sequence[Decision], now: float) -> Sequence[Decision]:
@@ -176,6 +190,8 @@ class Book(Holdings):
 
     def _grant(self, entry: Waiting, member: Member) -> Grant:
         member.state = MemberState.BORROWED
+        if self._promised:
+            self._came(member.key)
         return Grant(self._waiters.remove(entry), member)
 
     # -- members --------------------------------------------------------------------------------------------------
@@ -313,7 +329,7 @@ class Book(Holdings):
         if not self._shelves.count and len(self._members) >= self._limit:
             return _NOTHING  # nothing can be opened, and nothing makes room
         decisions: list[Decision] = []
-        coming = dict(self._opening)
+        coming = self._coming(now)
         leaving = self._closing_count
         for key in self._waiters.in_turn(now, self._opening, self._tries_at_once()):
             if self._opening_count >= self.limits.max_simultaneous_opens:
@@ -380,6 +396,7 @@ class Book(Holdings):
         overdue = self._waiters.overdue(now, self.limits.wait_timeout)
         decisions: list[Decision] = [Fail(self._waiters.remove(entry), WaitFailure.TIMED_OUT) for entry in overdue]
         self._waiters.forgive_past(now)
+        self._promised = [promise for promise in self._promised if now < promise[1]]
         if self._limit < self.limits.limit and now >= self._shrunk_until:
             self._limit += 1
             self._shrunk_until = now + self.limits.recover_after
@@ -422,6 +439,8 @@ class Book(Holdings):
         times += [member.expires_at for member in idle]
         if self.limits.idle_timeout:
             times += [member.idle_since + self.limits.idle_timeout for member in idle]
+        if self._promised:
+            times.append(self._promised[0][1])
         for key in self._shelves.kept:
             line = self._waiting.get(key)
             if line is not None and line.first is not None:

@@ -23,6 +23,8 @@ class Holdings:
         self._counts: dict[Hashable, int] = {}
         self._waiters = Queue()
         self._waiting = self._waiters.of_key
+        self._promised: list[tuple[Hashable, float]] = []
+        """Keys of which a member was about to come back for somebody who waits, and until when that is believed."""
         self._numbers = 0
         self._limit = limits.limit
         self._shrunk_until = 0.0
@@ -86,6 +88,21 @@ class Holdings:
         if now < max(self._retry_at, self._waiters.failing.not_before(key)):
             return False
         return self._room() > 0 or self._on_the_way(key) > 0
+
+    def _came(self, key: Hashable) -> None:
+        """Somebody who waited has a member of the key."""
+        for at, (promised, _) in enumerate(self._promised):
+            if promised == key:
+                del self._promised[at]
+                return
+
+    def _coming(self, now: float) -> dict[Hashable, int]:
+        """How many members of each key need not be opened for those who wait. A promise holds for a while."""
+        coming = dict(self._opening)
+        for key, until in self._promised:
+            if now < until:
+                coming[key] = coming.get(key, 0) + 1
+        return coming
 
     def _on_the_way(self, key: Hashable) -> int:
         """How many members of the key, or places for one, come by themselves and soon."""

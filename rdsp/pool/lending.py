@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import math
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from rdsp.net.switchboard import Board
 from rdsp.pool.backend import Backend, Borrower, Waiter
 from rdsp.pool.book import Book
+from rdsp.pool.lingering import Lingering
 from rdsp.pool.member import Decision
 from rdsp_codecs.relaying import Keepsake
 
@@ -49,8 +48,7 @@ class Lending:
         self._carry_out = carry_out
         self._stir = stir
         self.timing = False
-        self.lingering: OrderedDict[Borrower, tuple[float, Hashable]] = OrderedDict()
-        """Who has kept a backend after its request, since when, and of what pool; some may not have it any more."""
+        self.lingering = Lingering()
 
     def take(self, key: Hashable, fit: object = None, keepsake: Keepsake | None = None) -> Backend | None:
         """An idle backend, or None: then `wait`. `fit`, `keepsake`: see `Relay`. Hot path."""
@@ -71,39 +69,25 @@ class Lending:
         The clock must be of this moment: outside of steps `board.refresh` comes first. For `at_least` see
         `Book.wait`.
         """
-        decisions = self._book.wait(key, waiter, self._clock.now, at_least)
+        promised = self.lingering.reclaim_easily(key)
+        decisions = self._book.wait(key, waiter, self._clock.now, at_least, promised=promised)
         if decisions:
             self._carry_out(decisions)
-        elif self.lingering:
-            self._reclaim_for(key)
+        elif not promised:
+            self.lingering.reclaim(key)
         if not self.timing:
             self._stir()
 
-    def lingers(self, borrower: Borrower, backend: Backend) -> bool:
-        """Whether the borrower may keep the backend although its request is over: until `reclaimed` is called."""
-        if self._book.waiting or not self._book.limits.grows_when_waiting:
+    def lingers(self, borrower: Borrower, backend: Backend, *, easily: bool) -> bool:
+        """Whether the borrower may keep the backend although its request is over: until `reclaimed` is called.
+
+        `easily`: see `Lingering`. Hot path.
+        """
+        member, now = backend.member, self._clock.now
+        if not self._book.may_linger(member, now):
             return False
-        self.lingering[borrower] = self._clock.now, backend.member.key
-        self.lingering.move_to_end(borrower)
+        self.lingering.add(borrower, member.key, now, easily=easily)
         return True
-
-    def _reclaim_for(self, key: Hashable) -> None:
-        """Somebody waits: the oldest that is kept of this pool must come back, or else of another one."""
-        order = sorted(self.lingering, key=lambda each: self.lingering[each][1] != key)
-        for borrower in order:
-            del self.lingering[borrower]
-            if borrower.reclaimed():
-                return
-
-    def reclaim_since(self, then: float) -> float:
-        """What has been kept since before that must come back. Returns since when the oldest is kept; inf: none is."""
-        while self.lingering:
-            borrower, (since, _) = next(iter(self.lingering.items()))
-            if since > then:
-                return since
-            del self.lingering[borrower]
-            borrower.reclaimed()
-        return math.inf
 
     def give_back(self, backend: Backend) -> None:
         """The borrower is through with it, at a boundary. Hot path."""

@@ -441,7 +441,7 @@ class Pool:
             deadline = self.book.next_deadline(now)
             look_at = self._vacating.look(now)
             kept = self.book.limits.keepsake_stays
-            look_at = min(look_at, self.lending.reclaim_since(now - kept) + kept)
+            look_at = min(look_at, self.lending.lingering.reclaim_since(now - kept) + kept)
             self.lending.timing = self.book.waiting > 0
             with trio.move_on_at(min(deadline if deadline is not None else math.inf, look_at, now + _TICK_AT_LEAST)):
                 await self._changed.wait()

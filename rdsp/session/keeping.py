@@ -16,7 +16,7 @@ from rdsp.pool.pool import Pool
 from rdsp.session import calls
 from rdsp.session.ends import Ends
 from rdsp.session.machine import State
-from rdsp_codecs.relaying import Relay
+from rdsp_codecs.relaying import EASILY, Relay
 
 _BUSY: Final = State.BUSY
 _HOLDING: Final = State.HOLDING
@@ -51,7 +51,7 @@ class Keeping(Ends):
 
     def forget_keepsake(self) -> None:
         """The session ends."""
-        self._pool.lending.lingering.pop(self, None)
+        self._lending.lingering.forget(self, self.key)
         keepsake, self.relay.keepsake = self.relay.keepsake, None
         if keepsake is not None:
             self._pool.book.forget(keepsake)
@@ -69,7 +69,9 @@ class Keeping(Ends):
         self.state = _HOLDING
         if leaving:
             self.summon(calls.SERVER_GONE)
-        elif self.leaving or self.stopping or backend.cancelling or not self._lending.lingers(self, backend):
+            return
+        ends = self.leaving or self.stopping or backend.cancelling
+        if ends or not self._lending.lingers(self, backend, easily=self.relay.lingers == EASILY):
             self.reclaimed()
 
     def reclaimed(self) -> bool:

@@ -304,6 +304,7 @@ class Session(Visit):
         if call & calls.BYE or splice.leaving:
             # What it asked for before the good-bye is still done, as a server would.
             splice.leaving = True
+            splice.reclaimed()  # what it has left is asked for: others need not clean up
             if not splice.relay.owes() and not splice.server_rest:
                 return Parting(_SAID_GOODBYE)
         if call & calls.SERVER_GONE:
@@ -460,6 +461,8 @@ class Session(Visit):
 
     def _client_gone(self, call: int) -> Parting:
         splice = self._splice
+        if not call & calls.SERVER_GONE:
+            splice.reclaimed()
         if not call & calls.SERVER_GONE and not self._own_backend and may_follow(splice):
             Aftermath(self._context, splice)
         return Parting(_CLOSED_BY_CLIENT)

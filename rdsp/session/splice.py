@@ -149,14 +149,14 @@ class Splice(Keeping):
             self.send_server()
         if signals:
             self._heed_client(signals)
-        elif self.backend is not None:
-            self.state = _BUSY
+        elif self.backend is not None and not self.relay.lingers:
+            self.state = _BUSY  # where it lingers there is no more than half a message, and others may have the backend
 
     def _heed_client(self, signals: int) -> None:
         if signals & moves.WANT_BACKEND:
             self.borrow()
             return
-        if self.backend is not None:
+        if self.backend is not None and not self.relay.lingers:
             self.state = _BUSY
         self.report(signals)
         if signals & moves.OVER and not signals & moves.BYE:
@@ -185,6 +185,7 @@ class Splice(Keeping):
         relay = self.relay
         backend = self._lending.take(self.key, relay.fit, relay.keepsake)
         if backend is not None:
+            relay.contended = False
             self.attach(backend)
         elif relay.answer_alone():
             self._counters.requests += 1
@@ -221,6 +222,7 @@ class Splice(Keeping):
         self.queued = False
         self._counters.waiting -= 1
         self._counters.waited(self._clock.now - self.waiting_since)
+        self.relay.contended = True
         try:
             self.attach(backend)
             self.read_on()

@@ -24,6 +24,7 @@ from rdsp_codecs.mysql.traces import ROWS
 from rdsp_codecs.mysql.tracking import QUESTION, VIRTUAL, wanted
 from rdsp_codecs.mysql.values import Reader
 from rdsp_codecs.problems import Problem, ProblemCode
+from rdsp_codecs.relaying import EASILY, RATHER
 from rdsp_codecs.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -94,15 +95,18 @@ class Asking(Hearing):
         if free and (self.transaction is Transaction.UNKNOWN or (blind and self.transaction is _NONE)):
             self._ask()
             return moves.NOTHING
-        if free and self._unheard and self._outside():
+        unheard = free and self._unheard and self._outside()
+        doubted = free and self._id_doubted and self.transaction is _NONE
+        lingers = (unheard and self.transaction is _NONE and not self.contended) or (doubted and not unheard)
+        if lingers and not self._parting:
+            self._over, self.lingers = False, RATHER if doubted else EASILY
+            return moves.OVER
+        if unheard:
             self._listen()
             return moves.NOTHING
-        if free and self._id_doubted and self.transaction is _NONE:
-            if self._parting:
-                self._ask()
-                return moves.NOTHING
-            self._over, self.lingers = False, True
-            return moves.OVER
+        if doubted:
+            self._ask()
+            return moves.NOTHING
         self._over = self._parting = False
         if free and self.transaction is _NONE:
             tells = state.follows and not self._strayed and not self._tainted
@@ -116,7 +120,7 @@ class Asking(Hearing):
 
     def reclaimed(self) -> int:
         """See `Relay`."""
-        self.lingers, self._parting, self._over = False, True, True
+        self.lingers, self._parting, self._over = 0, True, True
         return self._boundary()
 
     def _outside(self) -> bool:
@@ -152,7 +156,7 @@ class Asking(Hearing):
             due = due and not self._autocommit and self._trx == t.NO_TRANSACTION
         else:
             due = self._only_reads if command == r.COM_QUERY else self._executes_rows(command, verdict)
-            due = due and self._autocommit and self.transaction is _NONE
+            due = due and self.contended and self._autocommit and self.transaction is _NONE
         if due:
             self._behind = self._told_by(state)
             self.to_server += [packet(bytes((one,)) + body, 0) for one, body in self._behind]

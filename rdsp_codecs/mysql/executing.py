@@ -6,6 +6,7 @@ that has not seen them is sent them again. Nothing here is sure to be well-forme
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import attrs
@@ -75,7 +76,17 @@ def binding(head: bytes, parameters: int, *, attributes: bool) -> Binding:
         return Binding(0, 0, UNSURE)
 
 
+@functools.lru_cache(maxsize=1024)
+def _left_out(at: int, count: int) -> Binding:
+    """No types: as it nearly always is."""
+    return Binding(at, count)
+
+
 def _single(head: bytes, parameters: int, attributes: bool) -> Binding:
+    if parameters and not attributes:
+        flag = _EXECUTE_HEAD + (parameters + 7) // 8
+        if len(head) > flag and not head[flag]:
+            return _left_out(flag, parameters)
     reader = Reader(head, "COM_STMT_EXECUTE")
     reader.at = _EXECUTE_HEAD
     count = parameters

@@ -78,8 +78,10 @@ class Hearing(Relay):
         self.pins = PinBoard()
         self.refused = b""
         self.unharmed = False
+        self.contended = False
         self.keepsake: Keepsake | None = None
-        self.lingers = self._parting = False
+        self.lingers = 0
+        self._parting = False
         self._who = who
         self._number = 0 if who.welcome is None else who.welcome.connection_id
         self._flags = who.protocol

@@ -70,8 +70,10 @@ class MySqlRelay(Equalling):
                 if not self._in.begin_file_packet():
                     return signals | self._news()
                 continue
-            if self._mode != IDLE or self._aside or self._bye or not self._server.between:
+            if self._mode != IDLE or self._aside or not self._server.between:
                 return signals | self._news()
+            if self._bye:
+                return signals | self._news() | self._boundary()
             head = self._in.next()
             if head is None:
                 return signals | self._news() | self._boundary()
@@ -84,6 +86,9 @@ class MySqlRelay(Equalling):
             if state is None:
                 if not self._alone(head):
                     return self._news() | moves.WANT_BACKEND
+            elif self._parting and not self.pins and self.transaction is _NONE:
+                # Somebody waits for this backend.
+                return self._news() | self._boundary() | moves.AGAIN
             elif state.follows or not state.tracks:
                 self._begin(head)
             elif self.pins:
@@ -254,7 +259,8 @@ class MySqlRelay(Equalling):
         if self._verdict.ids:
             self._id_doubted = True
         self._ran = True
-        self._over = self.lingers = self._parting = False
+        self._over = self._parting = False
+        self.lingers = 0
         self._warnings = 0
         self._breaks = 0
         dialogue = self._server.dialogue
@@ -395,7 +401,8 @@ class MySqlRelay(Equalling):
         self._unheard = False
         self._masked = UNMASKED
         self._behind = []
-        self.lingers = self._parting = False
+        self.lingers = 0
+        self._parting = False
         self._statement = self._made = None
         self.refused = b""
         self.unharmed = False

@@ -9,6 +9,7 @@ What makes two statements the same: equal text, read under an equal `Context`. S
 from __future__ import annotations
 
 import functools
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Final
@@ -56,6 +57,24 @@ def context(schema: bytes, variables: tuple[tuple[bytes, bytes], ...]) -> Contex
     return Context(schema, variables)
 
 
+@attrs.frozen(eq=False, weakref_slot=True)
+class Key:
+    """A text as it is read under a context: one object for all statements that may share a backend's."""
+
+    text: bytes
+    context: Context
+
+
+_keys: weakref.WeakValueDictionary[tuple[bytes, Context], Key] = weakref.WeakValueDictionary()
+
+
+def _key_of(text: bytes, context: Context) -> Key:
+    found = _keys.get((text, context))
+    if found is None:
+        found = _keys[text, context] = Key(text, context)
+    return found
+
+
 class Statement:
     """One of one session.
 
@@ -87,7 +106,7 @@ class Statement:
         self.families = b""
         self.bonds = 0 if text is not None else ALONE
         self.lost = self.scrolled = False
-        self._key: Hashable = None if text is None else (text, context)
+        self._key = None if text is None else _key_of(text, context)
 
     @property
     def key(self) -> Hashable:

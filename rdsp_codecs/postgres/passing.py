@@ -61,8 +61,9 @@ class PassingRelay(Relay):
         self.pins.add(PinReason.REPLICATION, "a replication connection")
         self.refused = b""
         self.unharmed = False
+        self.contended = False
         self.keepsake = None
-        self.lingers = False
+        self.lingers = 0
         self._client = ChunkFilter(
             client_framing(policy.max_frame), _FROM_CLIENT, self._asks, self.to_server, _MAX_SHOWN
         )

@@ -90,8 +90,9 @@ class PostgresRelay(Holding):
         self._skip_to_sync = self._unlooked = self._wanted = False
         self.refused = b""
         self.unharmed = False
+        self.contended = False
         self.keepsake = None
-        self.lingers = False
+        self.lingers = 0
         dialogue.login = who.user.encode("utf-8", "surrogateescape")[:NAME_BYTES]
         if welcome is not None:
             dialogue.told = told = welcome.parameters

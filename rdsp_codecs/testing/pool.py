@@ -120,7 +120,7 @@ class Client:
             possible.append("read client")
         if backend is not None:
             possible += ["run"] * bool(backend.coming) + ["read server"] * bool(backend.going)
-            possible += ["reclaim"] * self.relay.lingers
+            possible += ["reclaim"] * bool(self.relay.lingers)
             possible += ["break off"] * (self.pool.may_break and self.pool.random.random() < 0.1)
         return possible
 
@@ -129,6 +129,7 @@ class Client:
         pool, backend = self.pool, self.backend
         if event == "grant":
             self.waiting = False
+            self.relay.contended = True
             self.attach()
         elif event == "go on":
             self.more = False
@@ -174,6 +175,7 @@ class Client:
         if self.backend is not None:
             return
         if pool.free and pool.random.random() < 0.7:
+            self.relay.contended = False
             self.attach()
         elif pool.alone and self.relay.answer_alone():
             self.heed(moves.NOTHING)

@@ -30,7 +30,9 @@ def test_it_is_plain_python_whatever_it_derives_from() -> None:
 
 def test_it_has_all_that_a_relay_must_have() -> None:
     lacking = {name for name in vars(Relay) if not name.startswith("_") and name not in vars(PlainRelay)}
-    attributes = {"keepsake", "lingers", "pins", "refused", "to_client", "to_server", "transaction", "unharmed"}
+    attributes = {
+        "contended", "keepsake", "lingers", "pins", "refused", "to_client", "to_server", "transaction", "unharmed",
+    }  # fmt: skip
     assert lacking == attributes | set(LEFT_OUT) | set(OF_FLAGS)
 
 
