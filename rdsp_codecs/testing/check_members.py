@@ -25,6 +25,7 @@ _MAY_LACK = frozenset(
         "needs_ear",
         "nudged",
         "reclaimed",
+        "resettable",
         "unheard",
         "variant",
         "victim",
