@@ -77,11 +77,9 @@ class Hearing(Relay):
         self.transaction = _NONE
         self.pins = PinBoard()
         self.refused = b""
-        self.unharmed = False
-        self.contended = False
+        self.unharmed = self.contended = self._parting = False
         self.keepsake: Keepsake | None = None
         self.lingers = 0
-        self._parting = False
         self._who = who
         self._number = 0 if who.welcome is None else who.welcome.connection_id
         self._flags = who.protocol
