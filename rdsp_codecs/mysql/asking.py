@@ -99,7 +99,8 @@ class Asking(Hearing):
         doubted = free and self._id_doubted and self.transaction is _NONE
         lingers = (unheard and self.transaction is _NONE and not self.contended) or (doubted and not unheard)
         if lingers and not self._parting:
-            self._over, self.lingers = False, RATHER if doubted else EASILY
+            dear = doubted or self._left.token.worth
+            self._over, self.lingers = False, RATHER if dear else EASILY
             return moves.OVER
         if unheard:
             self._listen()
