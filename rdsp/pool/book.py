@@ -91,9 +91,14 @@ class Book(Holdings):
         member.state = MemberState.BORROWED
         return member
 
-    def forget(self, keepsake: Keepsake) -> None:
+    def forget(self, keepsake: Keepsake) -> Sequence[Decision]:
         """Nobody will ask for it any more."""
-        self._shelves.forget(keepsake)
+        member = self._shelves.forget(keepsake)
+        line = self._waiting.get(member.key) if member is not None else None
+        if member is None or line is None or line.first is None:
+            return _NOTHING
+        self._shelves.remove(member)
+        return (self._grant(line.first, member),)
 
     def rekey(self, member: Member, key: Hashable) -> None:
         """A BORROWED member is one of another key from now on."""

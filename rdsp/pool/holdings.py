@@ -108,7 +108,8 @@ class Holdings:
         """How many members of the key, or places for one, come by themselves and soon."""
         members = self._members.values()
         cleaned = sum(each.state is MemberState.RESETTING and each.key == key for each in members)
-        return self._opening.get(key, 0) + cleaned + self._closing_count
+        promised = sum(each == key for each, _ in self._promised)
+        return self._opening.get(key, 0) + cleaned + promised + self._closing_count
 
     # -- what others are told ------------------------------------------------------------------------------------
 

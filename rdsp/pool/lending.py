@@ -89,6 +89,12 @@ class Lending:
         self.lingering.add(borrower, member.key, now, easily=easily)
         return True
 
+    def forget(self, keepsake: Keepsake) -> None:
+        """Its session ends."""
+        decisions = self._book.forget(keepsake)
+        if decisions:
+            self._carry_out(decisions)
+
     def give_back(self, backend: Backend) -> None:
         """The borrower is through with it, at a boundary. Hot path."""
         backend.borrower = None

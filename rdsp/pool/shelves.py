@@ -79,18 +79,20 @@ class Shelves:
         kept = self.kept.get(key)
         return next(iter(kept)) if kept else None
 
-    def forget(self, keepsake: Keepsake) -> None:
-        """Its session is gone: where it was left, there is nothing to be kept."""
+    def forget(self, keepsake: Keepsake) -> Member | None:
+        """Its session is gone: nothing is kept where it was left. Returns a member that is free by that."""
         member: Member | None = keepsake.place
         keepsake.place = None
         if member is None or member.keepsake is not keepsake:
-            return
-        if member.state is _IDLE and member.kept:
-            self.remove(member)
+            return None
+        if member.state is not _IDLE or not member.kept:
             member.keepsake = None
-            self.put(member)
-            self.sort(member)
+            return None
+        self.remove(member)
         member.keepsake = None
+        self.put(member)
+        self.sort(member)
+        return member
 
     def sort(self, member: Member) -> None:
         """The member was not used last, although it has come last: it stands among the others of its key again."""

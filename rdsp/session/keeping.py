@@ -54,7 +54,7 @@ class Keeping(Ends):
         self._lending.lingering.forget(self, self.key)
         keepsake, self.relay.keepsake = self.relay.keepsake, None
         if keepsake is not None:
-            self._pool.book.forget(keepsake)
+            self._lending.forget(keepsake)
 
     def refit(self, backend: Backend) -> None:
         """Tell the pool what the session has set on the backend."""

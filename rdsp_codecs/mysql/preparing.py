@@ -113,8 +113,7 @@ class Preparing(Asking):
             return True
         if command == r.COM_STMT_RESET and not statement.bonds & ~ALONE:
             statement.lost = False
-            if not self._mariadb:
-                self._left.cleared()
+            self._left.reset()
             self._in.take()
             self._say(r.ok(r.Ok(status=self._status())))
             return True

@@ -26,8 +26,6 @@ ALL: Final = ROWS | CONDITIONS | FOUND | OTHERS
 
 _SILENT: Final = frozenset({r.COM_STMT_PREPARE, r.COM_STMT_CLOSE, r.COM_STMT_SEND_LONG_DATA, r.COM_STATISTICS})
 """Commands that count no rows, and make no warnings but by an error."""
-_CLEARING: Final = frozenset({r.COM_STMT_PREPARE, r.COM_STMT_RESET})
-"""Commands that clear warnings and errors at MySQL."""
 _KNOWN: Final = frozenset({r.COM_PING, r.COM_INIT_DB, r.COM_SET_OPTION, r.COM_RESET_CONNECTION})
 """Commands of which it is known how many rows they count."""
 _CHANGES: Final = frozenset({b"insert", b"update", b"delete", b"replac"})
@@ -89,7 +87,7 @@ class Traces:
         self.here &= 0 if asked else FOUND
         self.uncounted = False
 
-    def cleared(self) -> None:
+    def _cleared(self) -> None:
         """The session has no warnings any more, wherever it is."""
         self.warned = False
         self.count = 0
@@ -99,6 +97,11 @@ class Traces:
         """A COM_PING has counted no rows, and no server has seen it."""
         self.here &= ~ROWS
         self.rows = 0
+
+    def reset(self) -> None:
+        """The same of a COM_STMT_RESET, which tells of no warnings, and leaves those that there are."""
+        self.pinged()
+        self.count = 0
 
     def failed(self) -> None:
         """A command has failed that no server has seen."""
@@ -123,9 +126,11 @@ class Traces:
             self.here |= CONDITIONS
             self.warned = self.dirty = True
             self.count = 1
-        elif command in _CLEARING and not self._mariadb:
-            self.cleared()
+        elif command == r.COM_STMT_PREPARE and not self._mariadb:
+            self._cleared()
         if command in _SILENT:
+            if erred:
+                self.here, self.rows, self.uncounted = self.here | ROWS, -1, False
             return
         self.here |= ROWS
         self.uncounted = False
@@ -134,6 +139,8 @@ class Traces:
         else:
             self.rows = None if ok.affected_rows else 0
             self.token.worth = self.token.worth or self.rows is None
+        if command == r.COM_STMT_RESET and not erred:
+            self.count = 0
         if command != r.COM_QUERY and command not in EXECUTING:
             if command not in _KNOWN:
                 self.rows = None
@@ -152,9 +159,9 @@ class Traces:
             self.warned = self.dirty = True
             self.count = warnings
             return
-        if verdict.reads & CONDITIONS:
-            return  # it leaves them as they are
         self.count = 0
+        if verdict.reads & CONDITIONS:
+            return  # it leaves them as they are, and counts none of its own
         if not self._mariadb or not self.warned or word in _CHANGES:
             # At MariaDB only what has to do with tables clears them.
             self.here |= CONDITIONS

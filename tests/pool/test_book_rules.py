@@ -72,8 +72,8 @@ class BookMachine(RuleBasedStateMachine):
         self.answered.add(waiter.number)
         self.waiting.remove(waiter)
 
-    @rule(key=KEYS, first=st.booleans(), mine=st.integers(0, 3))
-    def ask(self, key: str, first: bool, mine: int) -> None:
+    @rule(key=KEYS, first=st.booleans(), mine=st.integers(0, 3), lingers=st.booleans())
+    def ask(self, key: str, first: bool, mine: int, lingers: bool) -> None:
         keepsake = self.keepsakes[mine] if mine < len(self.keepsakes) else None
         own = None if keepsake is None else self.left.get(keepsake)
         there = own is not None and own.state is MemberState.IDLE and own.key == key
@@ -91,7 +91,12 @@ class BookMachine(RuleBasedStateMachine):
         self.numbers += 1
         waiter = Waiter(key, self.numbers)
         self.waiting.append(waiter)
-        self.carry_out(self.book.wait(key, waiter, self.now, 40.0 if first else 0.0))
+        promised = lingers and any(member.key == key for member in self.borrowed)
+        self.carry_out(self.book.wait(key, waiter, self.now, 40.0 if first else 0.0, promised=promised))
+
+    def promised(self, key: str) -> int:
+        """How many members of the key are believed to be about to come back."""
+        return sum(each == key and self.now < until for each, until in self.book._promised)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -139,7 +144,7 @@ class BookMachine(RuleBasedStateMachine):
         keepsake = data.draw(st.sampled_from(self.keepsakes))
         self.keepsakes.remove(keepsake)
         self.left.pop(keepsake, None)
-        self.book.forget(keepsake)
+        self.carry_out(self.book.forget(keepsake))
         assert keepsake.place is None
 
     @precondition(lambda self: self.borrowed)
@@ -262,7 +267,7 @@ class BookMachine(RuleBasedStateMachine):
 
             cleaned = [m for m in self.book.members() if m.state is MemberState.RESETTING and m.key == key]
             coming = [member for member in self.opening if member.key == key]
-            assert waiting.count(key) <= len(coming) + len(cleaned) + len(self.closing)
+            assert waiting.count(key) <= len(coming) + len(cleaned) + len(self.closing) + self.promised(key)
 
     @invariant()
     def the_shelves_hold_what_is_idle(self) -> None:
@@ -286,7 +291,8 @@ class BookMachine(RuleBasedStateMachine):
             return
         opening = [member.key for member in self.opening]
         for key in {waiter.key for waiter in self.waiting} - self.failed_at.keys():
-            assert opening.count(key) >= len([waiter for waiter in self.waiting if waiter.key == key])
+            waiting = len([waiter for waiter in self.waiting if waiter.key == key])
+            assert opening.count(key) + self.promised(key) >= waiting
 
     @invariant()
     def the_keeper_knows_when_to_try_again(self) -> None:

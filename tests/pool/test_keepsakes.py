@@ -113,6 +113,18 @@ def test_nobody_waits_for_an_open_that_fails_while_one_is_kept() -> None:
     assert list(book.open_failed(opening.member, 1.51, OpenFailure.UNREACHABLE)) == [Grant(waiter, member)]
 
 
+def test_who_waits_is_given_a_kept_one_when_its_session_ends() -> None:
+    book = Book(attrs.evolve(LIMITS, limit=3))
+    member, keepsake = kept(book, "a", 1.0)
+    other, another = kept(book, "b", 1.0)
+    waiter = Waiter("a", 1)
+    (opening,) = book.wait("a", waiter, 1.5)
+    assert isinstance(opening, Open)
+    assert list(book.forget(another)) == []
+    assert list(book.forget(keepsake)) == [Grant(waiter, member)]
+    assert book.take("b", 1.6) is other
+
+
 def test_who_may_not_wait_takes_a_kept_one() -> None:
     book = Book(attrs.evolve(LIMITS, limit=3))
     member, _ = kept(book, "a", 1.0)

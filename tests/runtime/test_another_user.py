@@ -13,6 +13,7 @@ from rdsp.config.model import Limits, TargetGroup
 from rdsp.session.greeting import Greeter
 from rdsp_codecs import moves
 from rdsp_codecs.api import ClientLogin, Greeting, Offer, RelayPolicy
+from rdsp_codecs.choice import CHOICE, COMPILED
 from rdsp_codecs.postgres import messages as m
 from rdsp_codecs.relaying import Relay
 from rdsp_codecs.steps import Conversation, HasUnread, Receive
@@ -89,7 +90,9 @@ def another(user: str, database: str = "app") -> bytes:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Greeter]]:
-    """Those that begin in a session's place."""
+    """Those that begin in a session's place. Compiled classes cannot be watched so."""
+    if CHOICE.name == COMPILED:
+        pytest.skip("puts things into objects that only the written modules let in")
     found: list[Greeter] = []
     begin = Greeter.begin
 
