@@ -91,6 +91,23 @@ def test_reading_alone_keeps_no_backend(ready: MySqlServer, one: ProxyProcess, b
                 assert not is_kept(one.port)
 
 
+def test_no_rows_change_what_the_next_text_is_read_by(ready: MySqlServer) -> None:
+    """Servers give a caller back what a function has set of that. So a text may be read although something is unheard."""
+    names = ("sql_mode", "character_set_client", "character_set_connection", "collation_connection")
+    values = ("NO_BACKSLASH_ESCAPES,ANSI_QUOTES", "latin1", "latin1", "latin1_german1_ci")
+    question = "SELECT " + ", ".join(f"@@SESSION.{name}" for name in names)
+    with ready.admin() as admin, admin.cursor() as cursor:
+        cursor.execute("USE app")
+        cursor.execute("DROP FUNCTION IF EXISTS makes_modes")
+        body = "; ".join(f"SET SESSION {name} = '{value}'" for name, value in zip(names, values, strict=True))
+        cursor.execute(f"CREATE FUNCTION makes_modes() RETURNS INT DETERMINISTIC BEGIN {body}; RETURN 1; END")
+        cursor.execute(question)
+        before = cursor.fetchall()
+        cursor.execute("SELECT makes_modes()")
+        cursor.execute(question)
+        assert cursor.fetchall() == before != (values,)
+
+
 TRACES = [
     "SELECT ROW_COUNT()",
     "SELECT FOUND_ROWS()",
