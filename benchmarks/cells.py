@@ -148,7 +148,7 @@ CPU_CLIENTS = (16, 64)
 
 
 def short() -> list[Work]:
-    """What `make bench` runs: the cells that have a gate, with SELECT 1 for every mode; and some without."""
+    """What `make bench-postgres` runs: the cells that have a gate, with SELECT 1 for every mode; and some without."""
     return [
         *(Idle(5000, tls) for tls in (False, True)),
         *(Cell("select1", mode, clients) for mode in MODES for clients in (*CPU_CLIENTS, 1)),
