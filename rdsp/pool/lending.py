@@ -75,7 +75,7 @@ class Lending:
             self._carry_out(decisions)
         elif not promised:
             self.lingering.reclaim(key)
-        if not self.timing:
+        if promised or not self.timing:
             self._stir()
 
     def lingers(self, borrower: Borrower, backend: Backend, *, easily: bool) -> bool:

@@ -29,7 +29,9 @@ class Lingering:
 
     def add(self, borrower: Borrower, key: Hashable, now: float, *, easily: bool) -> None:
         """It keeps its backend from now on. `easily`: its session loses nothing when it lets go. Hot path."""
-        lines = self._easily if easily else self._rather
+        lines, others = (self._easily, self._rather) if easily else (self._rather, self._easily)
+        if others:
+            _drop(others, borrower, key)
         line = lines.get(key)
         if line is None:
             line = lines[key] = OrderedDict()
@@ -38,10 +40,8 @@ class Lingering:
 
     def forget(self, borrower: Borrower, key: Hashable) -> None:
         """Its session ends."""
-        for lines in (self._easily, self._rather):
-            line = lines.get(key)
-            if line is not None and line.pop(borrower, None) is not None and not line:
-                del lines[key]
+        _drop(self._easily, borrower, key)
+        _drop(self._rather, borrower, key)
 
     def reclaim_easily(self, key: Hashable) -> bool:
         """Have the one let go that has kept a backend of this key for longest, of those that lose nothing.
@@ -84,3 +84,9 @@ class Lingering:
                         del lines[key]
                     borrower.reclaimed()
         return oldest
+
+
+def _drop(lines: dict[Hashable, Line], borrower: Borrower, key: Hashable) -> None:
+    line = lines.get(key)
+    if line is not None and line.pop(borrower, None) is not None and not line:
+        del lines[key]

@@ -26,7 +26,7 @@ HALTING: Final = calls.CLIENT_GONE | calls.FAULT | calls.SERVER_GONE | calls.END
 class Keeping(Ends):
     """Invariant: `key` is that of the pool whose backends fit the session."""
 
-    __slots__ = ("_counters", "_lending", "_marks", "_pool", "key", "leaving", "state", "stopping")
+    __slots__ = ("_counters", "_lending", "_marks", "_pool", "key", "leaving", "settling", "state", "stopping")
 
     def __init__(
         self,
@@ -45,6 +45,8 @@ class Keeping(Ends):
         self.leaving = False
         """The client said good-bye behind a request: as at a server, that is finished first."""
         self.stopping = False
+        self.settling = False
+        """A cancel may still hit what the backend runs: no new request may begin."""
         self._marks: Hashable = None
         self._lending = pool.lending
         self._counters = counters
@@ -70,13 +72,20 @@ class Keeping(Ends):
         if leaving:
             self.summon(calls.SERVER_GONE)
             return
-        ends = self.leaving or self.stopping or backend.cancelling
-        if ends or not self._lending.lingers(self, backend, easily=self.relay.lingers == EASILY):
+        if backend.cancelling:
+            # It must not hit the question: see `_settled`.
+            self.settling = True
+            backend.on_settled = self._settled
+            return
+        easily = self.relay.lingers == EASILY
+        if self.leaving or self.stopping or not self._lending.lingers(self, backend, easily=easily):
             self.reclaimed()
 
     def reclaimed(self) -> bool:
         """See `Borrower`."""
         if self.backend is None or self.state is not _HOLDING or not self.relay.lingers or self.call & HALTING:
+            return False
+        if self.settling or self.relay.in_request():
             return False
         self.state = _BUSY
         self._counters.requests -= 1  # it was counted
@@ -90,6 +99,10 @@ class Keeping(Ends):
         except Exception as error:  # noqa: BLE001 - told to the session
             self.failed_by(error, server=True)
         return True
+
+    def _settled(self) -> None:
+        """No cancel can hit the backend any more."""
+        raise NotImplementedError
 
     def _heed_server(self, signals: int, leaving: int) -> bool:
         """Do what flags ask for."""

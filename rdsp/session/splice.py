@@ -45,7 +45,7 @@ class Splice(Keeping):
 
     __slots__ = (
         "_chunk", "_client_many", "_client_recv", "_more", "_server_many", "gone", "has_ear", "queued", "refusal",
-        "said_fatal", "settling", "waiting_since",
+        "said_fatal", "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -64,8 +64,6 @@ class Splice(Keeping):
         self.queued = False
         """Stands in the pool's queue, not answered yet."""
         self.waiting_since = 0.0
-        self.settling = False
-        """A cancel may still hit what the backend runs: no new request may begin."""
         self.has_ear = False  # set by `rdsp.session.ears`
         self.gone = False
         """The client has left, and what runs for it is only read to its end: see `rdsp.session.aftermath`."""
@@ -149,18 +147,23 @@ class Splice(Keeping):
             self.send_server()
         if signals:
             self._heed_client(signals)
-        elif self.backend is not None and not self.relay.lingers:
-            self.state = _BUSY  # where it lingers there is no more than half a message, and others may have the backend
+        elif self._works():
+            self.state = _BUSY
 
     def _heed_client(self, signals: int) -> None:
         if signals & moves.WANT_BACKEND:
             self.borrow()
             return
-        if self.backend is not None and not self.relay.lingers:
+        if self._works():
             self.state = _BUSY
-        self.report(signals)
         if signals & moves.OVER and not signals & moves.BYE:
             self._request_over()
+        self.report(signals)
+
+    def _works(self) -> bool:
+        """The backend has something to do. Where it lingers there may be half a message, and others may have it."""
+        relay = self.relay
+        return self.backend is not None and (not relay.lingers or relay.in_request())
 
     def report(self, signals: int) -> None:
         """Do what flags ask for beyond the request: tell the task of pins and good-byes, have connections closed."""
@@ -178,7 +181,10 @@ class Splice(Keeping):
             self._more = True
             self._board.again(self._go_on, 0)
         if signals & moves.AGAIN and self.backend is None and not self.gone:
-            self._heed_client(self.relay.from_client(b""))
+            again = self.relay.from_client(b"")
+            if self._to_client:
+                self.send_client()  # it needed no backend
+            self._heed_client(again)
 
     def borrow(self) -> None:
         """The relay holds a request: get a backend now, or stand in the pool's queue for one."""
@@ -254,8 +260,12 @@ class Splice(Keeping):
         """The held request was refused: say so, and go on with what the client sent behind it."""
         if self._to_client:
             self.send_client()
+        if self._to_server:
+            self.send_server()
         if signals:
             self._heed_client(signals)
+        elif self.backend is not None and self.relay.in_request():
+            self.state = _BUSY
 
     def outlive(self, sink: Callable[[bytes], int], wake: Callable[[], None]) -> None:
         """The client is gone. Read on what comes for it, which `sink` gets, up to the end of what was sent for it.
@@ -276,6 +286,7 @@ class Splice(Keeping):
         self.settling = False
         if self.backend is not None:
             self.backend.on_settled = None
+        self.reclaimed()
         self.read_on()
 
     def read_on(self) -> None:
@@ -469,7 +480,9 @@ class Splice(Keeping):
     def _release_late(self) -> None:
         """The request was over before the server had taken all of it (what is left of a COPY that failed)."""
         backend, relay = self.backend, self.relay
-        if backend is not None and may_release(relay.transaction, relay.pins, owed=False):
+        if backend is not None and relay.lingers:
+            self.reclaimed()
+        elif backend is not None and may_release(relay.transaction, relay.pins, owed=False):
             self.let_go(backend)
             self.settling = False  # the pool waits for the cancel now
             self._lending.give_back(backend)

@@ -23,6 +23,7 @@ from rdsp_codecs.mysql.session_state import TRACKING
 from rdsp_codecs.mysql.traces import ROWS
 from rdsp_codecs.mysql.tracking import QUESTION, VIRTUAL, wanted
 from rdsp_codecs.mysql.values import Reader
+from rdsp_codecs.pins import PinReason
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.relaying import EASILY, RATHER
 from rdsp_codecs.transaction import Transaction
@@ -51,6 +52,9 @@ PREPARE: Final = 4
 MASK: Final = 5
 """The server is to report what the client wants, for one text."""
 UNMASK: Final = 6
+
+_HEARS: Final = (ASK, LISTEN, COUNT, MASK, UNMASK)
+"""What these commands of ours are told of the session is news."""
 
 Commands = list[tuple[int, bytes]]
 
@@ -207,6 +211,21 @@ class Asking(Hearing):
         self._next = self._pending if self._state.mariadb else b""
         self._send_ours(self._told_by(self._state), LISTEN)
 
+    def _hears_first(self) -> bool:
+        """Whether the server is asked now for what it has not told: other commands of ours would have it told unheard.
+
+        Where that cannot be, the session keeps its backend.
+        """
+        state = self._state
+        assert state is not None
+        if not self._unheard and (state.mariadb or not self._tainted):
+            return False
+        if not state.mariadb or (not self.pins and self._outside()):
+            self._listen()
+            return True
+        self._pin(PinReason.UNRECOGNISED_STATE)
+        return False
+
     def _is_masked(self, verdict: Verdict) -> bool:
         """Whether commands of ours go in front of it that have the server report what it should while this runs."""
         state = self._state
@@ -216,11 +235,10 @@ class Asking(Hearing):
         if self._masked != UNMASKED:
             self._unmask()
             return True
+        if self._hears_first():
+            return True
         self._masked = MASKED
-        commands = [(r.COM_QUERY, self._text(self._wanted.setting))]
-        if self._tainted and not self._mariadb:
-            commands[:0] = [(r.COM_PING, b"")]
-        self._send_ours(commands, MASK)
+        self._send_ours([(r.COM_QUERY, self._text(self._wanted.setting))], MASK)
         return True
 
     def _unmask(self) -> None:
@@ -268,7 +286,7 @@ class Asking(Hearing):
         elif part is Part.FILE:
             self._failed = self._failed or refuse(Problem(ProblemCode.SYNC_FAILED))
             return
-        if dialogue.ok is not None and self._purpose in (ASK, LISTEN, MASK, UNMASK):
+        if dialogue.ok is not None and self._purpose in _HEARS:
             self._heard_late(dialogue.ok)
             if dialogue.ok.trackers is not None:
                 changes = dialogue.ok.changes

@@ -288,6 +288,8 @@ class Preparing(Asking):
                 statement.lost = True
             self._decline(command)
             return
+        if self._hears_first():
+            return  # and comes here again
         self._make_room(state, statement, again=True)
         attributes = bool(state.capabilities & c.CLIENT_QUERY_ATTRIBUTES)
         before, after = _between(now, then, attributes), _between(then, now, attributes)

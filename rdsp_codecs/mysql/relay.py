@@ -97,7 +97,7 @@ class MySqlRelay(Equalling):
                 self._send_ours(self._made_mine(state))
             else:
                 # It reports nothing any more: it has to be begun anew.
-                return self._news() | self._boundary() | moves.AGAIN
+                return self._news() | self.reclaimed() | moves.AGAIN
         return signals | self._news() | moves.MORE
 
     def _stream(self) -> None:
@@ -291,6 +291,8 @@ class MySqlRelay(Equalling):
         if command != r.COM_STMT_PREPARE and verdict.reads & ~self._left.here:
             # What it would read belongs to others.
             self._left.reads = True
+            if self._hears_first():
+                return True
             free = not self.pins and self.transaction is _NONE and not self._id_doubted
             texts = self._left.made(verdict.reads, self._id) if free else None
             if texts is not None:

@@ -104,17 +104,17 @@ def test_on_another_one_nothing_is_read_in_a_database_that_is_not_the_session_s(
     tracking: MySqlServer, proxy: ProxyProcess, gone: Any
 ) -> None:
     """All but USE is refused in the server's words, and neither session nor backend is lost."""
-    gone("CREATE TABLE IF NOT EXISTS app.t (a INT)")
+    gone("CREATE TABLE IF NOT EXISTS app.beside_gone (a INT)")
     others = alone(tracking, proxy)
     mine = Side(proxy.port)
     mine.run("USE gone")
     gone("DROP DATABASE gone")
-    for text in ("SELECT * FROM t", "USE app; SELECT 1", "SELECT 1", "BEGIN"):
+    for text in ("SELECT * FROM beside_gone", "USE app; SELECT 1", "SELECT 1", "BEGIN"):
         next(others)
         assert mine.run(text) == [(1049, GONE)], text
     next(others)
     assert mine.run("USE app")[0][0] is None
-    assert mine.run("SELECT * FROM t")[0][1] == ()
+    assert mine.run("SELECT * FROM beside_gone")[0][1] == ()
     mine.connection.close()
     others.close()
 
