@@ -60,6 +60,20 @@ def test_whose_client_has_gone_on_is_passed_over() -> None:
     assert not lingering
 
 
+def test_who_lingers_for_another_reason_than_before_is_asked_by_that_alone() -> None:
+    lingering = Lingering()
+    keeper = Keeper()
+    lingering.add(keeper, "a", 1.0, easily=True)
+    lingering.add(keeper, "a", 2.0, easily=False)
+    assert not lingering.reclaim_easily("a")
+    assert lingering.reclaim_since(1.5) == 2.0
+    assert keeper.asked == 0
+    lingering.add(keeper, "a", 3.0, easily=True)
+    assert lingering.reclaim_easily("a")
+    assert not lingering.reclaim("a")
+    assert keeper.asked == 1
+
+
 def test_nobody_lingers_for_ever() -> None:
     lingering = Lingering()
     keepers = [Keeper() for _ in range(4)]
