@@ -288,11 +288,11 @@ class Preparing(Asking):
                 statement.lost = True
             self._decline(command)
             return
-        if self._hears_first():
-            return  # and comes here again
-        self._make_room(state, statement, again=True)
         attributes = bool(state.capabilities & c.CLIENT_QUERY_ATTRIBUTES)
         before, after = _between(now, then, attributes), _between(then, now, attributes)
+        if before and self._hears_first():
+            return  # and comes here again; COM_STMT_PREPARE_OK itself tells nothing
+        self._make_room(state, statement, again=True)
         self._aftercare = len(after)
         if not self._mariadb:
             self._left.here &= ~CONDITIONS

@@ -20,7 +20,6 @@ FLAGS = c.ALWAYS | c.CLIENT_SESSION_TRACK | c.CLIENT_DEPRECATE_EOF | c.CLIENT_PL
 REPREPARE = packets(r.err(r.Err(1615, b"HY000", b"Prepared statement needs to be re-prepared")), 1)
 PREPARE = packets(b"\x16DELETE FROM t", 0)
 PREPARED = packets(b"\0" + (91).to_bytes(4, "little") + bytes(7), 1)
-PING = packets(b"\x0e", 0)
 OK = packets(r.ok(r.Ok(status=r.SERVER_STATUS_AUTOCOMMIT)), 1)
 
 
@@ -48,9 +47,6 @@ def test_it_is_passed_on_and_the_statement_is_there_afterwards() -> None:
             relay.attached(state)
         relay.from_client(packets(execute, 0))
         sent = said(relay.to_server)
-        if sent == PING:  # what a failure may have changed is heard before another answer could take it along
-            relay.from_server(OK)
-            sent = said(relay.to_server)
         if sent.endswith(PREPARE):
             relay.from_server(PREPARED)
             sent = said(relay.to_server)
