@@ -122,7 +122,7 @@ class Book(Holdings):
             return None
         if (oldest.key is not member.key and oldest.key != member.key) or self._waiters.troubled or self._draining:
             return None
-        if member.keepsake is not None and member.keepsake.worth:
+        if member.keepsake is not None and member.keepsake.worth and self._may_have_another():
             return None
         if self._promised:
             self._came(member.key)

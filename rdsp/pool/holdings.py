@@ -81,6 +81,10 @@ class Holdings:
     def _room(self) -> int:
         return self._limit - len(self._members)
 
+    def _may_have_another(self) -> bool:
+        """False where who waits surely has no member soon but one that comes back. Hot path: no member is looked at."""
+        return bool(self._opening_count or self._closing_count or self._promised) or self._room() > 0
+
     def _may_open(self, key: Hashable, now: float) -> bool:
         """Whether who waits now has a member soon that nobody has left anything on."""
         if self._waiters.all.count >= self._most_waiting or self._opening_count >= self.limits.max_simultaneous_opens:

@@ -463,8 +463,8 @@ class Session(Visit):
         splice = self._splice
         if not call & calls.SERVER_GONE:
             splice.reclaimed()
-        if not call & calls.SERVER_GONE and not self._own_backend and may_follow(splice):
-            Aftermath(self._context, splice)
+            if not self._own_backend and may_follow(splice):
+                Aftermath(self._context, splice)
         return Parting(_CLOSED_BY_CLIENT)
 
     def _server_gone(self) -> Parting:

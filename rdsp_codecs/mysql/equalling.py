@@ -96,7 +96,7 @@ class Equalling(Preparing):
         self._ours.clear()
         self.unharmed = False
         self.refused = b"" if state.used else error
-        if error and not self._shared.lacks_reset and r.read_err(error).code == r.UNKNOWN_COMMAND:
+        if error and not self._shared.lacks_reset and r.unknown_command(error):
             # From now on each session keeps its backend, and has a new one made its own without a reset.
             self._shared.lacks_reset, self.refused = True, b""
         return moves.UNFIT

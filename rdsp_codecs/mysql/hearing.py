@@ -56,12 +56,15 @@ OURS: Final = 3
 """Answers to commands of ours are awaited."""
 KILLING: Final = 4
 """The runtime looks for the session that the client wants to be ended."""
-UNMASKED: Final = 0
-MASKED: Final = 1
-PASSED: Final = 2
-
 CHANGING: Final = 5
 """The client wants to be somebody else: nothing more is taken of it."""
+
+UNMASKED: Final = 0
+"""The backend's settings of what it reports are the proxy's own."""
+MASKED: Final = 1
+"""They are the client's, for as long as a text runs that looks at them."""
+PASSED: Final = 2
+"""That text is at the server."""
 
 
 class Hearing(Relay):

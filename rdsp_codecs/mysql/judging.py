@@ -93,6 +93,7 @@ _FREES: Final = re.compile(
     rb"(?i)[ \t\n]*(?:select|do)[ \t\n]+release_all_locks[ \t\n]*\([ \t\n]*\)[ \t\n;]*"
 ).fullmatch
 _BEGINS_WITH: Final = re.compile(rb"(?i)[ \t\n]*(?:prepare|execute)[ \t\n]").match
+_LISTS: Final = re.compile(rb"(?i)\bIN\s*\(").sub
 _TEMPORARY: Final = PinReason.TEMPORARY_TABLE
 _QUIET: Final = frozenset({b"drop", b"deallocate", b"handler", b"lock", b"unlock"})
 """Statements in which no expression stands that runs a function."""
@@ -129,7 +130,9 @@ def _does_no_more(found: effects.Verdict, text: bytes, *, single: bool) -> bool:
     """Whether a text changes nothing that it does not show: while it runs, only what its session wants is reported."""
     if not single or found.heads[0] not in (b"select", b"show"):
         return _explains(found, single=single)
-    return b"(" not in text and b"from" not in text.lower()
+    # IN is no function's name but behind a dot.
+    called = text if b"." in text else _LISTS(b"", text)
+    return b"(" not in called and b"from" not in text.lower()
 
 
 _REMEMBERED_TEXT: Final = 512

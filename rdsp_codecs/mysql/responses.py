@@ -213,6 +213,15 @@ def read_err(payload: bytes) -> Err:
     return Err(code, state, reader.rest())
 
 
+def unknown_command(payload: bytes) -> bool:
+    """Whether an ERR says that the server does not know a command. Raises `WireError`.
+
+    A node of Galera that is not ready refuses all commands by the same code.
+    """
+    found = read_err(payload)
+    return found.code == UNKNOWN_COMMAND and not found.text.startswith(b"WSREP")
+
+
 def err(what: Err) -> bytes:
     """Write an ERR."""
     state = b"" if what.state is None else b"#" + what.state

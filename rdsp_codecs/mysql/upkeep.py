@@ -102,7 +102,7 @@ def reset(state: MySqlState, transaction: Transaction) -> Conversation[None]:
     state.shelf.clear()
     if state.tracks:
         answer = yield from ask(state, r.COM_RESET_CONNECTION)
-        if answer.error is None or r.read_err(answer.error).code != r.UNKNOWN_COMMAND:
+        if answer.error is None or not r.unknown_command(answer.error):
             if answer.status is None or answer.status & r.SERVER_STATUS_IN_TRANS:
                 msg = "COM_RESET_CONNECTION did not reset the session"
                 raise WireError(msg)

@@ -27,6 +27,7 @@ from tests.codecs.mysql.test_logins import how
 
 FLAGS = c.ALWAYS | c.CLIENT_SESSION_TRACK | c.CLIENT_DEPRECATE_EOF | c.CLIENT_PLUGIN_AUTH
 UNKNOWN = packets(r.err(r.Err(1047, b"08S01", b"Unknown command")), 1)
+NOT_READY = packets(r.err(r.Err(1047, b"08S01", b"WSREP has not yet prepared node for application use")), 1)
 DENIED = packets(r.err(r.Err(1045, b"28000", b"Access denied")), 1)
 OK = packets(r.ok(r.Ok(status=r.SERVER_STATUS_AUTOCOMMIT)), 1)
 
@@ -98,6 +99,7 @@ def test_it_is_logged_in_to_anew(tracks: bool) -> None:
     ("error", "answers"),
     [
         (WireError, {"reset": DENIED}),
+        (WireError, {"reset": NOT_READY}),
         (LoginRefused, {"change": UNKNOWN}),
         (LoginRefused, {"change": DENIED}),
         (WireError, {"kept": row(b"SET @z = 1", b"0")}),
@@ -109,17 +111,30 @@ def test_one_that_is_not_made_new_is_not_lent_again(error: type[CodecError], ans
         run(upkeep.reset(backend(), Transaction.NONE), Scripted(**answers).answer)
 
 
-def test_where_it_is_told_in_a_session_another_backend_is_taken_and_kept() -> None:
+def resetting() -> Any:
+    """A relay that has begun to reset the used backend it was lent."""
     parameters = {CAPABILITIES: str(c.key(FLAGS)), COLLATION: "45"}
     who = ClientLogin("app", "theirs", parameters, FLAGS, tls=False)
     who.welcome = Welcome({"server_version": "8.0.1"}, 7, b"")
-    shared = MYSQL.shared()
-    relay: Any = MYSQL.relay(who, RelayPolicy(), shared)
+    relay: Any = MYSQL.relay(who, RelayPolicy(), MYSQL.shared())
     assert relay.from_client(packets(b"\3SELECT 1", 0)) & moves.WANT_BACKEND
-    used = backend()
-    relay.attached(used)
+    relay.attached(backend())
     assert relay.to_server[0] == packets(bytes((r.COM_RESET_CONNECTION,)), 0)
     relay.to_server.clear()
+    return relay
+
+
+def test_a_node_that_is_not_ready_knows_the_reset() -> None:
+    relay = resetting()
+    assert relay.from_server(NOT_READY) == moves.UNFIT
+    relay.detached()
+    relay.attached(backend())
+    assert relay.to_server[0] == packets(bytes((r.COM_RESET_CONNECTION,)), 0)
+    assert not relay.pins
+
+
+def test_where_it_is_told_in_a_session_another_backend_is_taken_and_kept() -> None:
+    relay = resetting()
     assert relay.from_server(UNKNOWN) == moves.UNFIT
     assert relay.refused == b""
     relay.detached()
