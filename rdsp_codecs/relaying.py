@@ -208,6 +208,12 @@ class Relay:
         """Whether what the backend runs now is the client's own request, and not a sync of ours."""
         raise NotImplementedError
 
+    def interrupt(self) -> bool:
+        """The client wants its request to be cancelled. Returns whether that is held here still, behind something of
+        ours, and is refused in its turn; otherwise the cancel is the server's.
+        """
+        return False
+
     @property
     def ear_key(self) -> Hashable:
         """Which ear would hear for this session what alone keeps its backend now; None: there is nothing. See `Ear`.

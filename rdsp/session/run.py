@@ -151,7 +151,7 @@ class Session(Visit):
     def _cancel_running(self) -> None:
         splice = self._splice
         backend = splice.backend
-        if backend is None or not splice.relay.in_request():
+        if backend is None or not splice.relay.in_request() or splice.relay.interrupt():
             self._cancel_done()
             return
         request = backend.requests

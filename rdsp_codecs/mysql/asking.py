@@ -55,6 +55,8 @@ UNMASK: Final = 6
 
 _HEARS: Final = (ASK, LISTEN, COUNT, MASK, UNMASK)
 """What these commands of ours are told of the session is news."""
+BEFORE: Final = (SYNC, ASK, LISTEN, UNMASK)
+"""While these are answered, the client's next command is whole where it came in, and nothing of it has gone out."""
 
 Commands = list[tuple[int, bytes]]
 

@@ -51,9 +51,8 @@ class Equalling(Preparing):
     def _made_mine(self, state: MySqlState) -> list[tuple[int, bytes]]:
         """The commands that make the backend this session's, whatever it is now."""
         init_query = self._policy.init_query.encode("utf-8", "surrogateescape")
-        commands = resets(self._settings, init_query, self._database, state)
-        if self._shared.lacks_reset and not state.used:
-            commands.pop(0)
+        by_command = state.used or not self._shared.lacks_reset
+        commands = resets(self._settings, init_query, self._database, state, by_command=by_command)
         state.shelf.clear()
         return commands
 
@@ -64,7 +63,7 @@ class Equalling(Preparing):
         """
         state, head = self._state, self._in.next()
         assert state is not None
-        if head is not None and self._in.whole and self._names_schema(head):
+        if head is not None and self._in.whole and self._names_schema(head) and not self._interrupted:
             self._failed, self._adrift = b"", True
             return self._pump()
         error = self._failed

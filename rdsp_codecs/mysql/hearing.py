@@ -80,7 +80,7 @@ class Hearing(Relay):
         self.transaction = _NONE
         self.pins = PinBoard()
         self.refused = b""
-        self.unharmed = self.contended = self._parting = False
+        self.unharmed = self.contended = self._parting = self._interrupted = False
         self.keepsake: Keepsake | None = None
         self.lingers = 0
         self._who = who

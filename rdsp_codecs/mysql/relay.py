@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from rdsp_codecs import moves
-from rdsp_codecs.errors import FrameTooBig
+from rdsp_codecs.errors import CodecError, FrameTooBig
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql import trackers as t
-from rdsp_codecs.mysql.asking import SYNC
+from rdsp_codecs.mysql.asking import BEFORE, SYNC
 from rdsp_codecs.mysql.attributes import text_of
 from rdsp_codecs.mysql.commanding import Use, packet, plan
 from rdsp_codecs.mysql.equalling import Equalling
@@ -77,6 +77,11 @@ class MySqlRelay(Equalling):
             head = self._in.next()
             if head is None:
                 return signals | self._news() | self._boundary()
+            if self._interrupted:
+                self._interrupted = False
+                self._refuse_whole(_INTERRUPTED)
+                self._over = self._state is not None
+                continue
             if self._names_victim(head):
                 return signals | self._news() | moves.KILL
             if head[0] == r.COM_CHANGE_USER:
@@ -138,6 +143,17 @@ class MySqlRelay(Equalling):
             self._say(r.ok(r.Ok(status=self._status())))
             return True
         return self._declined(head)
+
+    def interrupt(self) -> bool:
+        """See `Relay`."""
+        if self._mode != OURS or self._purpose not in BEFORE:
+            return False
+        try:
+            head = self._in.next()
+        except CodecError:
+            return False  # found out in its turn: whoever cancels is not to blame
+        self._interrupted = head is not None and self._in.whole and head[0] in _INTERRUPTIBLE
+        return self._interrupted
 
     def _names_victim(self, head: bytes) -> bool:
         """Whether the client wants a session to be ended; then no backend sees the command."""
@@ -433,6 +449,7 @@ class MySqlRelay(Equalling):
     def abort(self, problem: Problem | bytes) -> int:
         """See `Relay`."""
         payload = problem if isinstance(problem, bytes) else refuse(problem)
+        self._interrupted = False
         self._in.next()
         if self._in.whole:
             self._in.take()
@@ -449,6 +466,8 @@ def _word(text: bytes) -> bytes:
 
 
 _KILLS: Final = frozenset({r.COM_QUERY, r.COM_PROCESS_KILL})
+_INTERRUPTIBLE: Final = frozenset({r.COM_QUERY, r.COM_STMT_PREPARE, *EXECUTING, r.COM_STMT_FETCH})
+_INTERRUPTED: Final = Problem(ProblemCode.CANCELLED_WHILE_WAITING)
 _DECLINED: Final = {r.COM_PROCESS_KILL: "COM_PROCESS_KILL"}
 _PINNED_BY: Final = {
     Use.STRANGE: PinReason.UNRECOGNISED_STATE,

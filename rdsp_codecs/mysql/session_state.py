@@ -284,7 +284,9 @@ def _by_login(state: MySqlState) -> list[bytes]:
     return made
 
 
-def resets(settings: Settings, init_query: bytes, database: bytes, state: MySqlState) -> list[tuple[int, bytes]]:
+def resets(
+    settings: Settings, init_query: bytes, database: bytes, state: MySqlState, *, by_command: bool = True
+) -> list[tuple[int, bytes]]:
     """The commands that make any backend one of these settings, in order; each must be answered by OK or rows.
 
     Args:
@@ -293,10 +295,11 @@ def resets(settings: Settings, init_query: bytes, database: bytes, state: MySqlS
         database: the login's; b"": there is none, and `settings` has one or the backend never had any.
         state: of the backend. Who has set no sql_mode is read by the one that the backend began with; a reset makes it
             the default of now.
+        by_command: False for a new backend of a server without COM_RESET_CONNECTION.
     """
     flags = state.capabilities
     prefix = b"\0\1" if flags & c.CLIENT_QUERY_ATTRIBUTES else b""
-    commands = [(r.COM_RESET_CONNECTION, b"")]
+    commands = [(r.COM_RESET_CONNECTION, b"")] if by_command else []
     if by_login := _by_login(state):
         commands.append((r.COM_QUERY, prefix + b"SET " + b", ".join(by_login)))
     schema = database if settings.schema is None else settings.schema
@@ -304,6 +307,8 @@ def resets(settings: Settings, init_query: bytes, database: bytes, state: MySqlS
         commands.append((r.COM_INIT_DB, schema))
     # Several statements may be allowed now or not; init_query may be several.
     commands.append((r.COM_SET_OPTION, b"\0\0"))
+    if by_command and state.init_connect:
+        commands.append((r.COM_QUERY, prefix + state.init_connect))
     if init_query:
         commands.append((r.COM_QUERY, prefix + init_query))
     setting, mode = settings.setting, state.baseline.get(_MODE)

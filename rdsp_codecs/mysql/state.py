@@ -28,7 +28,8 @@ class MySqlState:
         challenge: the greeting's, which COM_CHANGE_USER answers, too.
         plugin: how the password was proved.
         how: it logged in; None for one that has not begun (`upkeep.begin`).
-        init_query: what was run behind that.
+        init_connect: SETs that the server runs behind every login of this user, and not behind COM_RESET_CONNECTION.
+        init_query: what was run behind them.
         welcome: the OK that ended the login, with what it says of the session.
         tracks: it reports what its session changes.
         settings: what it has (`session_state.Settings`), None where nobody knows; a new one has those of its login.
@@ -55,6 +56,7 @@ class MySqlState:
         self.challenge = b""
         self.plugin = b""
         self.how: BackendLogin | None = None
+        self.init_connect = b""
         self.init_query = ""
         self.welcome = Ok()
         self.tracks = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from typing import Any, Final
 
@@ -10,11 +11,13 @@ import attrs
 from rdsp_codecs.api import BackendLogin
 from rdsp_codecs.errors import LoginRefused, WireError
 from rdsp_codecs.mysql import capabilities as c
+from rdsp_codecs.mysql import effects
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.dialogue import Dialogue, Part
 from rdsp_codecs.mysql.framing import PacketReader, packets
+from rdsp_codecs.mysql.lexer import Facts
 from rdsp_codecs.mysql.login import AUTOCOMMIT, CAPABILITIES, COLLATION, change_user, greeted, login, refusal
-from rdsp_codecs.mysql.session_state import TRACKING
+from rdsp_codecs.mysql.session_state import TRACKING, version_number
 from rdsp_codecs.mysql.setting_text import READ_BY
 from rdsp_codecs.mysql.state import MySqlState
 from rdsp_codecs.mysql.values import Reader
@@ -29,6 +32,9 @@ _KEPT: Final = "SET SESSION last_insert_id = 0, timestamp = DEFAULT"
 """Of what MySQL 5.6 keeps of a session behind COM_CHANGE_USER."""
 _NOT_MADE: Final = "SELECT @@global.init_connect, @@session.insert_id"
 """What servers run behind logins, and not behind COM_CHANGE_USER; and what MySQL 5.6 keeps that nothing takes away."""
+_INIT_CONNECT: Final = "SELECT @@global.init_connect"
+_EXEMPT: Final = re.compile(rb"GRANT .*\b(?:ALL PRIVILEGES|CONNECTION[ _]ADMIN)\b.* ON \*\.\* ").match
+_EXEMPT_OF_OLD: Final = re.compile(rb"GRANT .*\b(?:ALL PRIVILEGES|SUPER|CONNECTION[ _]ADMIN)\b.* ON \*\.\* ").match
 _NO: Final = (b"0", b"OFF")
 
 
@@ -135,7 +141,31 @@ def begin(how: BackendLogin) -> Conversation[MySqlState]:
     state = yield from login(how)
     state.how = how
     yield from _begin(state)
+    state.init_connect = yield from _init_connect(state)
     return state
+
+
+def _init_connect(state: MySqlState) -> Generator[Any, Any, bytes]:
+    """What the server runs for a new session of this user, where it sets things and does no more.
+
+    It is run again for each session that gets the backend reset. What would write a line for each login is not.
+    """
+    answer = yield from query(state, _INIT_CONNECT)
+    if answer.error is not None or not answer.rows:
+        return b""
+    text = answer.rows[0][0]
+    if not text:
+        return b""
+    version = version_number(state.server_parameters["server_version"])
+    heads = effects.verdict(text, Facts(version, mariadb=state.mariadb, multi=True)).heads
+    if any(head != b"set" for head in heads) or not heads:
+        return b""
+    answer = yield from query(state, "SHOW GRANTS")
+    if answer.error is not None:
+        raise refusal(answer.error)
+    # SUPER has left this to a privilege of its own in MariaDB 11.
+    exempt = _EXEMPT_OF_OLD if not state.mariadb or version < 110000 else _EXEMPT
+    return b"" if any(row[0] is not None and exempt(row[0]) for row in answer.rows) else text
 
 
 def _begin(state: MySqlState) -> Generator[Any, Any, None]:

@@ -18,6 +18,7 @@ _MAY_LACK = frozenset(
         "endless",
         "go_on",
         "greet_anew",
+        "interrupt",
         "kept",
         "killed",
         "lost_ear",
