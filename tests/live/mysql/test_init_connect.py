@@ -12,8 +12,8 @@ from tests.servers.mysql import DATABASE, PASSWORD, MySqlServer
 from tests.servers.proxy import ProxyProcess
 
 USERS = {"begun": "", "begun_super": "SUPER", "begun_admin": "CONNECTION_ADMIN"}
-TEXT = "SET @z = 7, time_zone = '+03:00'; SET sql_mode = 'ANSI_QUOTES'"
-SEEN = "SELECT @z, @@time_zone, @@sql_mode"
+TEXTS = ("SET @z = 7, time_zone = '+03:00'; SET sql_mode = 'ANSI_QUOTES'", "SET autocommit = 0")
+SEEN = "SELECT @z, @@time_zone, @@sql_mode, @@autocommit"
 
 
 @pytest.fixture
@@ -38,9 +38,10 @@ def _set(server: MySqlServer, text: str) -> None:
         cursor.execute("SET GLOBAL init_connect = %s", (text,))
 
 
+@pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("user", USERS)
-def test_every_session_begins_as_at_the_server(server: MySqlServer, user: str) -> None:
-    _set(server, TEXT)
+def test_every_session_begins_as_at_the_server(server: MySqlServer, user: str, text: str) -> None:
+    _set(server, text)
     with connect(server.port, user=user) as direct, direct.cursor() as cursor:
         cursor.execute(SEEN)
         meant = cursor.fetchall()
