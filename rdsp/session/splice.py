@@ -40,7 +40,8 @@ class Splice(Keeping):
     """One session's steady state.
 
     Invariant: `backend` is set exactly in the states BUSY and HOLDING. While one of `client_rest` and `server_rest` is
-    not empty the other side is not read, and while the relay has more to do (`_more`) neither is.
+    not empty the other side is not read, except for what answers the proxy; while the relay has more to do (`_more`)
+    neither is.
     """
 
     __slots__ = (
@@ -323,7 +324,7 @@ class Splice(Keeping):
             backend = self.backend
             if backend is None:
                 return
-            if self.client_rest or self._more or self.call & HALTING:
+            if (self.client_rest and not self._answers_us()) or self._more or self.call & HALTING:
                 self._server_again |= mask & _INPUT
                 return
             try:
@@ -357,6 +358,11 @@ class Splice(Keeping):
             since = now
         if self.backend is not None:
             self._board.again(self.server_event, mask & ~WRITABLE)
+
+    def _answers_us(self) -> bool:
+        """Whether the server answers the proxy: that is heard also while the client does not read."""
+        relay = self.relay
+        return relay.in_request() and not relay.cancellable()
 
     def _heed_server(self, signals: int, leaving: int) -> bool:
         """Do what flags ask for. Returns False when the backend is not to be read any more."""
