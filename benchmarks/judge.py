@@ -167,10 +167,13 @@ def verdicts(
     return [_verdict(work, gate, rounds, headings, ours) for work, rounds in measured.items() for gate in gates(work)]
 
 
-def near(found: list[Verdict]) -> bool:
-    """Whether a gate might be judged otherwise after more rounds: a ratio within a tenth of it, on either side."""
+def near(found: list[Verdict], within: float = _NEAR) -> bool:
+    """Whether a gate might be judged otherwise after more rounds: a ratio within a tenth of it, on either side.
+
+    `within`: of it, instead of a tenth.
+    """
     return any(
-        abs(value / limit - 1) <= _NEAR
+        abs(value / limit - 1) <= within
         for one in found
         for limit in (one.gate.at_most, one.gate.at_least)
         if limit is not None

@@ -105,7 +105,7 @@ class Ok:
     changes: Changes = NO_CHANGES
 
 
-_SHORT: Final = 64
+_SHORT: Final = 128
 _MOST: Final = 1024
 _read: dict[tuple[bytes, int], Ok] = {}
 """OKs that were read, by `likeness`, thrown away together: servers say the same again and again."""
@@ -114,7 +114,7 @@ _INFO: Final = 7
 
 
 def likeness(payload: bytes) -> bytes:
-    """Equal for OKs of 64 bytes at the most that differ at most in MySQL's number of the statement; b"" for others."""
+    """Equal for OKs of 128 bytes at the most that differ at most in MySQL's number of the statement; b"" for others."""
     size = len(payload)
     if size > _SHORT:
         return b""
