@@ -208,6 +208,12 @@ class Relay:
         """Whether what the backend runs now is the client's own request, and not a sync of ours."""
         raise NotImplementedError
 
+    def answers_us(self) -> bool:
+        """Whether what the server says next answers the proxy, and nothing for the client can come before: that is
+        heard also while the client takes nothing.
+        """
+        return False
+
     def interrupt(self) -> bool:
         """The client wants its request to be cancelled. Returns whether that is held here still, behind something of
         ours, and is refused in its turn; otherwise the cancel is the server's.

@@ -324,7 +324,7 @@ class Splice(Keeping):
             backend = self.backend
             if backend is None:
                 return
-            if (self.client_rest and not self._answers_us()) or self._more or self.call & HALTING:
+            if (self.client_rest and not self.relay.answers_us()) or self._more or self.call & HALTING:
                 self._server_again |= mask & _INPUT
                 return
             try:
@@ -358,11 +358,6 @@ class Splice(Keeping):
             since = now
         if self.backend is not None:
             self._board.again(self.server_event, mask & ~WRITABLE)
-
-    def _answers_us(self) -> bool:
-        """Whether the server answers the proxy: that is heard also while the client does not read."""
-        relay = self.relay
-        return relay.in_request() and not relay.cancellable()
 
     def _heed_server(self, signals: int, leaving: int) -> bool:
         """Do what flags ask for. Returns False when the backend is not to be read any more."""

@@ -436,6 +436,10 @@ class Hearing(Relay):
         """See `Relay`. In the middle of a file a good-bye would be a line of it."""
         return self._mode == FILE or (self._in.streaming and not self._in.dropping)
 
+    def answers_us(self) -> bool:
+        """See `Relay`."""
+        return self._mode == OURS
+
     def cancellable(self) -> bool:
         """See `Relay`."""
         return self._mode in (ANSWER, FILE)

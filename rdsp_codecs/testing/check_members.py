@@ -14,6 +14,7 @@ _MAY_LACK = frozenset(
     (
         "alias",
         "answer_alone",
+        "answers_us",
         "ear_key",
         "endless",
         "go_on",

@@ -135,3 +135,19 @@ async def test_a_client_that_leaves_behind_its_request_is_noticed_after_the_wait
         await w.until(lambda: not w.sessions, 30)
         client.transport.close()
         await w.settle()
+
+
+async def test_notifications_are_not_read_for_a_client_that_takes_none(clock: MockClock) -> None:
+    """With a backend of its own; the server's sends end anywhere in a message."""
+    async with world(proxy(TargetGroup(max_backends=1))) as w:
+        w.database.scripts = lambda: (Script(), Script(capacity=5_000, split=[777]))
+        lazy = await w.client(theirs=Script(capacity=3_000))
+        await lazy.query("LISTEN flood")
+        for number in range(1000):
+            w.database.notify("flood", f"{number} " + "x" * 1000)
+        await trio.sleep(10)
+        assert len(_splice(w, lazy).client_rest) < 100_000
+        heard = await lazy.hear(1000)
+        assert [text.split()[1] for text in heard] == [str(number) for number in range(1000)]
+        await lazy.leave()
+        await w.settle()

@@ -63,6 +63,9 @@ class LingeringRelay(PlainRelay):
         self.to_server.append(QUESTION)
         return moves.NOTHING
 
+    def answers_us(self) -> bool:
+        return self._asking
+
     def cancellable(self) -> bool:
         return not self._asking and super().cancellable()
 

@@ -16,7 +16,7 @@ from tests.runtime.world import proxy, world
 
 OFFERED = [name for name in vars(PlainRelay) if not name.startswith("_") and name in vars(Relay)]
 LEFT_OUT = [
-    "alias", "answer_alone", "ear_key", "endless", "go_on", "interrupt", "kept", "lost_ear", "mark", "needs_ear", "nudged", "reclaimed",
+    "alias", "answer_alone", "answers_us", "ear_key", "endless", "go_on", "interrupt", "kept", "lost_ear", "mark", "needs_ear", "nudged", "reclaimed",
     "resettable", "unheard", "variant",
 ]  # fmt: skip
 OF_FLAGS = ["greet_anew", "killed", "victim"]
