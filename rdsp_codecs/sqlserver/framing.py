@@ -109,8 +109,8 @@ class MessageReader:
 
     Args:
         most: bytes that a message may have.
-        numbered: packets must count from 1 in every message, as SQL Server wants of its clients; drivers are lax about
-            what a server sends.
+        numbered: the packets of a message must count on from the first one's number, whichever that is: python-tds
+            begins with 0. Receivers need not look ([MS-TDS] 2.2.3.1.5); a server for tests does.
     """
 
     __slots__ = ("_buffer", "_kind", "_most", "_number", "_numbered", "_parts", "_size", "_status")
@@ -120,7 +120,7 @@ class MessageReader:
         self._parts: list[bytes] = []
         self._size = 0
         self._kind = self._status = 0
-        self._number = 1
+        self._number = 0
         self._most = most
         self._numbered = numbered
 
@@ -165,17 +165,17 @@ class MessageReader:
             if status & EOM:
                 data = b"".join(self._parts)
                 self._parts.clear()
-                self._size, self._number = 0, 1
+                self._size = 0
                 return Message(kind, self._status | status, data)
         return None
 
     def _begin(self, kind: int, status: int, number: int) -> None:
-        if self._numbered and number != self._number:
-            msg = f"packet {number} came where {self._number} was due"
-            raise WireError(msg)
-        self._number = (self._number + 1) & 0xFF
         if not self._parts:
             self._kind, self._status = kind, status
-        elif kind != self._kind:
+        elif self._numbered and number != self._number:
+            msg = f"packet {number} came where {self._number} was due"
+            raise WireError(msg)
+        self._number = (number + 1) & 0xFF
+        if kind != self._kind:
             msg = f"a packet of type {kind} within a message of type {self._kind}"
             raise WireError(msg)

@@ -40,6 +40,14 @@ def test_a_message_s_packets_are_of_one_type_and_in_order() -> None:
             reader.next()
 
 
+@pytest.mark.parametrize("first", [0, 1, 255])
+def test_numbers_count_on_from_the_first(first: int) -> None:
+    reader = f.MessageReader(numbered=True)
+    for _ in range(2):
+        reader.feed(f.packets(f.SQL_BATCH, bytes(1500), 512, first=first))
+        assert reader.next() is not None
+
+
 def test_lengths_are_checked_before_they_are_followed() -> None:
     reader = f.MessageReader()
     reader.feed(b"\1\1\0\7\0\0\1\0")
