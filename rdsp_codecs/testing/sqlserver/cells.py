@@ -1,4 +1,4 @@
-"""Values as SQL Server's types write them, from and to Python's ([MS-TDS] 2.2.5.5). A proxy passes over them; tests do not.
+"""Values as SQL Server's types write them, from and to Python's ([MS-TDS] 2.2.5.5). A proxy only passes over them.
 
 | types | Python |
 |---|---|
