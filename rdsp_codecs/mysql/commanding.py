@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+from mypy_extensions import i64
+
 from rdsp_codecs.errors import FrameTooBig, WireError
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql.framing import FULL, HEADER, packets
@@ -49,15 +51,28 @@ def plan(command: int) -> Use:
     return Use.REPLICATION if command in _REPLICATION else Use.STRANGE
 
 
+_NUMBERS: Final = [bytes((number,)) for number in range(256)]
+
+
 def packet(payload: bytes, number: int) -> bytes:
     """A payload as packets, the first with this number (modulo 256)."""
+    if len(payload) < FULL:
+        return len(payload).to_bytes(3, "little") + _NUMBERS[number & 0xFF] + payload
     return packets(payload, number & 0xFF)
+
+
+def instead(taken: bytes, payload: bytes) -> bytes:
+    """The packets of another payload in the place of those that were taken."""
+    if HEADER + len(payload) == len(taken) < FULL:
+        return taken[:HEADER] + payload
+    return packet(payload, taken[HEADER - 1])
 
 
 class Inbound:
     """What a client has said and what is not passed on yet.
 
-    Invariant: `_data` begins with the header of a packet, unless `streaming`: then with what is due of one.
+    Invariant: `_data` begins with the header of a packet, unless `streaming`: then with what is due of one. `_chunk` is
+    a command that came as one chunk, as nearly all do: it stands alone, and is passed on as it came.
 
     Attributes:
         streaming: a message passes in pieces, as they come; dropping: it goes nowhere.
@@ -68,11 +83,12 @@ class Inbound:
     """
 
     __slots__ = (
-        "_continues", "_data", "_due", "_max_frame", "_max_held", "_sent", "_size", "_tail", "_watched", "dropping",
-        "last_number", "number", "option", "streaming", "whole",
+        "_chunk", "_continues", "_data", "_due", "_max_frame", "_max_held", "_sent", "_size", "_tail", "_watched",
+        "dropping", "last_number", "number", "option", "streaming", "whole",
     )  # fmt: skip
 
     def __init__(self, max_frame: int, max_held: int) -> None:
+        self._chunk = b""
         self._data = bytearray()
         self._max_frame = max_frame
         self._max_held = max_held
@@ -87,28 +103,48 @@ class Inbound:
 
     def feed(self, data: bytes) -> None:
         """What was received."""
+        if not self._data and not self._chunk and not self.streaming and self._is_one(data):
+            self._chunk = data
+            return
+        self._flatten()
         self._data += data
+
+    def _is_one(self, data: bytes) -> bool:
+        """Whether a chunk is one command of one packet, neither more nor less, and not too large."""
+        end: i64 = len(data)
+        if end <= HEADER or end > self._max_frame:
+            return False
+        size: i64 = data[0] | data[1] << 8 | data[2] << 16
+        return size + HEADER == end and size != FULL and not data[3]
+
+    def _flatten(self) -> None:
+        if self._chunk:
+            self._data += self._chunk
+            self._chunk = b""
 
     @property
     def size(self) -> int:
         """Bytes held."""
-        return len(self._data)
+        return len(self._data) + len(self._chunk)
 
     @property
     def begun(self) -> bool:
         """Something of a command is held."""
-        return bool(self._data)
+        return bool(self._data) or bool(self._chunk)
 
     @property
     def ends_with_goodbye(self) -> bool:
         """What is held ends as a session does."""
-        return self._data.endswith(_GOODBYE)
+        return self._chunk.endswith(_GOODBYE) or self._data.endswith(_GOODBYE)
 
     def next(self) -> bytes | None:
         """The command at the beginning: its payload, or as much of it as there is where it is too long to be held.
 
         None: it is not here yet. Raises `WireError`, `FrameTooBig`.
         """
+        if self._chunk:
+            self.whole, self.last_number = True, 0
+            return self._chunk[HEADER:]
         # Called with every chunk of a long command: nothing is copied before it is all here.
         data, at, count = self._data, 0, 0
         total, end = 0, len(self._data)
@@ -144,8 +180,11 @@ class Inbound:
         """The whole command's packets, which are then not held any more. Raises `FrameTooBig` when it is not whole."""
         if not self.whole:
             raise FrameTooBig(self._max_held)
-        taken = bytes(self._data[: self._size])
-        del self._data[: self._size]
+        if self._chunk:
+            taken, self._chunk = self._chunk, b""
+        else:
+            taken = bytes(self._data[: self._size])
+            del self._data[: self._size]
         self.number = self.last_number
         if taken[HEADER] == r.COM_SET_OPTION:
             self.option = int.from_bytes(taken[HEADER + 1 : HEADER + 3], "little")
@@ -153,22 +192,26 @@ class Inbound:
 
     def rest(self) -> bytes:
         """All that is held, which is then not held any more."""
+        self._flatten()
         taken = bytes(self._data)
         self._data.clear()
         return taken
 
     def patch(self, beginning: bytes) -> None:
         """The message at the beginning begins so."""
+        self._flatten()
         self._data[HEADER : HEADER + len(beginning)] = beginning
 
     def begin_streaming(self, *, dropping: bool = False, watched: bool = False) -> None:
         """Let the message at the beginning pass in pieces; `watched`: as long as it reads nothing that others left."""
+        self._flatten()
         self.streaming, self.dropping = True, dropping
         self._watched, self._tail = watched, b""
         self._continues, self._due, self._sent = True, 0, 0
 
     def begin_file_packet(self) -> bool:
         """Let a message of a file pass, if its header is here."""
+        self._flatten()
         if len(self._data) < HEADER:
             return False
         self.begin_streaming()

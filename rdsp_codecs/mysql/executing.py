@@ -6,10 +6,10 @@ that has not seen them is sent them again. Nothing here is sure to be well-forme
 
 from __future__ import annotations
 
-import functools
+from dataclasses import dataclass
 from typing import Final
 
-import attrs
+from mypy_extensions import i64
 
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.mysql import responses as r
@@ -29,20 +29,26 @@ SILENT: Final = frozenset({r.COM_STMT_CLOSE, r.COM_STMT_SEND_LONG_DATA})
 NUMBER_END: Final = 5
 _EXECUTE_HEAD: Final = 10
 _BULK_HEAD: Final = 7
+"""Bytes of the shortest command; of others, those up to the end of the number."""
 CURSORS: Final = 0x07
 """Flags with which a cursor is asked for."""
 _COUNTED: Final = 0x08
 """PARAMETER_COUNT_AVAILABLE"""
 _BULK_TYPES: Final = 0x80
-_LEAST: Final = {r.COM_STMT_EXECUTE: _EXECUTE_HEAD, r.COM_STMT_BULK_EXECUTE: _BULK_HEAD}
-"""Bytes of the shortest command; of others, those up to the end of the number."""
 
 
 def number_of(head: bytes) -> int | None:
     """The statement's number in a command of NAMING; None where it is too short."""
-    if len(head) < _LEAST.get(head[0], NUMBER_END):
+    command: i64 = head[0]
+    least: i64 = NUMBER_END
+    if command == r.COM_STMT_EXECUTE:
+        least = _EXECUTE_HEAD
+    elif command == r.COM_STMT_BULK_EXECUTE:
+        least = _BULK_HEAD
+    if len(head) < least:
         return None
-    return head[1] | head[2] << 8 | head[3] << 16 | head[4] << 24
+    number: i64 = head[1] | head[2] << 8 | head[3] << 16
+    return number | head[4] << 24
 
 
 def renumbered(head: bytes, number: int) -> bytes:
@@ -50,7 +56,7 @@ def renumbered(head: bytes, number: int) -> bytes:
     return head[:1] + number.to_bytes(4, "little") + head[NUMBER_END:]
 
 
-@attrs.frozen
+@dataclass(frozen=True)
 class Binding:
     """What a packet that executes says of types.
 
@@ -76,17 +82,18 @@ def binding(head: bytes, parameters: int, *, attributes: bool) -> Binding:
         return Binding(0, 0, UNSURE)
 
 
-@functools.lru_cache(maxsize=1024)
-def _left_out(at: int, count: int) -> Binding:
-    """No types: as it nearly always is."""
-    return Binding(at, count)
+_left_out: Final[dict[int, Binding]] = {}
+"""By the number of parameters, of which there are 65,535 at the most: no types, as it nearly always is."""
 
 
 def _single(head: bytes, parameters: int, attributes: bool) -> Binding:
     if parameters and not attributes:
         flag = _EXECUTE_HEAD + (parameters + 7) // 8
         if len(head) > flag and not head[flag]:
-            return _left_out(flag, parameters)
+            found = _left_out.get(parameters)
+            if found is None:
+                found = _left_out[parameters] = Binding(flag, parameters)
+            return found
     reader = Reader(head, "COM_STMT_EXECUTE")
     reader.at = _EXECUTE_HEAD
     count = parameters

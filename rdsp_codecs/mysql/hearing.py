@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
-
-import attrs
 
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.mysql import capabilities as c
@@ -186,7 +185,7 @@ class Hearing(Relay):
         elif dialogue.ok is not None:
             ok = dialogue.ok
             if self._counts_others(ok.warnings):
-                ok = attrs.evolve(r.read_exactly(said, dialogue.flags), warnings=self._left.count)
+                ok = replace(r.read_exactly(said, dialogue.flags), warnings=self._left.count)
                 said = r.ok(ok)
                 instead = packet(said, number)
             self._warnings = ok.warnings
@@ -194,7 +193,7 @@ class Hearing(Relay):
         elif part is Part.EOF:
             eof = r.read_eof(said)
             if self._counts_others(eof.warnings):
-                eof = attrs.evolve(eof, warnings=self._left.count)
+                eof = replace(eof, warnings=self._left.count)
                 instead = packet(r.eof(eof), number)
             self._warnings = eof.warnings
             instead = self._heard_eof(eof, number) or instead
@@ -247,7 +246,7 @@ class Hearing(Relay):
             self._id_doubted = True
         self._open_within = bool(ok.status & r.SERVER_STATUS_IN_TRANS)
         if ok.trackers is None:
-            return packet(r.ok(attrs.evolve(ok, status=ok.status | adds)), number) if adds else None
+            return packet(r.ok(replace(ok, status=ok.status | adds)), number) if adds else None
         self._changed(ok.changes, explained=self._explained())
         wanted = self._wanted if self._tracked else None
         masked = wanted is not None and self._masked != UNMASKED
@@ -256,7 +255,7 @@ class Hearing(Relay):
             return packet(told, number) if told else None
         ok = r.read_exactly(said, self._server.dialogue.flags)
         if adds:
-            ok = attrs.evolve(ok, status=ok.status | adds)
+            ok = replace(ok, status=ok.status | adds)
         kept = tuple(one for one in ok.trackers or () if wanted is not None and (masked or wanted.tells(one)))
         return packet(_with_trackers(ok, kept), number)
 
@@ -271,7 +270,7 @@ class Hearing(Relay):
         if self._misnames and changes.variables:
             if any(name not in NOISE for name, _ in changes.variables) and not explained:
                 self._pin(PinReason.SESSION_SETTING)
-            changes = attrs.evolve(changes, variables=())
+            changes = replace(changes, variables=())
         self._reported.update([name for name, _ in changes.variables])
         self._settings, lost = self._shared.changed(self._settings, changes)
         if lost:
@@ -467,22 +466,25 @@ _CHANGE_SCHEMA: Final = frozenset({r.COM_INIT_DB, r.COM_RESET_CONNECTION, r.COM_
 
 
 _MOST: Final = 1024
-_retold: dict[tuple[bytes, Wanted | None], bytes] = {}
-"""What clients were told in the place of an OK, by its likeness, thrown away together."""
+_retold: Final[dict[tuple[bytes, Wanted | None], bytes]] = {}
+"""What clients were told in the place of an OK, behind its counts and by its likeness, thrown away together."""
 
 
 def _told(said: bytes, ok: r.Ok, wanted: Wanted | None) -> bytes:
     """What a client is told in the place of an OK that has trackers; b"": the same. `wanted`: None, it is told none."""
-    like = r.likeness(said)
-    found = _retold.get((like, wanted)) if like else None
-    if found is None:
-        kept = tuple(filter(wanted.tells, ok.trackers or ())) if wanted is not None else ()
-        found = b"" if kept == ok.trackers else _with_trackers(ok, kept)
-        if like:
-            if len(_retold) >= _MOST:
-                _retold.clear()
-            _retold[like, wanted] = found
-    return found
+    end = r.numbers_end(said)
+    like = r.likeness(said, end)
+    if like:
+        rest = _retold.get((like, wanted))
+        if rest is not None:
+            return said[:end] + rest if rest else b""
+    kept = tuple(filter(wanted.tells, ok.trackers or ())) if wanted is not None else ()
+    told = b"" if kept == ok.trackers else _with_trackers(ok, kept)
+    if like and told[:end] in (said[:end], b""):
+        if len(_retold) >= _MOST:
+            _retold.clear()
+        _retold[like, wanted] = told[end:]
+    return told
 
 
 def _with_trackers(ok: r.Ok, kept: tuple[t.Tracker, ...]) -> bytes:

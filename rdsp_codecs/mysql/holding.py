@@ -10,9 +10,8 @@ functions make the server says so much as that something has changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
-
-import attrs
 
 from rdsp_codecs.mysql.judging import UNKNOWN, Verdict
 from rdsp_codecs.pins import PinBoard, PinReason
@@ -56,7 +55,7 @@ class Held:
         if verdict.executes is None:
             return verdict
         found = self._statements.get(verdict.executes)
-        return UNKNOWN if found is None else attrs.evolve(found, executes=verdict.executes)
+        return UNKNOWN if found is None else replace(found, executes=verdict.executes)
 
     def ran(self, verdict: Verdict, *, erred: bool) -> None:
         """It is over. Not to be called where surely nothing of it has run."""
@@ -86,7 +85,7 @@ class Held:
         """The same with names of tables in this database: that is a statement's own from its PREPARE on."""
         makes = frozenset((reason, self._full(reason, name)) for reason, name in what.makes)
         undoes = frozenset((reason, self._full(reason, name)) for reason, name in what.undoes)
-        return attrs.evolve(what, makes=makes, undoes=undoes)
+        return replace(what, makes=makes, undoes=undoes)
 
     def _full(self, reason: PinReason, name: bytes) -> bytes:
         """A table's name with its database, as `begins` had that."""

@@ -9,9 +9,8 @@ import functools
 import operator
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
-
-import attrs
 
 from rdsp_codecs.mysql import effects
 from rdsp_codecs.mysql import notable as n
@@ -25,7 +24,7 @@ from rdsp_codecs.pins import PinReason
 NO_SETTINGS: Final[Mapping[bytes, bytes | None]] = {}
 
 
-@attrs.frozen
+@dataclass(frozen=True)
 class Verdict:
     """What was found.
 
@@ -54,8 +53,8 @@ class Verdict:
     """
 
     pins: tuple[PinReason, ...] = ()
-    settings: Mapping[bytes, bytes | None] = NO_SETTINGS
-    variables: Mapping[bytes, bytes | None] = NO_SETTINGS
+    settings: Mapping[bytes, bytes | None] = field(default_factory=lambda: NO_SETTINGS)
+    variables: Mapping[bytes, bytes | None] = field(default_factory=lambda: NO_SETTINGS)
     names: bytes | None = None
     single: bool = True
     makes: frozenset[tuple[PinReason, bytes]] = frozenset()
@@ -83,7 +82,7 @@ class Verdict:
 HARMLESS: Final = Verdict(modest=True)
 UNSEEN: Final = Verdict((PinReason.UNRECOGNISED_STATE,), single=False, reads=ROWS | CONDITIONS, ids=True, saves=True)
 """Of a text that cannot be looked at."""
-WATCHED: Final = attrs.evolve(UNSEEN, reads=0)
+WATCHED: Final = replace(UNSEEN, reads=0)
 """Of one that begins as what changes or shows rows: it passes, while no name in it reads what others have left."""
 _OF_ROWS: Final = re.compile(rb"(?i)\s*(?:insert|replace|update|delete|select|with|values|set)\b").match
 READING: Final = re.compile(rb"(?i)found_rows|row_count|warning_count|error_count|last_gtid|\bprofiling").search
@@ -174,7 +173,7 @@ def _judged(text: bytes, facts: Facts) -> Verdict:
         kills = then is not None and then.kills
         return Verdict(makes=makes, prepares=(name, then), kills=kills, explains=True, alone=True)
     if found.executes is not None and _BEGINS_WITH(text) is not None:
-        return attrs.evolve(UNKNOWN, executes=found.executes)
+        return replace(UNKNOWN, executes=found.executes)
     pins = [reason for reason, _ in found.pins]
     if found.role is not None or any(name in STAYING for name in found.settings):
         pins.append(PinReason.SESSION_SETTING)

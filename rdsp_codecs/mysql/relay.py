@@ -8,9 +8,8 @@ trackers, decides whether the backend can be another's; a text only pins, or has
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
-
-import attrs
 
 from rdsp_codecs import moves
 from rdsp_codecs.errors import CodecError, FrameTooBig
@@ -19,10 +18,9 @@ from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql import trackers as t
 from rdsp_codecs.mysql.asking import BEFORE, SYNC
 from rdsp_codecs.mysql.attributes import text_of
-from rdsp_codecs.mysql.commanding import Use, packet, plan
+from rdsp_codecs.mysql.commanding import Use, instead, packet, plan
 from rdsp_codecs.mysql.equalling import Equalling
 from rdsp_codecs.mysql.executing import EXECUTING, NAMING, NUMBER_END, number_of
-from rdsp_codecs.mysql.framing import HEADER
 from rdsp_codecs.mysql.greet import greet_anew
 from rdsp_codecs.mysql.hearing import ANSWER, CHANGING, FILE, IDLE, KILLING, OURS, PASSED, UNMASKED
 from rdsp_codecs.mysql.judging import HARMLESS, UNSEEN, Verdict, judge, unseen
@@ -30,6 +28,7 @@ from rdsp_codecs.mysql.killing import victim_of
 from rdsp_codecs.mysql.refuse import refuse
 from rdsp_codecs.mysql.session_state import COLLATION, misnames
 from rdsp_codecs.mysql.traces import ALL, CLEARS
+from rdsp_codecs.mysql.words import word_of
 from rdsp_codecs.pins import PinReason
 from rdsp_codecs.problems import Problem, ProblemCode
 from rdsp_codecs.transaction import Transaction
@@ -203,7 +202,7 @@ class MySqlRelay(Equalling):
         self._only_reads = False
         if head[0] in EXECUTING:
             statement = self._find(number_of(head) or 0)
-            self._word = _word(statement.text or b"") if statement is not None else b""
+            self._word = statement.word if statement is not None else b""
             return HARMLESS if statement is None else statement.verdict
         self._word = b""
         if head[0] not in (r.COM_QUERY, r.COM_STMT_PREPARE):
@@ -214,10 +213,10 @@ class MySqlRelay(Equalling):
         if head[0] == r.COM_QUERY and self._flags & c.CLIENT_QUERY_ATTRIBUTES:
             behind = text_of(text)
             if behind is None:
-                return attrs.evolve(UNSEEN, kills=b"KILL" in text.upper())
+                return replace(UNSEEN, kills=b"KILL" in text.upper())
             text = behind
         found = judge(text, self._facts_now())
-        self._word = _word(text)
+        self._word = word_of(text)
         self._only_reads = found.shows or (found is HARMLESS and self._word == b"select")
         return found
 
@@ -284,7 +283,7 @@ class MySqlRelay(Equalling):
         dialogue.asked(command)
         if self._in.whole:
             taken = self._in.take()
-            self.to_server.append(taken if out is None else packet(out, taken[HEADER - 1]))
+            self.to_server.append(taken if out is None else instead(taken, out))
             self._server.number = self._in.number
             if dialogue.over:
                 self._mode, self._over = IDLE, True
@@ -458,11 +457,6 @@ class MySqlRelay(Equalling):
             self.to_client.append(packet(payload, self._in.last_number + 1))
             self._in.begin_streaming(dropping=True)
         return self._pump()
-
-
-def _word(text: bytes) -> bytes:
-    """How a text begins."""
-    return text[:40].lstrip()[:6].lower()
 
 
 _KILLS: Final = frozenset({r.COM_QUERY, r.COM_PROCESS_KILL})

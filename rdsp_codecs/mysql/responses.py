@@ -6,9 +6,11 @@ header and give values from which the writers make the same bytes again; what is
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Final
 
 import attrs
+from mypy_extensions import i64
 
 from rdsp_codecs.mysql import capabilities as c
 from rdsp_codecs.mysql.trackers import COUNTER, NO_CHANGES, Changes, Tracker, changes, read_trackers, trackers
@@ -81,9 +83,11 @@ PROGRESS: Final = 0xFFFF
 """MariaDB: the error number that stands for a report of progress; the answer goes on behind it."""
 
 
-@attrs.frozen
+@dataclass(init=False)
 class Ok:
-    """OK_Packet, also the one that ends rows in the place of an EOF.
+    """OK_Packet, also the one that ends rows in the place of an EOF. A value: nobody changes one.
+
+    It is made for most statements that write, hence by code that can be compiled.
 
     Attributes:
         header: 0x00, or 0xFE behind rows.
@@ -95,42 +99,91 @@ class Ok:
         changes: what these say, of one that was read.
     """
 
-    header: int = OK
-    affected_rows: int = 0
-    last_insert_id: int = 0
-    status: int = 0
-    warnings: int = 0
-    info: bytes | None = None
-    trackers: tuple[Tracker, ...] | None = None
-    changes: Changes = NO_CHANGES
+    header: int
+    affected_rows: int
+    last_insert_id: int
+    status: int
+    warnings: int
+    info: bytes | None
+    trackers: tuple[Tracker, ...] | None
+    changes: Changes
+
+    def __init__(
+        self,
+        header: int = OK,
+        affected_rows: int = 0,
+        last_insert_id: int = 0,
+        status: int = 0,
+        warnings: int = 0,
+        info: bytes | None = None,
+        trackers: tuple[Tracker, ...] | None = None,
+        changes: Changes = NO_CHANGES,
+    ) -> None:
+        self.header = header
+        self.affected_rows = affected_rows
+        self.last_insert_id = last_insert_id
+        self.status = status
+        self.warnings = warnings
+        self.info = info
+        self.trackers = trackers
+        self.changes = changes
 
 
 _SHORT: Final = 128
 _MOST: Final = 1024
-_read: dict[tuple[bytes, int], Ok] = {}
+_read: Final[dict[tuple[bytes, int], Ok]] = {}
 """OKs that were read, by `likeness`, thrown away together: servers say the same again and again."""
-_INFO: Final = 7
-"""Where an OK says how long its info is, if its numbers are small."""
+_FLAGS: Final = 4
+"""Bytes between an OK's two counts and its info: status and warnings."""
+_BOTH_SHORT: Final = 3
+"""Where the counts end if each is one byte."""
+_TWO: Final = 0xFC
+_THREE: Final = 0xFD
+"""What begins an integer of two bytes, and one of three."""
 
 
-def likeness(payload: bytes) -> bytes:
-    """Equal for OKs of 128 bytes at the most that differ at most in MySQL's number of the statement; b"" for others."""
+def numbers_end(payload: bytes) -> int:
+    """Where an OK's two counts end, affected rows and last insert id; 0 where that cannot be told."""
+    at: i64 = 1
+    size: i64 = len(payload)
+    for _ in range(2):
+        if at >= size:
+            return 0
+        first: i64 = payload[at]
+        if first < NULL:
+            at += 1
+        elif first == _TWO:
+            at += 3
+        elif first == _THREE:
+            at += 4
+        else:
+            return 0
+    return at if at + _FLAGS <= size else 0
+
+
+def likeness(payload: bytes, end: int) -> bytes:
+    """Equal for OKs of 128 bytes at the most that differ only in their counts and in MySQL's number of the statement.
+
+    `end`: of the counts. Returns b"" for others.
+    """
     size = len(payload)
-    if size > _SHORT:
+    if not end or size > _SHORT:
         return b""
-    if size > _INFO and payload[1] < NULL and payload[2] < NULL:
-        block = _INFO + 1 + payload[_INFO]
+    info = end + _FLAGS
+    if size > info:
+        block = info + 1 + payload[info]
         name = block + 3
         value = name + len(COUNTER)
         # The first entry of the block: its type, its length and the name; nothing that a session sets can look so.
         if value < size and payload[name:value] == COUNTER and not payload[block + 1]:
-            return payload[:value] + payload[value + 1 + payload[value] :]
-    return payload
+            return payload[:1] + payload[end:value] + payload[value + 1 + payload[value] :]
+    return payload[:1] + payload[end:]
 
 
 def read_ok(payload: bytes, flags: int) -> Ok:
     """The same without the number of the statement, as far as that is told by `likeness`; see `read_exactly`."""
-    like = likeness(payload)
+    end = numbers_end(payload)
+    like = likeness(payload, end)
     if not like:
         return read_exactly(payload, flags)
     found = _read.get((like, flags))
@@ -139,7 +192,17 @@ def read_ok(payload: bytes, flags: int) -> Ok:
         if len(_read) >= _MOST:
             _read.clear()
         _read[like, flags] = found
-    return found
+        return found
+    if end == _BOTH_SHORT:
+        affected: int = payload[1]
+        inserted: int = payload[2]
+    else:
+        reader = Reader(payload, "OK packet")
+        reader.at = 1
+        affected, inserted = reader.lenenc_integer(), reader.lenenc_integer()
+    if affected == found.affected_rows and inserted == found.last_insert_id:
+        return found
+    return Ok(found.header, affected, inserted, found.status, found.warnings, found.info, found.trackers, found.changes)
 
 
 def read_exactly(payload: bytes, flags: int) -> Ok:
@@ -181,7 +244,7 @@ def ok(what: Ok) -> bytes:
 def without_trackers(what: Ok) -> Ok:
     """The same for a client that has not asked for trackers."""
     info = what.info or None
-    return attrs.evolve(
+    return replace(
         what, status=what.status & ~SERVER_SESSION_STATE_CHANGED, trackers=None, info=info, changes=NO_CHANGES
     )
 
@@ -265,12 +328,17 @@ def progress(what: Progress) -> bytes:
     return b"\xff\xff\xff\x01" + numbers + lenenc(what.text)
 
 
-@attrs.frozen
+@dataclass(frozen=True)
 class Eof:
     """EOF_Packet."""
 
     warnings: int
     status: int
+
+
+_EOF_SIZE: Final = 5
+_PLAIN_EOFS: Final = [Eof(0, status) for status in range(256)]
+"""Those that nearly all are: without warnings, and with none of the upper flags."""
 
 
 def is_eof(payload: bytes) -> bool:
@@ -280,20 +348,8 @@ def is_eof(payload: bytes) -> bool:
 
 def read_eof(payload: bytes) -> Eof:
     """Read an EOF. Raises `WireError`."""
-    found = _eofs.get(payload)
-    if found is None:
-        found = _read_eof(payload)
-        if len(_eofs) >= _MOST:
-            _eofs.clear()
-        _eofs[payload] = found
-    return found
-
-
-_eofs: dict[bytes, Eof] = {}
-"""The same of EOFs."""
-
-
-def _read_eof(payload: bytes) -> Eof:
+    if len(payload) == _EOF_SIZE and payload[0] == EOF and not (payload[1] or payload[2] or payload[4]):
+        return _PLAIN_EOFS[payload[3]]
     reader = Reader(payload, "EOF packet")
     if reader.integer(1) != EOF:
         raise reader.fault("it does not begin with 0xfe")
@@ -320,7 +376,7 @@ def local_infile(name: bytes) -> bytes:
     return bytes((LOCAL_INFILE,)) + name
 
 
-@attrs.frozen
+@dataclass(frozen=True)
 class ColumnCount:
     """What a result set begins with.
 
@@ -357,7 +413,7 @@ def column_count(what: ColumnCount) -> bytes:
     return lenenc_integer(what.columns) + (b"" if what.follow is None else integer(what.follow, 1))
 
 
-@attrs.frozen
+@dataclass(frozen=True)
 class Prepared:
     """COM_STMT_PREPARE_OK.
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from rdsp_codecs.mysql.words import word_of
+
 if TYPE_CHECKING:
     from rdsp_codecs.mysql.judging import Verdict
 
@@ -83,6 +85,7 @@ class Statement:
         text: SQL; None when it was too long to keep.
         context: what it was read by.
         verdict: what inspection found in the text.
+        word: how the text begins (`words.word_of`).
         parameters, columns: as the client was told, 16 bits each.
         types: those of its parameters that the client sent last; None: it has sent none.
         families: MySQL's servers go on to treat a parameter as what it was first, unless that was a text: what that was
@@ -94,13 +97,14 @@ class Statement:
 
     __slots__ = (
         "_key", "bonds", "columns", "context", "families", "lost", "number", "parameters", "scrolled", "text", "types",
-        "verdict",
+        "verdict", "word",
     )  # fmt: skip
 
     def __init__(self, text: bytes | None, context: Context, verdict: Verdict) -> None:
         self.text = text
         self.context = context
         self.verdict = verdict
+        self.word = word_of(text or b"")
         self.number = self.parameters = self.columns = 0
         self.types: Types | None = None
         self.families = b""
@@ -228,10 +232,12 @@ class Book:
         last: the one that was prepared last, None where that failed or was closed.
     """
 
-    __slots__ = ("_counted", "_known", "last")
+    __slots__ = ("_counted", "_found", "_known", "last")
 
     def __init__(self) -> None:
         self._known: dict[int, Statement] = {}
+        self._found: Statement | None = None
+        """What was found last: it is asked for several times per command."""
         self._counted = 0
         self.last: Statement | None = None
 
@@ -243,7 +249,10 @@ class Book:
 
     def find(self, number: int) -> Statement | None:
         """The statement of that number."""
-        return self._known.get(number)
+        found = self._found
+        if found is None or found.number != number:
+            found = self._found = self._known.get(number)
+        return found
 
     def add(self, statement: Statement) -> None:
         """It was prepared: it gets a number."""
@@ -259,10 +268,12 @@ class Book:
     def close(self, statement: Statement) -> None:
         """The client closes it."""
         del self._known[statement.number]
+        self._found = None
         if self.last is statement:
             self.last = None
 
     def clear(self) -> None:
         """All are gone. Numbers go on."""
+        self._found = None
         self._known.clear()
         self.last = None

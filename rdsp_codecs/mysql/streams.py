@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from mypy_extensions import i64
+
 from rdsp_codecs.errors import FrameTooBig, WireError
 from rdsp_codecs.mysql.dialogue import Dialogue, Part, Phase
 from rdsp_codecs.mysql.framing import FULL, HEADER
@@ -88,11 +90,15 @@ class ServerStream:
         """
         if self._held:
             data, self._held = self._held + data, b""
-        kept = at = 0
-        end, left, dialogue = len(data), _AT_ONCE, self.dialogue
+        kept: i64 = 0
+        at: i64 = 0
+        size: i64
+        first: i64
+        end: i64 = len(data)
+        left, dialogue = _AT_ONCE, self.dialogue
         while True:
             if self._owed:
-                step = min(self._owed, end - at)
+                step: i64 = end - at if self._owed > end - at else self._owed
                 self._owed -= step
                 at += step
                 if self._owed:
@@ -158,7 +164,7 @@ class ServerStream:
         self._held = data[at:]
         return b""
 
-    def _emit(self, data: bytes, start: int, end: int) -> None:
+    def _emit(self, data: bytes, start: i64, end: i64) -> None:
         if self.silent:
             return
         if start == 0 and end == len(data):

@@ -6,6 +6,7 @@ The block is a row of entries, each a type and a length-encoded body. What we do
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import attrs
@@ -38,7 +39,7 @@ class Tracker:
     body: bytes
 
 
-@attrs.frozen
+@dataclass(frozen=True)
 class Changes:
     """What the entries of one OK packet say.
 

@@ -48,3 +48,8 @@ class Kill:
     connection: int | None
     query: bool = False
     soft: bool = False
+
+
+def word_of(text: bytes) -> bytes:
+    """How a text begins: up to six letters, in lower case."""
+    return text[:40].lstrip()[:6].lower()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsp_codecs.errors import UnsupportedFeatureError, WireError
 from rdsp_codecs.mysql import capabilities as c
+from rdsp_codecs.mysql import hearing
 from rdsp_codecs.mysql import messages as m
 from rdsp_codecs.mysql import responses as r
 from rdsp_codecs.mysql import trackers as t
@@ -97,7 +98,7 @@ def test_switches_of_the_way_to_prove_a_password(plugin: bytes, data: bytes) -> 
 def test_oks(what: r.Ok) -> None:
     data = r.ok(what)
     read = r.read_ok(data, ALL)
-    assert attrs.evolve(read, changes=t.NO_CHANGES) == what
+    assert replace(read, changes=t.NO_CHANGES) == what
     if what.trackers is not None:
         assert read.changes == t.changes(what.trackers)
         plain = r.ok(r.without_trackers(what))
@@ -105,8 +106,11 @@ def test_oks(what: r.Ok) -> None:
         assert len(plain) < len(data)
 
 
+COUNTS = st.sampled_from([0, 1, 250, 251, 65535, 65536, (1 << 24) - 1, 1 << 24, (1 << 64) - 1])
 COUNTED = st.builds(
-    lambda number, more, info: r.Ok(
+    lambda number, more, info, affected, inserted: r.Ok(
+        affected_rows=affected,
+        last_insert_id=inserted,
         status=r.SERVER_SESSION_STATE_CHANGED,
         info=info,
         trackers=(t.variable(b"statement_id", b"%d" % number), *more),
@@ -123,15 +127,22 @@ COUNTED = st.builds(
         max_size=2,
     ),
     st.sampled_from([b"", b"\x16\0\x0f\x0cstatement_id", b"Records: 1"]),
+    COUNTS,
+    COUNTS,
 )
 
 
+def likeness(data: bytes) -> bytes:
+    """By which an OK is known again."""
+    return r.likeness(data, r.numbers_end(data))
+
+
 def uncounted(payload: bytes) -> tuple[Any, ...]:
-    """All that an OK says but the number of its statement, where that is the first that has changed."""
+    """All that an OK says but its counts and the number of its statement, where that is the first that has changed."""
     found = r.read_exactly(payload, ALL)
     first, *rest = found.trackers or (t.Tracker(99, b""),)
     number = first.kind == t.SESSION_TRACK_SYSTEM_VARIABLES and first.body.startswith(t.COUNTER)
-    shown = attrs.evolve(found, trackers=None, changes=t.NO_CHANGES)
+    shown = replace(found, trackers=None, changes=t.NO_CHANGES, affected_rows=0, last_insert_id=0)
     return shown, found.trackers is None, None if number else first, *rest
 
 
@@ -142,14 +153,24 @@ def test_oks_that_are_alike_say_the_same(one: r.Ok, other: r.Ok, changed: list[t
     for at, byte in changed:
         like[at % len(like)] = byte
     for again in (r.ok(other), bytes(like)):
-        if not r.likeness(data) or r.likeness(data) != r.likeness(again):
+        if not likeness(data) or likeness(data) != likeness(again):
             continue
         try:
             said = uncounted(again)
         except WireError:
             continue  # it is taken for the other one
         assert said == uncounted(data)
+        read, exactly = r.read_ok(again, ALL), r.read_exactly(again, ALL)
+        assert (read.affected_rows, read.last_insert_id) == (exactly.affected_rows, exactly.last_insert_id)
         assert r.read_ok(again, ALL).changes.only_transaction == r.read_ok(data, ALL).changes.only_transaction
+
+
+@given(COUNTED, COUNTS, COUNTS)
+def test_what_a_client_is_told_has_its_own_counts(ok: r.Ok, affected: int, inserted: int) -> None:
+    for one in (ok, replace(ok, affected_rows=affected, last_insert_id=inserted)):
+        said = r.ok(one)
+        exactly = r.read_exactly(said, ALL)
+        assert hearing._told(said, exactly, None) == r.ok(r.without_trackers(exactly))
 
 
 def test_the_number_of_the_statement_makes_no_difference() -> None:
@@ -157,7 +178,7 @@ def test_the_number_of_the_statement_makes_no_difference() -> None:
         r.ok(r.Ok(status=r.SERVER_SESSION_STATE_CHANGED, trackers=(t.variable(b"statement_id", number),)))
         for number in (b"17", b"18")
     )
-    assert r.likeness(first) == r.likeness(second)
+    assert likeness(first) == likeness(second)
     assert r.read_ok(first, ALL) is r.read_ok(second, ALL)
     assert r.read_ok(first, ALL).changes.only_transaction
 
