@@ -46,7 +46,7 @@ $(VENV)/.dev: $(INSTALLS)
 	@touch $@ $(VENV)/.demo
 
 debian:
-	@scripts/debian postgresql-15 postgresql-client-15 mariadb-server-core mariadb-client-core haproxy
+	@scripts/debian postgresql-15 postgresql-client-15 mariadb-server-core mariadb-client-core haproxy libltdl7
 	@scripts/unpack build/debian/mariadb usr/lib/mysql/plugin/auth_ed25519.so mariadb-server
 
 debian-bench:

@@ -6,7 +6,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.servers.fixtures", "tests.servers.mysql_fixtures"]
+pytest_plugins = ["tests.servers.fixtures", "tests.servers.mysql_fixtures", "tests.servers.sqlserver_fixtures"]
 
 _SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("quick", max_examples=60, deadline=None, suppress_health_check=_SLOW_IS_FINE)

@@ -86,6 +86,44 @@ def packets(kind: int, message: bytes, size: int, *, status: int = 0, spid: int 
     return b"".join(parts)
 
 
+class MessageWriter:
+    """Makes packets of one message whose end is not known yet.
+
+    Invariant: less than a packet is held; `end` has not been called.
+
+    Args:
+        kind, size, spid: see `packets`.
+    """
+
+    __slots__ = ("_held", "_kind", "_number", "_room", "_spid")
+
+    def __init__(self, kind: int, size: int, *, spid: int = 0) -> None:
+        self._kind = kind
+        self._room = size - HEADER
+        self._spid = spid
+        self._held = bytearray()
+        self._number = 1
+
+    def write(self, data: bytes) -> bytes:
+        """Add to the message. Returns the packets that are full, where more must follow them."""
+        self._held += data
+        said: list[bytes] = []
+        while len(self._held) > self._room:
+            said.append(self._packet(bytes(self._held[: self._room]), 0))
+            del self._held[: self._room]
+        return b"".join(said)
+
+    def end(self) -> bytes:
+        """The last packet."""
+        return self._packet(bytes(self._held), EOM)
+
+    def _packet(self, data: bytes, status: int) -> bytes:
+        head = bytes((self._kind, status)) + (HEADER + len(data)).to_bytes(2, "big") + self._spid.to_bytes(2, "big")
+        head += bytes((self._number & 0xFF, 0))
+        self._number += 1
+        return head + data
+
+
 @attrs.frozen
 class Message:
     """One message, put together.
@@ -109,18 +147,19 @@ class MessageReader:
 
     Args:
         most: bytes that a message may have.
-        numbered: the packets of a message must count on from the first one's number, whichever that is: python-tds
-            begins with 0. Receivers need not look ([MS-TDS] 2.2.3.1.5); a server for tests does.
+        numbered: the packets of a message must count on from the first one's number, whichever that is (python-tds
+            begins with 0), or all have the same (FreeTDS's). Receivers need not look ([MS-TDS] 2.2.3.1.5); a server for
+            tests does.
     """
 
-    __slots__ = ("_buffer", "_kind", "_most", "_number", "_numbered", "_parts", "_size", "_status")
+    __slots__ = ("_buffer", "_first", "_kind", "_most", "_number", "_numbered", "_parts", "_size", "_status")
 
     def __init__(self, most: int = 1 << 30, *, numbered: bool = False) -> None:
         self._buffer = bytearray()
         self._parts: list[bytes] = []
         self._size = 0
         self._kind = self._status = 0
-        self._number = 0
+        self._number = self._first = 0
         self._most = most
         self._numbered = numbered
 
@@ -171,8 +210,8 @@ class MessageReader:
 
     def _begin(self, kind: int, status: int, number: int) -> None:
         if not self._parts:
-            self._kind, self._status = kind, status
-        elif self._numbered and number != self._number:
+            self._kind, self._status, self._first = kind, status, number
+        elif self._numbered and number not in (self._number, self._first):
             msg = f"packet {number} came where {self._number} was due"
             raise WireError(msg)
         self._number = (number + 1) & 0xFF

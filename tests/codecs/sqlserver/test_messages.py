@@ -31,13 +31,32 @@ def test_messages_come_out_as_they_went_in(data: list[bytes], size: int, step: i
 
 
 def test_a_message_s_packets_are_of_one_type_and_in_order() -> None:
-    first, second = f.packets(f.SQL_BATCH, b"x" * 504, 512)[:1], f.packets(f.RPC, b"", 512)
-    begun = first + bytes((0,)) + f.packets(f.SQL_BATCH, b"x" * 504, 512)[2:]
-    for behind, why in ((second[:6] + b"\2" + second[7:], "type 3"), (second, "packet 1 came where 2 was due")):
+    begun = bytes((f.SQL_BATCH, 0)) + f.packets(f.SQL_BATCH, b"x" * 504, 512)[2:]
+    other = f.packets(f.RPC, b"", 512, first=2)
+    late = f.packets(f.SQL_BATCH, b"", 512, first=3)
+    for behind, why in ((other, "type 3"), (late, "packet 3 came where 2 was due")):
         reader = f.MessageReader(numbered=True)
         reader.feed(begun + behind)
         with pytest.raises(WireError, match=why):
             reader.next()
+
+
+def test_packets_that_all_have_one_number_are_freetds_s() -> None:
+    begun = bytes((f.SQL_BATCH, 0)) + f.packets(f.SQL_BATCH, b"x" * 504, 512)[2:]
+    reader = f.MessageReader(numbered=True)
+    reader.feed(begun + begun + f.packets(f.SQL_BATCH, b"y", 512))
+    message = reader.next()
+    assert message is not None
+    assert message.data == b"x" * 1008 + b"y"
+
+
+@pytest.mark.parametrize("size", [512, 4096, 32767])
+def test_a_message_whose_end_is_not_known_is_the_same_packets(size: int) -> None:
+    for length in (0, 1, size - 8, size - 7, 3 * (size - 8)):
+        data = bytes(range(256)) * (length // 256 + 1)
+        writer = f.MessageWriter(f.RESPONSE, size, spid=51)
+        said = b"".join(writer.write(data[:length][at : at + 1000]) for at in range(0, length, 1000)) + writer.end()
+        assert said == f.packets(f.RESPONSE, data[:length], size, spid=51)
 
 
 @pytest.mark.parametrize("first", [0, 1, 255])
