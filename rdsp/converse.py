@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from rdsp.net.transport import WOULD_BLOCK, Transport, is_peer_loss
 from rdsp_codecs.errors import PeerClosed, WireError
-from rdsp_codecs.steps import Ask, Conversation, HasUnread, PutOn, Receive, Send, StartTls, TlsFacts, TlsSide
+from rdsp_codecs.layering import Layer
+from rdsp_codecs.steps import Ask, Conversation, EndTls, HasUnread, PutOn, Receive, Send, StartTls, TlsFacts, TlsSide
 
 T = TypeVar("T")
 
@@ -85,7 +86,10 @@ async def _perform(
         if context is None:
             msg = "no TLS context for this conversation"
             raise TypeError(msg)
-        return await start_tls(transport, step.side, context, hostname)
+        return await start_tls(transport, step.side, context, hostname, step.within)
+    if isinstance(step, EndTls):
+        transport.end_tls()
+        return None
     msg = f"not a step: {step!r}"
     raise TypeError(msg)
 
@@ -144,10 +148,17 @@ def received_now(transport: Transport, limit: int, *, peek: bool = False) -> byt
 
 
 async def start_tls(
-    transport: Transport, side: TlsSide, context: ssl.SSLContext, hostname: str | None = None
+    transport: Transport,
+    side: TlsSide,
+    context: ssl.SSLContext,
+    hostname: str | None = None,
+    within: Layer | None = None,
 ) -> TlsFacts:
-    """Shake hands. Raises `PeerClosed` and `WireError`. Cancellation leaves only `close` legal."""
-    transport.begin_tls(side, context, hostname)
+    """Shake hands, `within` a layer or not. Raises `PeerClosed` and `WireError`.
+
+    Cancellation leaves only `close` legal.
+    """
+    transport.begin_tls(side, context, hostname, within)
     while True:
         try:
             return shaken_now(transport)

@@ -11,6 +11,7 @@ Send       None
 Receive    bytes, at least one (`PeerClosed` is thrown in at end of file)
 HasUnread  bool
 StartTls   `TlsFacts`
+EndTls     None
 PutOn      None
 Ask        whatever the question's class documents
 ========== ===========================================================
@@ -94,9 +95,24 @@ class HasUnread:
 
 @attrs.frozen
 class StartTls:
-    """Shake hands now. Illegal while the conversation holds unread bytes: that would be an injection."""
+    """Shake hands now. Illegal while the conversation holds unread bytes: that would be an injection.
+
+    Attributes:
+        side: which end we play.
+        within: a layer that the handshake alone passes through, and TLS 1.2 at the most; what it stands in ends with
+            it. (TDS before 8: packets of type PRELOGIN.)
+    """
 
     side: TlsSide
+    within: Layer | None = None
+
+
+@attrs.frozen
+class EndTls:
+    """From here on nothing is encrypted any more (TDS before 8, where only the login is).
+
+    A peer that has said more already, and encrypted, breaks the protocol: `WireError` is thrown in.
+    """
 
 
 @attrs.frozen
@@ -143,5 +159,5 @@ class Ask:
         return f"Ask({self.question!r})"
 
 
-Step = Send | Receive | HasUnread | StartTls | PutOn | Ask
+Step = Send | Receive | HasUnread | StartTls | EndTls | PutOn | Ask
 Conversation = Generator[Step, Any, T]

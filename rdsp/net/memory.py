@@ -255,7 +255,12 @@ class MemoryTransport:
             with trio.move_on_at(max(self._write_after, trio.current_time()) if self._out.room > 0 else math.inf):
                 await self._park()
 
-    def begin_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> None:
+    def begin_tls(
+        self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None, within: Layer | None = None
+    ) -> None:
+        """See `Transport`."""
+
+    def end_tls(self) -> None:
         """See `Transport`."""
 
     def shake(self) -> TlsFacts:

@@ -19,6 +19,7 @@ from rdsp.net.layered import Layered
 from rdsp.net.overlay import Overlay
 from rdsp.net.records import SEALED, Records
 from rdsp.net.tls import end_point
+from rdsp_codecs.errors import WireError
 from rdsp_codecs.layering import Layer
 from rdsp_codecs.steps import TlsFacts, TlsSide
 
@@ -70,14 +71,22 @@ class Transport(Protocol):
     async def wait_writable(self) -> None:
         """Return when `send` is worth trying."""
 
-    def begin_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> None:
-        """Begin a handshake; `shake` does it. Only `close` is legal behind one that is not finished."""
+    def begin_tls(
+        self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None, within: Layer | None = None
+    ) -> None:
+        """Begin a handshake; `shake` does it. Only `close` is legal behind one that is not finished.
+
+        `within`: what it passes through, and nothing behind it does.
+        """
 
     def shake(self) -> TlsFacts:
         """Go on with the handshake, to its end. Raises one of WOULD_BLOCK, then call it again when the stream is ready.
 
         Raises `ssl.SSLError` or a connection error when it fails.
         """
+
+    def end_tls(self) -> None:
+        """From now on nothing is encrypted. Raises `WireError` where the peer has said more that is."""
 
     def put_on(self, layer: Layer, early: bytes) -> None:
         """From now on `recv` and `send` pass through the layer; `early`: what was read already. Once."""
@@ -98,9 +107,12 @@ class _Handshake:
     Invariant: `_rest` was made by OpenSSL and not sent yet; nothing is read or shaken before it is gone.
     """
 
-    __slots__ = ("_done", "_rest", "_starved", "incoming", "outgoing", "tls")
+    __slots__ = ("_done", "_rest", "_starved", "_within", "incoming", "outgoing", "tls")
 
-    def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+    def __init__(
+        self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, within: Layer | None
+    ) -> None:
+        self._within = within
         self.tls = tls
         self.incoming = incoming
         self.outgoing = outgoing
@@ -113,6 +125,9 @@ class _Handshake:
         while True:
             self._send(sock)
             if self._done:
+                if self._within is not None and self._within.begun:
+                    msg = "half a message behind the handshake"
+                    raise ssl.SSLError(msg)
                 return
             if self._starved:
                 self._take_more(sock)
@@ -122,11 +137,16 @@ class _Handshake:
                 self._starved = True
             except ssl.SSLError:
                 with contextlib.suppress(OSError):
-                    sock.send(self.outgoing.read())  # an alert, which is the last that is said
+                    sock.send(self._sealed())  # an alert, which is the last that is said
                 raise
             else:
                 self._done = True
-            self._rest = self.outgoing.read()
+            self._rest = self._sealed()
+
+    def _sealed(self) -> bytes:
+        """What OpenSSL has to say, as it goes out."""
+        said = self.outgoing.read()
+        return said if self._within is None or not said else self._within.wrap(said)
 
     def _send(self, sock: socket.SocketType) -> None:
         while self._rest:
@@ -142,7 +162,9 @@ class _Handshake:
         except BlockingIOError:
             raise ssl.SSLWantReadError from None
         if data:
-            self.incoming.write(data)
+            while data or (self._within is not None and self._within.more):
+                self.incoming.write(data if self._within is None else self._within.unwrap(data, SEALED))
+                data = b""
         else:
             self.incoming.write_eof()
         self._starved = False
@@ -197,13 +219,23 @@ class SocketTransport:
         """See `Transport`."""
         await trio.lowlevel.wait_writable(self._sock)
 
-    def begin_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> None:
+    def begin_tls(
+        self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None, within: Layer | None = None
+    ) -> None:
         """See `Transport`."""
         self.in_handshake = True
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         server = side is TlsSide.SERVER
-        tls = context.wrap_bio(incoming, outgoing, server_side=server, server_hostname=server_hostname)
-        self._handshake = _Handshake(tls, incoming, outgoing)
+        most = context.maximum_version
+        if within is not None:
+            # 1.3 has messages behind its handshake, which would not be within. A connection takes over the limits of
+            # its context when it is made.
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            tls = context.wrap_bio(incoming, outgoing, server_side=server, server_hostname=server_hostname)
+        finally:
+            context.maximum_version = most
+        self._handshake = _Handshake(tls, incoming, outgoing, within)
 
     def shake(self) -> TlsFacts:
         """See `Transport`."""
@@ -223,6 +255,14 @@ class SocketTransport:
             end_point=b"" if tls.server_side else end_point(certificate),
         )
         return self.tls
+
+    def end_tls(self) -> None:
+        """See `Transport`."""
+        if self.records is not None and self.records.unread:
+            msg = "the peer has said more, encrypted, than it may"
+            raise WireError(msg)
+        self.records = self.tls = None
+        self.recv, self.send = self._sock.recv, self._sock.send
 
     def put_on(self, layer: Layer, early: bytes) -> None:
         """See `Transport`."""

@@ -22,8 +22,9 @@ from rdsp.session.run import Before, Session
 from rdsp.session.visit import CANCEL_REQUEST, LAST_WORDS_TIMEOUT, Left, Visit
 from rdsp_codecs.api import CancelAsked, ClientLogin, Greeting
 from rdsp_codecs.errors import PeerClosed, WireError
+from rdsp_codecs.layering import Layer
 from rdsp_codecs.problems import Problem, ProblemCode
-from rdsp_codecs.steps import Ask, Conversation, HasUnread, PutOn, Receive, Send, StartTls, TlsSide
+from rdsp_codecs.steps import Ask, Conversation, EndTls, HasUnread, PutOn, Receive, Send, StartTls, TlsSide
 
 _INPUT: Final = READABLE | LEAVING
 _LATER: Final = object()
@@ -190,7 +191,10 @@ class Greeter(Visit):
             if isinstance(step, PutOn):
                 return self._put_on(step)
             if isinstance(step, StartTls) and step.side is TlsSide.SERVER and self._tls is not None:
-                return self._shake(self._tls)
+                return self._shake(self._tls, step.within)
+            if isinstance(step, EndTls):
+                self._dry = False
+                return self._transport.end_tls()
         except WOULD_BLOCK:
             return _LATER
         msg = f"not a step of a login: {step!r}"
@@ -238,11 +242,11 @@ class Greeter(Visit):
         self._early = b""
         self._dry = False  # something may stand in the layer, of which no edge tells
 
-    def _shake(self, tls: ServerTls) -> Any:
+    def _shake(self, tls: ServerTls, within: Layer | None) -> Any:
         """Raises one of WOULD_BLOCK, `PeerClosed`, and `WireError`."""
         if not self._shaking:
             self._shaking = True
-            self._transport.begin_tls(TlsSide.SERVER, tls.context, None)
+            self._transport.begin_tls(TlsSide.SERVER, tls.context, None, within)
             self._shake_slowly()
         if self._shake_due:
             return _LATER

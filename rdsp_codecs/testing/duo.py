@@ -12,7 +12,7 @@ import attrs
 
 from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.layering import Layer
-from rdsp_codecs.steps import Ask, Conversation, HasUnread, PutOn, Receive, Send, StartTls, TlsFacts, TlsSide
+from rdsp_codecs.steps import Ask, Conversation, EndTls, HasUnread, PutOn, Receive, Send, StartTls, TlsFacts, TlsSide
 
 T = TypeVar("T")
 Answer = Callable[[Any], Any]
@@ -69,8 +69,9 @@ def play(
                 case PutOn(layer, early):
                     waiting = [unwrapped(layer, chunk) for chunk in (early, *waiting)]
                     step = conversation.send(None)
-                case HasUnread():
-                    step = conversation.send(False)  # chunks are said one after the other
+                case HasUnread() | EndTls():
+                    # Chunks are said one after the other.
+                    step = conversation.send(False if isinstance(step, HasUnread) else None)
                 case Ask(question):
                     step = conversation.send(answer(question))
     except StopIteration as stop:
@@ -185,6 +186,8 @@ def _turn(side: _Side, other: _Side, piece: Callable[[], int], facts: TlsFacts) 
                 size = max(1, min(piece(), limit or len(side.inbox), len(side.inbox)))
                 data, side.inbox = bytes(side.inbox[:size]), side.inbox[0 if peek else size :]
                 side.step = side.conversation.send(data)
+            case EndTls():
+                side.step = side.conversation.send(None)
             case StartTls(which):
                 _greet(which, side, other)
                 side.step = side.conversation.send(facts)

@@ -17,7 +17,7 @@ from rdsp_codecs.api import Greeting, Offer
 from rdsp_codecs.errors import PeerClosed
 from rdsp_codecs.postgres import PostgresCodec
 from rdsp_codecs.postgres import messages as m
-from rdsp_codecs.steps import Conversation, Receive, TlsFacts, TlsSide
+from rdsp_codecs.steps import Conversation, Receive, TlsFacts
 from tests.compiled import looks_inside
 from tests.runtime.world import EXECUTE, bind, parse, proxy, serve, simulate, world
 
@@ -160,7 +160,7 @@ async def test_nothing_is_said_in_a_handshake_that_was_not_finished(clock: MockC
 
         tries = 0
 
-        def begin_tls(self, side: TlsSide, context: ssl.SSLContext, server_hostname: str | None) -> None:
+        def begin_tls(self, *_: object) -> None:
             self.in_handshake = True
 
         def shake(self) -> TlsFacts:
