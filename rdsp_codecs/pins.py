@@ -71,7 +71,7 @@ class PinReason(Enum):
 PIN_TABLE: dict[PinReason, PinFacts] = {
     PinReason.SESSION_SETTING: PinFacts(
         "SQL changed session settings that the proxy can't track.",
-        ("postgres", "mysql", "mariadb"),
+        ("postgres", "mysql", "mariadb", "sqlserver"),
         PinUntil.SESSION,
         "Settings follow the session, and do not pin. This one was made by `set_config` with a computed name, by an "
         "extension's function or with another role's rights, or the server would not tell: name the setting in the "
@@ -79,7 +79,7 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     ),
     PinReason.TEMPORARY_TABLE: PinFacts(
         "SQL created or used temporary objects.",
-        ("postgres", "mysql", "mariadb"),
+        ("postgres", "mysql", "mariadb", "sqlserver"),
         PinUntil.GONE,
         "Drop them when they are done with, create tables with `ON COMMIT DROP` in a transaction, or use an ordinary "
         "(unlogged) table. MySQL and MariaDB: the proxy can tell that a table is gone if its definition said what "
@@ -87,7 +87,7 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     ),
     PinReason.ADVISORY_LOCK: PinFacts(
         "SQL took a session-level advisory lock.",
-        ("postgres", "mysql", "mariadb"),
+        ("postgres", "mysql", "mariadb", "sqlserver"),
         PinUntil.GONE,
         "Unlock it soon, or use the transaction-level functions, `pg_advisory_xact_lock` and its kin. MySQL and "
         "MariaDB: the server is asked for locks whose name is a literal (`GET_LOCK('a', 1)`); with others, the pin "
@@ -102,7 +102,7 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     ),
     PinReason.HOLD_CURSOR: PinFacts(
         "SQL declared a cursor that outlives its transaction.",
-        ("postgres",),
+        ("postgres", "sqlserver"),
         PinUntil.GONE,
         "Close it, or declare it without `WITH HOLD` and read it inside the transaction.",
     ),
@@ -188,7 +188,7 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     ),
     PinReason.UNRECOGNISED_STATE: PinFacts(
         "SQL may have changed the session in a way that the proxy doesn't know.",
-        ("postgres", "mysql", "mariadb"),
+        ("postgres", "mysql", "mariadb", "sqlserver"),
         PinUntil.SESSION,
         "Report the statement, so that it can be put on one of the lists.",
     ),
@@ -200,7 +200,7 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     ),
     PinReason.PREPARED_STATEMENT: PinFacts(
         "A prepared statement has an open cursor, a parameter that was sent in parts, or a text of more than 1 MB.",
-        ("mysql", "mariadb"),
+        ("mysql", "mariadb", "sqlserver"),
         PinUntil.GONE,
         "Prepared statements follow the session, and do not pin. Read cursors to their end or close them, and execute "
         "what was sent parameters in parts.",
@@ -213,7 +213,7 @@ PIN_TABLE: dict[PinReason, PinFacts] = {
     ),
     PinReason.DIAGNOSTICS: PinFacts(
         "SQL reads what the statement before it has left (ROW_COUNT, FOUND_ROWS, SHOW WARNINGS).",
-        ("mysql", "mariadb"),
+        ("mysql", "mariadb", "sqlserver"),
         PinUntil.SESSION,
         "Take counts and warnings from the protocol, where every driver has them, or ask inside of the transaction.",
     ),

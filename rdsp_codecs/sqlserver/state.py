@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from rdsp_codecs.sqlserver.constants import TDS_7_2
+from rdsp_codecs.sqlserver.headers import NO_TRANSACTION
 
 
 @attrs.define(eq=False)
@@ -20,6 +21,8 @@ class SqlServerState:
         strict: it speaks TDS 8.0.
         features: that the server has acknowledged, and its data.
         spid: the server's number for the session.
+        descriptor: of the open transaction, zeros without.
+        used_by: a token of the session that has run the last statement; None: nobody since its login or a reset.
     """
 
     server_parameters: dict[str, str]
@@ -30,6 +33,8 @@ class SqlServerState:
     strict: bool = False
     features: dict[int, bytes] = attrs.field(factory=dict)
     spid: int = 0
+    descriptor: bytes = NO_TRANSACTION
+    used_by: object = None
 
     @property
     def old(self) -> bool:

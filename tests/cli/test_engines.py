@@ -108,7 +108,7 @@ def test_a_file_says_in_several_ways_that_the_database_is_mysqls_or_mariadbs(
     [
         (
             "mysq://app@h/d",
-            'the URL scheme "mysq" (there are: mariadb, mysql, postgres, postgresql); did you mean "mysql"?',
+            'the URL scheme "mysq" (there are: mariadb, mssql, mysql, postgres, postgresql, sqlserver); did you mean "mysql"?',
         ),
         ("mysql+pymysql://app@h/d", 'the URL scheme "mysql+pymysql" (there are: '),
         ("mysql://app@h/d?sslnegotiation=direct", 'the engine "mysql" does not have this'),

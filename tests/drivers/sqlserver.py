@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+from urllib.parse import quote
 
 import attrs
 
@@ -13,6 +14,11 @@ from tests.servers.sqlserver_fixtures import DATABASE, PASSWORD, USER, SqlServer
 def place(server: SqlServerProcess, port: int) -> Place:
     """Where programs find the server, or a proxy in front of it."""
     return Place(port, str(server.certificate), USER, PASSWORD, {"PGDATABASE": DATABASE})
+
+
+def target(server: SqlServerProcess) -> str:
+    """The URL of a server for the proxy."""
+    return f"mssql://{USER}:{quote(PASSWORD)}@127.0.0.1:{server.port}/{DATABASE}"
 
 
 def odbc() -> str:

@@ -169,7 +169,7 @@ _CALLS: Final[dict[str, Callable[..., Any]]] = {
     "CURRENT_TRANSACTION_ID": lambda s: int.from_bytes(s.transactions.descriptor, "little"),
     "OBJECT_ID": _object_id,
     "SERVERPROPERTY": lambda s, name: _PROPERTIES.get(name.upper()),
-    "DATABASEPROPERTYEX": lambda s, *of: None,
+    "DATABASEPROPERTYEX": lambda s, database, name: {"UPDATEABILITY": "READ_WRITE"}.get(name.upper()),
     "HAS_DBACCESS": lambda s, name: 1,
     "IS_SRVROLEMEMBER": lambda s, *of: 0,
     "SESSIONPROPERTY": lambda s, name: int(name.upper() in s.options.on),

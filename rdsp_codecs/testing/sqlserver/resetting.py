@@ -38,7 +38,7 @@ def reset(state: State, *, keep: bool = False, acknowledged: bool = False) -> by
     state.context.clear()
     state.users.clear()
     state.rows = state.error = 0
-    state.identity = None
+    state.identity = state.scope = None
     state.frame.identity = None
     return b"".join(said)
 

@@ -13,7 +13,7 @@ import attrs
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.sqlserver import constants as k
 from rdsp_codecs.sqlserver import framing as f
-from rdsp_codecs.sqlserver import requests as q
+from rdsp_codecs.sqlserver import messages as m
 from rdsp_codecs.sqlserver.headers import NO_TRANSACTION
 from rdsp_codecs.sqlserver.tokens import Done, done, return_status
 from rdsp_codecs.sqlserver.types import NULL, TypeInfo, read_columns, type_info
@@ -106,13 +106,13 @@ class Session:
             yield from self._guarded(self._bulk(message.data))
             return
         if kind == f.TRANSACTION_MANAGER:
-            descriptor, request = q.read_transaction_request(message.data)
+            descriptor, request = m.read_transaction_request(message.data)
             items = self._transaction(request)
         elif kind == f.SQL_BATCH:
-            descriptor, text = q.read_batch(message.data, old=state.old)
+            descriptor, text = m.read_batch(message.data, old=state.old)
             items = self._batch(text)
         else:
-            descriptor, calls = q.read_calls(message.data, old=state.old)
+            descriptor, calls = m.read_calls(message.data, old=state.old)
             items = self._calls(calls)
         # A message that has reset the session was written before its client could know.
         if not state.old and not resets and descriptor != state.transactions.descriptor:
@@ -129,9 +129,10 @@ class Session:
 
     def _guarded(self, items: Steps) -> Steps:
         """Errors that are no statement's."""
-        self._state.frame = Frame()
+        frame = self._state.frame = Frame(identity=self._state.scope)
         try:
             yield from items
+            self._state.scope = frame.identity
         except SqlError as error:
             yield from self._runner.told(error, 1)
         except (BatchAborted, Returned):
@@ -142,12 +143,12 @@ class Session:
 
     # -- RPC
 
-    def _calls(self, calls: tuple[q.Call, ...]) -> Steps:
+    def _calls(self, calls: tuple[m.Call, ...]) -> Steps:
         for call in calls:
             self._state.frame = Frame(within=True)
             yield from self._called(call)
 
-    def _called(self, call: q.Call) -> Steps:
+    def _called(self, call: m.Call) -> Steps:
         state, runner = self._state, self._runner
         given = [self._given(one) for one in call.parameters]
         name = call.procedure if isinstance(call.procedure, str) else NUMBERED.get(call.procedure, "")
@@ -169,13 +170,13 @@ class Session:
         yield from runner.applied(state.transactions.batch_ends(), 1)
         yield Done(k.DONEPROC, status, COMMANDS["EXECUTE"])
 
-    def _given(self, one: q.Parameter) -> Given:
+    def _given(self, one: m.Parameter) -> Given:
         if one.info is None:
             raise SqlError(8023, "Table-valued parameters are not known here.")
         value = None
-        if not one.status & q.DEFAULT and one.info.kind != NULL:
+        if not one.status & m.DEFAULT and one.info.kind != NULL:
             value = read_cell(Reader(one.value, "parameter"), one.info, parameter=True)
-        return Given(one.name, value, one.info, bool(one.status & q.BY_REFERENCE))
+        return Given(one.name, value, one.info, bool(one.status & m.BY_REFERENCE))
 
     def _return_value(self, number: int, given: Given) -> bytes:
         """RETURNVALUE ([MS-TDS] 2.2.7.19)."""
@@ -188,7 +189,7 @@ class Session:
 
     # -- transactions and bulk loads
 
-    def _transaction(self, request: q.TransactionRequest) -> Steps:
+    def _transaction(self, request: m.TransactionRequest) -> Steps:
         state, transactions = self._state, self._state.transactions
         if request.kind == k.TM_BEGIN_XACT:
             outcomes = [(transactions.begin(request.name), "BEGIN")]

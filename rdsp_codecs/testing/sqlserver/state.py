@@ -127,6 +127,7 @@ class State:
         options: what is set now.
         database: the current one.
         rows, error, identity: @@ROWCOUNT, @@ERROR, @@IDENTITY.
+        scope: SCOPE_IDENTITY() of the batches, which are one scope.
         handles, cursors: what is prepared and open, by their numbers.
         context: of sp_set_session_context.
         users: whom EXECUTE AS has made of it, the last one last.
@@ -146,6 +147,7 @@ class State:
     rows: int = 0
     error: int = 0
     identity: int | None = None
+    scope: int | None = None
     handles: dict[int, Prepared] = attrs.field(factory=dict)
     cursors: dict[int, Cursor] = attrs.field(factory=dict)
     numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))

@@ -7,7 +7,7 @@ from typing import Any
 
 from rdsp_codecs.sqlserver import constants as k
 from rdsp_codecs.sqlserver import framing as f
-from rdsp_codecs.sqlserver import requests as q
+from rdsp_codecs.sqlserver import messages as m
 from rdsp_codecs.sqlserver import tokens as t
 from rdsp_codecs.sqlserver.headers import all_headers
 from rdsp_codecs.sqlserver.login7 import Login7
@@ -56,14 +56,14 @@ class Asking:
         headers = b"" if self.state.old else all_headers(self.descriptor)
         return self.ask(f.SQL_BATCH, headers + wide(text), status)
 
-    def call(self, procedure: str | int, *parameters: q.Parameter, status: int = 0) -> list[Event]:
+    def call(self, procedure: str | int, *parameters: m.Parameter, status: int = 0) -> list[Event]:
         """An RPC."""
-        said = q.calls((q.Call(procedure, parameters=parameters),))
+        said = m.calls((m.Call(procedure, parameters=parameters),))
         return self.ask(f.RPC, all_headers(self.descriptor) + said, status)
 
     def request(self, kind: int, **more: Any) -> list[Event]:
         """A transaction manager request."""
-        said = q.transaction_request(q.TransactionRequest(kind, **more))
+        said = m.transaction_request(m.TransactionRequest(kind, **more))
         return self.ask(f.TRANSACTION_MANAGER, all_headers(self.descriptor) + said, 0)
 
     def ask(self, kind: int, data: bytes, status: int) -> list[Event]:
@@ -147,12 +147,12 @@ class Asking:
         return ("changed", change.kind, narrow(change.new))
 
 
-def text(value: str | None, name: str = "", *, output: bool = False) -> q.Parameter:
+def text(value: str | None, name: str = "", *, output: bool = False) -> m.Parameter:
     """A parameter of characters."""
     info = NVARCHAR if value is None or len(value) < 4000 else NVARCHAR_MAX
-    return q.Parameter(name, int(output), info, cell(info, value, parameter=True))
+    return m.Parameter(name, int(output), info, cell(info, value, parameter=True))
 
 
-def number(value: int | None, name: str = "", *, output: bool = False) -> q.Parameter:
+def number(value: int | None, name: str = "", *, output: bool = False) -> m.Parameter:
     """A parameter that is an integer."""
-    return q.Parameter(name, int(output), INT, cell(INT, value, parameter=True))
+    return m.Parameter(name, int(output), INT, cell(INT, value, parameter=True))

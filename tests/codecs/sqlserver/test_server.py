@@ -63,7 +63,7 @@ def test_tables_have_types(one: Asking) -> None:
     expected = (1, "a", decimal.Decimal("1.50"), at, datetime.date(2026, 1, 3), b"\0\xff", True)
     assert one.rows("SELECT * FROM t") == [expected]
     assert one.rows("SELECT x.name FROM dbo.t AS x WHERE x.name = 'A'") == [("a",)]
-    assert one.value("SELECT SCOPE_IDENTITY()") is None, "another batch is another scope"
+    assert one.value("SELECT SCOPE_IDENTITY()") == 1, "batches are one scope"
     assert one.value("SELECT @@IDENTITY") == 1
     assert one.rows("INSERT t (name) OUTPUT inserted.id VALUES ('b'), ('c')") == [(2,), (3,)]
     assert one.rows("SELECT TOP (1) name FROM t ORDER BY id DESC") == [("c",)]

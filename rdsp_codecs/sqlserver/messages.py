@@ -13,7 +13,18 @@ import attrs
 from rdsp_codecs.errors import WireError
 from rdsp_codecs.sqlserver import constants as k
 from rdsp_codecs.sqlserver.headers import NO_TRANSACTION, read_all_headers
-from rdsp_codecs.sqlserver.types import TVP, TypeInfo, read_type, skip_value, type_info
+from rdsp_codecs.sqlserver.types import (
+    NCHAR,
+    NTEXT,
+    NVARCHAR,
+    PLP_NULL,
+    TVP,
+    Form,
+    TypeInfo,
+    read_type,
+    skip_value,
+    type_info,
+)
 from rdsp_codecs.sqlserver.values import Reader, b_varchar, integer, narrow, us_varchar, wide
 
 BY_REFERENCE: Final = 0x01
@@ -150,6 +161,24 @@ def _pass_table(reader: Reader) -> None:
         for info, flags in infos:
             if not flags & _TVP_DEFAULT:
                 skip_value(reader, info, parameter=True)
+
+
+def text_of(parameter: Parameter) -> str | None:
+    """The characters of a parameter that is a text; None for NULL, and for what is none. Raises `WireError`."""
+    info = parameter.info
+    if info is None or info.kind not in (NVARCHAR, NCHAR, NTEXT):
+        return None
+    reader = Reader(parameter.value, "parameter")
+    if info.form is Form.PARTS:
+        if reader.integer(8) == PLP_NULL:
+            return None
+        parts: list[bytes] = []
+        while size := reader.integer(4):
+            parts.append(reader.take(size))
+        return narrow(b"".join(parts))
+    width = 2 if info.form is Form.SHORT else 4
+    size = reader.integer(width)
+    return None if size == (1 << 8 * width) - 1 else narrow(reader.take(size))
 
 
 def calls(them: tuple[Call, ...]) -> bytes:
